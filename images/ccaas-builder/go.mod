@@ -1,0 +1,3 @@
+module github.com/fabricops/terraform-provider-fabric/images/ccaas-builder
+
+go 1.26

@@ -1,0 +1,138 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/volume"
+	"github.com/moby/moby/client"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+)
+
+// CreateVolume implements engine.Engine with POST /volumes/create. That call is no change to a
+// volume which exists and answers with the labels that it has, so the answer tells whose it is,
+// and nothing can come between a look and the creation.
+func (e *Engine) CreateVolume(ctx context.Context, spec engine.VolumeSpec) error {
+	owner, err := ownerOf(spec.Labels)
+	if err == nil {
+		err = e.createVolume(ctx, spec, owner)
+	}
+	if err != nil {
+		return fmt.Errorf("unable to create volume %s: %w", spec.Name, err)
+	}
+	return nil
+}
+
+func (e *Engine) createVolume(ctx context.Context, spec engine.VolumeSpec, owner string) error {
+	var made client.VolumeCreateResult
+	err := e.call(ctx, func(ctx context.Context) (err error) {
+		made, err = e.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: spec.Name, Labels: spec.Labels})
+		return err
+	})
+	if cerrdefs.IsConflict(err) { // one of another driver, which is hardly ours
+		have, readErr := e.inspectVolume(ctx, spec.Name)
+		if readErr != nil {
+			return err
+		}
+		if foreign := requireOwner("volume", spec.Name, have.Labels, owner); foreign != nil {
+			return foreign
+		}
+		return fmt.Errorf("%w: %w", engine.ErrConflict, err)
+	}
+	if err != nil {
+		return err
+	}
+	return requireOwner("volume", spec.Name, made.Volume.Labels, owner)
+}
+
+// Volume implements engine.Engine with GET /volumes/{name}.
+func (e *Engine) Volume(ctx context.Context, name string) (engine.Volume, error) {
+	v, err := e.inspectVolume(ctx, name)
+	if cerrdefs.IsNotFound(err) {
+		return engine.Volume{}, &engine.NotFoundError{Kind: "volume", Name: name}
+	}
+	if err != nil {
+		return engine.Volume{}, fmt.Errorf("unable to read volume %s: %w", name, err)
+	}
+	return asVolume(v), nil
+}
+
+// Volumes implements engine.Engine with GET /volumes.
+func (e *Engine) Volumes(ctx context.Context, labels map[string]string) ([]engine.Volume, error) {
+	var list client.VolumeListResult
+	err := e.call(ctx, func(ctx context.Context) (err error) {
+		list, err = e.api.VolumeList(ctx, client.VolumeListOptions{Filters: labelFilter(labels)})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("unable to list volumes: %w", err)
+	}
+	var out []engine.Volume
+	for _, v := range list.Items {
+		if carries(v.Labels, labels) {
+			out = append(out, asVolume(v))
+		}
+	}
+	slices.SortFunc(out, func(a, b engine.Volume) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// RemoveVolume implements engine.Engine with DELETE /volumes/{name}. It fails while a container,
+// running or not, mounts the volume.
+func (e *Engine) RemoveVolume(ctx context.Context, name, owner string) error {
+	have, err := e.inspectVolume(ctx, name)
+	if err == nil {
+		if err = requireOwner("volume", name, have.Labels, owner); err == nil {
+			err = e.deleteVolume(ctx, name)
+		}
+	}
+	if err != nil && !cerrdefs.IsNotFound(err) {
+		return fmt.Errorf("unable to remove volume %s: %w", name, err)
+	}
+	return nil
+}
+
+func (e *Engine) deleteVolume(ctx context.Context, name string) error {
+	release, err := e.removal(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	err = e.call(ctx, func(ctx context.Context) error {
+		_, err := e.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+		return err
+	})
+	if !cerrdefs.IsConflict(err) {
+		return err
+	}
+	// The engine names the containers by their IDs only.
+	users, listErr := e.listContainers(ctx, client.Filters{}.Add("volume", name), true)
+	if listErr != nil || len(users) == 0 {
+		return err
+	}
+	var names []string
+	for _, c := range users {
+		names = append(names, summaryName(c))
+	}
+	slices.Sort(names)
+	return fmt.Errorf("containers mount it: %s", strings.Join(names, ", "))
+}
+
+func (e *Engine) inspectVolume(ctx context.Context, name string) (volume.Volume, error) {
+	var found client.VolumeInspectResult
+	err := e.call(ctx, func(ctx context.Context) (err error) {
+		found, err = e.api.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+		return err
+	})
+	return found.Volume, err
+}
+
+func asVolume(v volume.Volume) engine.Volume {
+	created, _ := time.Parse(time.RFC3339Nano, v.CreatedAt) // plugins may leave it out
+	return engine.Volume{Name: v.Name, Labels: v.Labels, Created: created}
+}

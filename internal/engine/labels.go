@@ -1,0 +1,16 @@
+package engine
+
+// The labels that every object of ours carries.
+const (
+	// LabelOwner is the owner_id of the fabric_network that the object belongs to.
+	LabelOwner = "io.github.fabricops.owner_id"
+	// LabelKind is what the object is for: network, ca, peer, orderer, organization, channel, chaincode, …
+	LabelKind = "io.github.fabricops.kind"
+	// LabelNetwork is the name of the fabric_network, LabelName the name of the thing in it.
+	LabelNetwork = "io.github.fabricops.network"
+	LabelName    = "io.github.fabricops.name"
+	// LabelSpecHash is the hash of the specification that we rendered.
+	LabelSpecHash = "io.github.fabricops.spec_hash"
+	// LabelPrefix begins every label of ours.
+	LabelPrefix = "io.github.fabricops."
+)

@@ -1,0 +1,412 @@
+package lifecycle
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+)
+
+const (
+	// TypeCCaaS is the package type of chaincode as a service, by which the peer's builder knows it.
+	TypeCCaaS = "ccaas"
+	// typeExternal is the older name for a chaincode server that builders of other networks use.
+	typeExternal = "external"
+
+	// MaxPackageSize is the largest package in bytes that a peer takes: its gRPC message limit.
+	MaxPackageSize = 100 << 20
+
+	metadataFile   = "metadata.json"
+	codeFile       = "code.tar.gz"
+	connectionFile = "connection.json"
+	metaInf        = "META-INF"
+
+	defaultDialTimeout = 10 * time.Second
+)
+
+// Limits of what ParsePackage unpacks; a compressed archive can hold a thousand times its size.
+const (
+	maxUnpacked = 512 << 20
+	maxEntries  = 100_000
+	maxDocument = 1 << 20
+)
+
+// PackageRequest describes a chaincode-as-a-service package.
+type PackageRequest struct {
+	// Label is the package label.
+	Label string
+	// Connection is how a peer reaches its chaincode server.
+	Connection Connection
+	// Metadata are CouchDB index definitions by their path below META-INF, for example
+	// statedb/couchdb/indexes/owner.json or statedb/couchdb/collections/secrets/indexes/owner.json.
+	Metadata map[string][]byte
+}
+
+// Connection is the content of connection.json. Its texts may hold Go templates, which the peer's
+// builder fills in from its configuration: with the address asset.{{.peername}}:9999 one package, and
+// so one package ID, serves every peer. Private keys do not belong here: they would be in the
+// package ID. The builder of the peer adds them.
+//
+// Source: core/container/externalbuilder/instance.go, ChaincodeServerUserData.
+type Connection struct {
+	// Address is host:port of the chaincode server.
+	Address string
+	// DialTimeout is how long a peer tries to connect; zero means 10 s.
+	DialTimeout time.Duration
+	// TLSRequired makes peers speak TLS; RootCertificate is then needed.
+	TLSRequired bool
+	// RootCertificate verifies the server's certificate, PEM.
+	RootCertificate string
+	// ClientAuthRequired makes peers show a client certificate, which their builder adds.
+	ClientAuthRequired bool
+}
+
+// connectionDocument is connection.json; the order of fields is part of the package ID.
+type connectionDocument struct {
+	Address            string `json:"address"`
+	DialTimeout        string `json:"dial_timeout"`
+	TLSRequired        bool   `json:"tls_required"`
+	ClientAuthRequired bool   `json:"client_auth_required,omitempty"`
+	RootCertificate    string `json:"root_cert,omitempty"`
+}
+
+// metadataDocument is metadata.json; the order of fields is part of the package ID.
+type metadataDocument struct {
+	Type  string `json:"type"`
+	Label string `json:"label"`
+}
+
+// indexPath is what Fabric's peers take for metadata (internal/ccmetadata/validators.go).
+var indexPath = regexp.MustCompile(`^statedb/couchdb/(collections/[A-Za-z0-9_-]+/)?indexes/[^/]+\.json$`)
+
+// Package makes a chaincode-as-a-service package. The same request gives the same bytes, in every run
+// and on every machine: there are no times, owners or map orders in it, and it is stored, not
+// compressed, so that no release of a compressor changes a package ID.
+//
+// Source: Fabric documentation, "Running Chaincode as an External Service".
+func Package(request PackageRequest) ([]byte, error) {
+	packed, err := pack(request)
+	if err != nil {
+		return nil, fmt.Errorf("unable to package chaincode %s: %w", request.Label, err)
+	}
+	return packed, nil
+}
+
+func pack(request PackageRequest) ([]byte, error) {
+	if err := ValidateLabel(request.Label); err != nil {
+		return nil, err
+	}
+	if err := request.Connection.Validate(); err != nil {
+		return nil, err
+	}
+	timeout := request.Connection.DialTimeout
+	if timeout == 0 {
+		timeout = defaultDialTimeout
+	}
+	connection, err := document(connectionDocument{
+		Address: request.Connection.Address, DialTimeout: timeout.String(),
+		TLSRequired: request.Connection.TLSRequired, ClientAuthRequired: request.Connection.ClientAuthRequired,
+		RootCertificate: request.Connection.RootCertificate,
+	})
+	if err != nil {
+		return nil, err
+	}
+	files := []archived{{connectionFile, connection}}
+	for name, content := range request.Metadata {
+		if !indexPath.MatchString(name) {
+			return nil, fmt.Errorf("metadata file %s is not allowed: below META-INF there are only statedb/couchdb/indexes/<name>.json and statedb/couchdb/collections/<collection>/indexes/<name>.json", name)
+		}
+		var definition map[string]any
+		if err := json.Unmarshal(content, &definition); err != nil {
+			return nil, fmt.Errorf("metadata file %s is not a JSON object: %w", name, err)
+		}
+		files = append(files, archived{path.Join(metaInf, name), content})
+	}
+	slices.SortFunc(files, func(a, b archived) int { return strings.Compare(a.name, b.name) })
+	code, err := archive(files)
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := document(metadataDocument{Type: TypeCCaaS, Label: request.Label})
+	if err != nil {
+		return nil, err
+	}
+	packed, err := archive([]archived{{metadataFile, metadata}, {codeFile, code}})
+	if err != nil {
+		return nil, err
+	}
+	if len(packed) > MaxPackageSize {
+		return nil, fmt.Errorf("it has %d bytes and a peer takes at most %d", len(packed), MaxPackageSize)
+	}
+	return packed, nil
+}
+
+// Validate tells why a peer could not use the connection, or nil.
+func (c Connection) Validate() error {
+	if c.Address == "" {
+		return errors.New("the chaincode server has no address")
+	}
+	if _, err := template.New("address").Parse(c.Address); err != nil {
+		return fmt.Errorf("the address %q of the chaincode server is not a template: %w", c.Address, err)
+	}
+	if _, _, err := net.SplitHostPort(c.Address); err != nil && !strings.Contains(c.Address, "{{") {
+		return fmt.Errorf("the address %q of the chaincode server is not host:port: %w", c.Address, err)
+	}
+	if c.DialTimeout < 0 {
+		return fmt.Errorf("the dial timeout %s of the chaincode server is negative", c.DialTimeout)
+	}
+	if c.TLSRequired && c.RootCertificate == "" {
+		return errors.New("the chaincode server speaks TLS but has no root certificate to verify it by")
+	}
+	if c.ClientAuthRequired && !c.TLSRequired {
+		return errors.New("the chaincode server wants client certificates but does not speak TLS")
+	}
+	return nil
+}
+
+// PackageID gives the ID under which peers know an installed package: its label and its SHA-256.
+//
+// Source: core/chaincode/persistence/persistence.go, PackageID.
+func PackageID(label string, packed []byte) string {
+	hash := sha256.Sum256(packed)
+	return label + ":" + hex.EncodeToString(hash[:])
+}
+
+type archived struct {
+	name    string
+	content []byte
+}
+
+// archive writes a tar in gzip framing. Regular files of mode 0644 only; parents are implied.
+func archive(files []archived) ([]byte, error) {
+	var packed bytes.Buffer
+	zip, err := gzip.NewWriterLevel(&packed, gzip.NoCompression)
+	if err != nil {
+		return nil, err
+	}
+	writer := tar.NewWriter(zip)
+	for _, file := range files {
+		header := &tar.Header{
+			Typeflag: tar.TypeReg, Name: file.name, Mode: 0o644, Size: int64(len(file.content)),
+			ModTime: time.Unix(0, 0).UTC(), Format: tar.FormatUSTAR,
+		}
+		if err := writer.WriteHeader(header); err != nil {
+			return nil, err
+		}
+		if _, err := writer.Write(file.content); err != nil {
+			return nil, err
+		}
+	}
+	if err := writer.Close(); err != nil {
+		return nil, err
+	}
+	if err := zip.Close(); err != nil {
+		return nil, err
+	}
+	return packed.Bytes(), nil
+}
+
+// document is one line of JSON that leaves <, > and & alone: a template or a PEM stays as written.
+func document(value any) ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return text.Bytes(), err
+}
+
+// PackageInfo is what a chaincode package says of itself.
+type PackageInfo struct {
+	// ID is the package ID.
+	ID string
+	// Label is the package label.
+	Label string
+	// Type is what peers choose the builder by: ccaas, golang, node, java, or an own word.
+	Type string
+	// Path is the module or folder of the chaincode, for types that peers build.
+	Path string
+	// Address is the address of the chaincode server, for packages of a chaincode server.
+	Address string
+}
+
+// ParsePackage reads a chaincode package of any type and refuses what a peer would refuse or choke
+// on: a malformed archive, entries that are links or devices, paths that leave the archive, a label
+// that is not allowed, a chaincode server without connection.json, more content than any chaincode
+// has.
+func ParsePackage(packed []byte) (*PackageInfo, error) {
+	info, err := parse(packed)
+	if err != nil {
+		return nil, fmt.Errorf("unable to read the chaincode package: %w", err)
+	}
+	return info, nil
+}
+
+func parse(packed []byte) (*PackageInfo, error) {
+	if len(packed) > MaxPackageSize {
+		return nil, fmt.Errorf("it has %d bytes and a peer takes at most %d", len(packed), MaxPackageSize)
+	}
+	var metadata *struct {
+		Type  string `json:"type"`
+		Path  string `json:"path"`
+		Label string `json:"label"`
+	}
+	var code *codeSummary
+	err := walk(bytes.NewReader(packed), func(header *tar.Header, content io.Reader) error {
+		if header.Typeflag != tar.TypeReg {
+			return fmt.Errorf("%s is not a regular file", header.Name)
+		}
+		switch header.Name {
+		case metadataFile:
+			if metadata != nil {
+				return fmt.Errorf("%s is in it twice", metadataFile)
+			}
+			text, err := readDocument(header, content)
+			if err != nil {
+				return err
+			}
+			if err := json.Unmarshal(text, &metadata); err != nil {
+				return fmt.Errorf("%s is malformed: %w", metadataFile, err)
+			}
+			if metadata == nil {
+				return fmt.Errorf("%s holds no object", metadataFile)
+			}
+		case codeFile:
+			if code != nil {
+				return fmt.Errorf("%s is in it twice", codeFile)
+			}
+			summary, err := summarize(content)
+			if err != nil {
+				return fmt.Errorf("%s: %w", codeFile, err)
+			}
+			code = summary
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case metadata == nil:
+		return nil, fmt.Errorf("%s is not in it", metadataFile)
+	case code == nil:
+		return nil, fmt.Errorf("%s is not in it", codeFile)
+	}
+	if err := ValidateLabel(metadata.Label); err != nil {
+		return nil, err
+	}
+	if metadata.Type == "" {
+		return nil, fmt.Errorf("%s names no type", metadataFile)
+	}
+	info := &PackageInfo{ID: PackageID(metadata.Label, packed), Label: metadata.Label, Type: metadata.Type, Path: metadata.Path}
+	if metadata.Type == TypeCCaaS || metadata.Type == typeExternal {
+		if code.address == "" {
+			return nil, fmt.Errorf("it is of type %s and has no %s with an address", metadata.Type, connectionFile)
+		}
+		info.Address = code.address
+	}
+	return info, nil
+}
+
+type codeSummary struct{ address string }
+
+// summarize walks through the inner archive and keeps the address of a chaincode server.
+func summarize(code io.Reader) (*codeSummary, error) {
+	summary := &codeSummary{}
+	err := walk(code, func(header *tar.Header, content io.Reader) error {
+		name := path.Clean(header.Name)
+		if path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") {
+			return fmt.Errorf("the path %s leaves the archive", header.Name)
+		}
+		switch header.Typeflag {
+		case tar.TypeDir:
+			return nil
+		case tar.TypeReg:
+		default:
+			return fmt.Errorf("%s is neither a regular file nor a folder", header.Name)
+		}
+		if name != connectionFile {
+			return nil
+		}
+		text, err := readDocument(header, content)
+		if err != nil {
+			return err
+		}
+		// Other packages may hold a file of this name with another meaning, so only what reads as a
+		// connection counts.
+		var connection struct {
+			Address string `json:"address"`
+		}
+		if json.Unmarshal(text, &connection) == nil {
+			summary.address = connection.Address
+		}
+		return nil
+	})
+	return summary, err
+}
+
+// walk calls visit with every entry of a gzipped tar, to its end, within the limits.
+func walk(packed io.Reader, visit func(*tar.Header, io.Reader) error) error {
+	unzipped, err := gzip.NewReader(packed)
+	if err != nil {
+		return fmt.Errorf("it is not in gzip format: %w", err)
+	}
+	bounded := &boundedReader{from: unzipped, left: maxUnpacked}
+	reader := tar.NewReader(bounded)
+	for entries := 0; ; entries++ {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("it is not a tar archive: %w", err)
+		}
+		if entries == maxEntries {
+			return fmt.Errorf("it has more than %d entries", maxEntries)
+		}
+		if err := visit(header, reader); err != nil {
+			return err
+		}
+	}
+}
+
+func readDocument(header *tar.Header, content io.Reader) ([]byte, error) {
+	if header.Size > maxDocument {
+		return nil, fmt.Errorf("%s has more than %d bytes", header.Name, maxDocument)
+	}
+	text, err := io.ReadAll(content)
+	if err != nil {
+		return nil, fmt.Errorf("unable to read %s: %w", header.Name, err)
+	}
+	return text, nil
+}
+
+var errTooLarge = fmt.Errorf("it unpacks to more than %d bytes", maxUnpacked)
+
+// boundedReader fails, where io.LimitReader would end quietly.
+type boundedReader struct {
+	from io.Reader
+	left int64
+}
+
+func (r *boundedReader) Read(into []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, errTooLarge
+	}
+	if int64(len(into)) > r.left {
+		into = into[:r.left]
+	}
+	n, err := r.from.Read(into)
+	r.left -= int64(n)
+	return n, err
+}

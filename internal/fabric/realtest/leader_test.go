@@ -1,0 +1,125 @@
+package realtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/gateway"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/orderer"
+)
+
+// isLeader matches what a leader's metrics say of a channel.
+var isLeader = regexp.MustCompile(`(?m)^consensus_etcdraft_is_leader\{channel="` + channel + `"\} 1`)
+
+func (n *ordererNode) leads(ctx context.Context) (bool, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, n.metric, nil)
+	if err != nil {
+		return false, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return isLeader.Match(body), err
+}
+
+// TestLeader watches three ordering nodes find, and lose, their leader.
+func TestLeader(t *testing.T) {
+	requireReal(t)
+	for _, version := range versions {
+		t.Run(version, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+			defer cancel()
+			org := newOrganization(t, "Org1MSP")
+			n := startNetwork(t, version, 3, org)
+			genesis := n.genesis(t, channel)
+			peer := n.peers[0].Peer
+			await(t, ctx, "the peer", func() error { _, err := endorser.Channels(ctx, peer, org.admin); return err })
+			if err := endorser.JoinChannel(ctx, peer, org.admin, genesis); err != nil {
+				t.Fatal(err)
+			}
+			joined := time.Now()
+			// The peer's gateway is asked from its join on, while no ordering node has the channel yet.
+			submission := approve(t, ctx, org, peer)
+			submitted := make(chan string, 1)
+			go func() {
+				err := gateway.Submit(ctx, peer.Conn, submission)
+				submitted <- fmt.Sprintf("%s after the peer's join, %v", time.Since(joined).Round(time.Millisecond), err)
+			}()
+
+			for _, node := range n.orderers {
+				await(t, ctx, "the admin endpoint", func() error { _, err := node.admin.List(ctx); return err })
+			}
+			started := time.Now()
+			for _, node := range n.orderers {
+				if _, err := node.admin.Join(ctx, genesis); err != nil {
+					t.Fatal(err)
+				}
+				has, err := orderer.HasLeader(ctx, node.conn, org.admin, channel)
+				if err != nil || has {
+					t.Errorf("HasLeader on %s right after its join: %t, %v", node.name, has, err)
+				}
+				if _, err := orderer.Block(ctx, node.conn, org.admin, channel, orderer.At(0), orderer.BestEffort()); err != nil {
+					t.Errorf("a block from a node without a leader, best effort: %v", err)
+				}
+			}
+			await(t, ctx, "the metrics of a leader", func() error {
+				for _, node := range n.orderers {
+					if leads, err := node.leads(ctx); err != nil || leads {
+						return err
+					}
+				}
+				return errors.New("none leads")
+			})
+			metrics := time.Since(started)
+			for _, node := range n.orderers {
+				await(t, ctx, "HasLeader", leaderless(ctx, node, org, false))
+			}
+			t.Logf("a leader shows in metrics %s, on every node's HasLeader %s after the first join",
+				metrics.Round(10*time.Millisecond), time.Since(started).Round(10*time.Millisecond))
+			t.Logf("submission through the peer's gateway: %s", <-submitted)
+			if block, err := gateway.CommitStatus(ctx, peer.Conn, org.admin, channel, submission.TxID); err != nil || block != 1 {
+				t.Errorf("commit status: block %d, %v", block, err)
+			}
+
+			// Two of three gone: the survivor has to notice by itself.
+			survivor := n.orderers[0]
+			for _, node := range n.orderers[1:] {
+				docker(t, nil, "kill", node.name)
+			}
+			elapsed := await(t, ctx, "the loss of the leader", leaderless(ctx, survivor, org, true))
+			got, err := survivor.admin.Get(ctx, channel)
+			t.Logf("the loss of quorum showed after %s; participation says %+v, %v", elapsed.Round(100*time.Millisecond), got, err)
+		})
+	}
+}
+
+// leaderless gives a condition on what HasLeader says of the node.
+func leaderless(ctx context.Context, node *ordererNode, org *organization, want bool) func() error {
+	return func() error {
+		has, err := orderer.HasLeader(ctx, node.conn, org.admin, channel)
+		if err == nil && has == want {
+			return fmt.Errorf("HasLeader on %s is %t", node.name, has)
+		}
+		return err
+	}
+}
+
+func approve(t *testing.T, ctx context.Context, org *organization, peer endorser.Peer) *endorser.Transaction {
+	t.Helper()
+	transaction, err := lifecycle.Approve(ctx, org.admin, channel, lifecycle.Definition{Name: "kv", Version: "1", Sequence: 1}, "", peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return transaction
+}

@@ -1,0 +1,265 @@
+package network
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
+	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
+)
+
+// storeCache remembers the stores that were read, because many things need the same ones.
+type storeCache struct {
+	locks keyedMutex
+	mu    sync.Mutex
+	files map[string]map[string][]byte
+}
+
+// readStore gives the files of a store: a key volume, or the record of a channel.
+func (f *Fabric) readStore(ctx context.Context, volume string) (map[string][]byte, error) {
+	defer f.stores.locks.lock(volume)()
+	f.stores.mu.Lock()
+	files, ok := f.stores.files[volume]
+	f.stores.mu.Unlock()
+	if ok {
+		return files, nil
+	}
+	files, err := keystore.OpenVolume(f.engine, volume).Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.stores.set(volume, files)
+	return files, nil
+}
+
+// writeStore adds files to a store.
+func (f *Fabric) writeStore(ctx context.Context, volume string, files map[string][]byte) error {
+	defer f.stores.locks.lock(volume)()
+	if err := keystore.OpenVolume(f.engine, volume).Write(ctx, files); err != nil {
+		return err
+	}
+	f.stores.merge(volume, files)
+	return nil
+}
+
+// eraseStore removes files from a store.
+func (f *Fabric) eraseStore(ctx context.Context, volume string, names ...string) error {
+	defer f.stores.locks.lock(volume)()
+	f.stores.set(volume, nil)
+	return keystore.OpenVolume(f.engine, volume).Erase(ctx, names...)
+}
+
+func (c *storeCache) set(volume string, files map[string][]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.files == nil {
+		c.files = map[string]map[string][]byte{}
+	}
+	if files == nil {
+		delete(c.files, volume)
+		return
+	}
+	c.files[volume] = files
+}
+
+func (c *storeCache) merge(volume string, added map[string][]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known, ok := c.files[volume]; ok {
+		merged := maps.Clone(known) // readers may hold the old one
+		maps.Copy(merged, added)
+		c.files[volume] = merged
+	}
+}
+
+// createKeys makes the key volume of a thing.
+func (f *Fabric) createKeys(ctx context.Context, h Handle, imageID string, labels map[string]string) error {
+	merged := h.labels()
+	maps.Copy(merged, labels)
+	_, err := keystore.CreateVolume(ctx, f.engine, h.keys(), imageID, merged)
+	return err
+}
+
+// removeKeys removes the key volume of a thing with every key in it.
+func (f *Fabric) removeKeys(ctx context.Context, h Handle) error {
+	f.stores.set(h.keys(), nil)
+	return keystore.OpenVolume(f.engine, h.keys()).Remove(ctx, h.Owner)
+}
+
+// Files of a CA's key volume. The two CAs of a server have one folder each.
+const (
+	operationsCertificate = "operations/cert.pem"
+	operationsKey         = "operations/key.pem"
+	caCertificate         = "/ca.pem"
+	caParents             = "/parents.pem"
+	registrarSecret       = "/registrar/secret"
+	registrarCertificate  = "/registrar/cert.pem"
+	registrarKey          = "/registrar/key.pem"
+	caStarted             = "started"
+)
+
+// The names of the two CAs in one server: each has its own root, registry and registrar.
+const (
+	enrollmentCA = "ca"
+	tlsCA        = "tls"
+)
+
+// registrarName is the identity with which we register others at a CA.
+const registrarName = "registrar"
+
+// caKeys is what the key volume of a CA holds.
+type caKeys struct {
+	handle Handle
+	files  map[string][]byte
+}
+
+func (f *Fabric) caKeys(ctx context.Context, ca Handle) (caKeys, error) {
+	files, err := f.readStore(ctx, ca.keys())
+	if errors.Is(err, keystore.ErrLost) {
+		return caKeys{}, &LostError{Thing: ca, Volume: ca.keys()}
+	}
+	return caKeys{handle: ca, files: files}, err
+}
+
+// operations gives the root that issues for admin and operations endpoints only. It is in no MSP.
+func (k caKeys) operations() (*certificate.KeyPair, error) {
+	pair, err := certificate.ParseKeyPair(k.files[operationsCertificate], k.files[operationsKey])
+	if err != nil {
+		return nil, fmt.Errorf("unable to read the operations root of %s: %w", k.handle, err)
+	}
+	return pair, nil
+}
+
+// definition gives the public part of an organization whose certificates come from this CA.
+func (k caKeys) definition(mspID string) (msp.Definition, error) {
+	d := msp.Definition{ID: mspID}
+	var err error
+	if d.RootCertificates, d.IntermediateCertificates, err = k.chain(enrollmentCA); err != nil {
+		return d, err
+	}
+	d.TLSRootCertificates, d.TLSIntermediateCertificates, err = k.chain(tlsCA)
+	return d, err
+}
+
+// chain divides the certificate of a CA and those above it into roots and intermediates.
+func (k caKeys) chain(ca string) (roots, intermediates []string, err error) {
+	certs, err := certificate.ParseCertificates(slices.Concat(k.files[ca+caCertificate], k.files[ca+caParents]))
+	if err != nil {
+		return nil, nil, fmt.Errorf("unable to read the chain of %s: %w", k.handle, err)
+	}
+	for _, cert := range certs {
+		text := string(certificate.EncodeCertificate(cert))
+		if cert.CheckSignatureFrom(cert) == nil {
+			roots = append(roots, text)
+		} else {
+			intermediates = append(intermediates, text)
+		}
+	}
+	return roots, intermediates, nil
+}
+
+// Files of an organization's key volume.
+const (
+	organizationRecord = "organization.json"
+	adminFolder        = "admin"
+	identitiesFolder   = "identities/"
+)
+
+// organizationKeys is what the key volume of an organization holds.
+type organizationKeys struct {
+	handle Handle
+	files  map[string][]byte
+	// CA is the name of the CA that the organization's certificates come from; empty for a partner.
+	CA string `json:"ca"`
+	// Definition is the public part.
+	Definition msp.Definition `json:"definition"`
+}
+
+func (f *Fabric) organizationKeys(ctx context.Context, org Handle) (*organizationKeys, error) {
+	files, err := f.readStore(ctx, org.keys())
+	if errors.Is(err, keystore.ErrLost) {
+		return nil, &LostError{Thing: org, Volume: org.keys()}
+	}
+	if err != nil {
+		return nil, err
+	}
+	k := &organizationKeys{handle: org, files: files}
+	if err := json.Unmarshal(files[organizationRecord], k); err != nil {
+		return nil, fmt.Errorf("unable to read %s: %w", org, err)
+	}
+	return k, nil
+}
+
+// ca gives the handle of the organization's CA; an error for a partner's organization.
+func (k *organizationKeys) ca() (Handle, error) {
+	if k.CA == "" {
+		return Handle{}, fmt.Errorf("%s is a partner's: no CA of this network issues certificates for it", k.handle)
+	}
+	return k.handle.With(KindCA, k.CA, ""), nil
+}
+
+// identity gives a signing identity by its folder in the key volume.
+func (k *organizationKeys) identity(folder string) (*msp.Identity, error) {
+	certPEM, keyPEM := k.files[folder+"/cert.pem"], k.files[folder+"/key.pem"]
+	if len(certPEM) == 0 || len(keyPEM) == 0 {
+		return nil, fmt.Errorf("no key of %s in the key volume of %s: %w", folder, k.handle, ErrNotFound)
+	}
+	pair, err := certificate.ParseKeyPair(certPEM, keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("unable to read identity %s of %s: %w", folder, k.handle, err)
+	}
+	return &msp.Identity{ID: k.Definition.ID, CertificatePEM: certPEM, Key: pair.Key}, nil
+}
+
+func (k *organizationKeys) admin() (*msp.Identity, error) { return k.identity(adminFolder) }
+
+// Identity gives the signing identity that a handle names: an identity's own, an organization's admin.
+func (f *Fabric) identity(ctx context.Context, h Handle) (*msp.Identity, error) {
+	keys, err := f.organizationKeys(ctx, h.Organization())
+	if err != nil {
+		return nil, err
+	}
+	if h.Kind == KindOrganization {
+		return keys.admin()
+	}
+	return keys.identity(identitiesFolder + h.Name)
+}
+
+// operationsRoot gives the operations root of the CA behind a node.
+func (f *Fabric) operationsRoot(ctx context.Context, h Handle) (*certificate.KeyPair, error) {
+	ca := h
+	if h.Kind != KindCA {
+		org, err := f.organizationKeys(ctx, h.Organization())
+		if err != nil {
+			return nil, err
+		}
+		if ca, err = org.ca(); err != nil {
+			return nil, err
+		}
+	}
+	keys, err := f.caKeys(ctx, ca)
+	if err != nil {
+		return nil, err
+	}
+	return keys.operations()
+}
+
+// year is what validities are given in.
+const year = 365 * 24 * time.Hour
+
+// firstBlock gives the first PEM block of a file: a certificate without its chain.
+func firstBlock(text []byte) []byte {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil
+	}
+	return pem.EncodeToMemory(block)
+}

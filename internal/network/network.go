@@ -1,0 +1,112 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+)
+
+// NetworkState is what is known of a network.
+type NetworkState struct {
+	Handle Handle
+	// Status is Running when the network is there, Absent when it is not.
+	Status engine.Status
+	// Existing tells that somebody else made the network and we only use it.
+	Existing bool
+}
+
+// PreflightNetwork finds what would fail before anything is made.
+func (f *Fabric) PreflightNetwork(ctx context.Context, h Handle, existing bool) error {
+	found, err := f.engine.Network(ctx, h.Network)
+	switch {
+	case errors.Is(err, engine.ErrNotFound) && existing:
+		return fmt.Errorf("unable to use network %s: %w", h.Network, err)
+	case errors.Is(err, engine.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	if owner := found.Labels[engine.LabelOwner]; !existing && owner != h.Owner {
+		return &engine.ForeignError{Kind: "network", Name: h.Network, Owner: owner}
+	}
+	return nil
+}
+
+// EnsureNetwork makes the network on the engine, unless it is one that somebody else made.
+func (f *Fabric) EnsureNetwork(ctx context.Context, h Handle, existing bool) error {
+	if existing {
+		return f.PreflightNetwork(ctx, h, existing)
+	}
+	if err := f.engine.CreateNetwork(ctx, engine.NetworkSpec{Name: h.Network, Labels: h.labels()}); err != nil {
+		return fmt.Errorf("unable to create %s: %w", h, err)
+	}
+	return nil
+}
+
+// ReadNetwork reads the network. One that is gone reads as absent: its nodes and their ledgers may
+// still be there, so it is a matter of repair, not of beginning anew.
+func (f *Fabric) ReadNetwork(ctx context.Context, h Handle) (NetworkState, error) {
+	state := NetworkState{Handle: h, Status: engine.Absent}
+	found, err := f.engine.Network(ctx, h.Network)
+	if errors.Is(err, engine.ErrNotFound) {
+		return state, nil
+	}
+	if err != nil {
+		return state, err
+	}
+	owner := found.Labels[engine.LabelOwner]
+	if owner != "" && owner != h.Owner {
+		return state, &engine.ForeignError{Kind: "network", Name: h.Network, Owner: owner}
+	}
+	state.Status, state.Existing = engine.Running, owner == ""
+	return state, nil
+}
+
+// FindNetwork finds a network by its name alone, for import: its owner and domain are read from the
+// labels of the network or, where somebody else made that, of the nodes on it.
+func (f *Fabric) FindNetwork(ctx context.Context, name string) (NetworkState, error) {
+	found, err := f.engine.Network(ctx, name)
+	if errors.Is(err, engine.ErrNotFound) {
+		return NetworkState{}, fmt.Errorf("network %s: %w", name, ErrNotFound)
+	}
+	if err != nil {
+		return NetworkState{}, err
+	}
+	if found.Labels[engine.LabelOwner] != "" {
+		return NetworkState{Handle: handleOf(found.Labels), Status: engine.Running}, nil
+	}
+	volumes, err := f.engine.Volumes(ctx, map[string]string{engine.LabelNetwork: name})
+	if err != nil {
+		return NetworkState{}, err
+	}
+	if len(volumes) == 0 {
+		return NetworkState{}, fmt.Errorf("network %s carries no owner, and nothing of ours is on it: %w", name, ErrNotFound)
+	}
+	h := handleOf(volumes[0].Labels)
+	return NetworkState{Handle: h.With(KindNetwork, name, ""), Status: engine.Running, Existing: true}, nil
+}
+
+// DeleteNetwork removes the network, unless it is one that somebody else made.
+func (f *Fabric) DeleteNetwork(ctx context.Context, h Handle, existing bool) error {
+	if existing {
+		return nil
+	}
+	if err := f.engine.RemoveNetwork(ctx, h.Network, h.Owner); err != nil {
+		return fmt.Errorf("unable to remove %s: %w", h, err)
+	}
+	return nil
+}
+
+// requireNetwork fails when the network that a thing is to be on is not there or not ours.
+func (f *Fabric) requireNetwork(ctx context.Context, h Handle) error {
+	state, err := f.ReadNetwork(ctx, h.With(KindNetwork, h.Network, ""))
+	if err != nil {
+		return err
+	}
+	if state.Status == engine.Absent {
+		return fmt.Errorf("network %s: %w", h.Network, engine.ErrNotFound)
+	}
+	return nil
+}

@@ -1,0 +1,464 @@
+package network
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+)
+
+// Where a node finds its files. The volume is mounted over the folder that Fabric's images declare
+// as one, and everything lies in a sub-folder, because a volume's own root belongs to root.
+const (
+	volumeRoot = "/var/hyperledger"
+	nodeRoot   = volumeRoot + "/node"
+	keysFolder = nodeRoot + "/keys"
+	dataFolder = nodeRoot + "/data"
+	nodeUser   = "1000:1000"
+	nodeUID    = 1000
+)
+
+// NodeOptions are what a user may say of every node.
+type NodeOptions struct {
+	// Image is the reference; ImageID, when not empty, the content that it was resolved to before,
+	// which stays until the reference changes.
+	Image   string `json:"image"`
+	ImageID string `json:"-"`
+	// AdvertisedAddress is host:port by which others reach the node; empty: its host name and port.
+	AdvertisedAddress string `json:"advertised_address,omitempty"`
+	// Hosts are further names and addresses for the TLS certificate.
+	Hosts []string `json:"hosts,omitempty"`
+	// BindAddress is the host's address on which ports are published.
+	BindAddress string `json:"bind_address"`
+	// HostPorts are the host ports by purpose; 0 or absent is chosen.
+	HostPorts map[string]int    `json:"-"`
+	Log       engine.Log        `json:"log"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Limits    engine.Limits     `json:"limits"`
+	// Stopped wants the node not running.
+	Stopped bool `json:"-"`
+	// Existing tells that the node has been made before, so that a missing volume is a loss.
+	Existing bool `json:"-"`
+	// AcceptDataLoss starts a node whose volume is gone with an empty one.
+	AcceptDataLoss bool `json:"-"`
+}
+
+// NodeState is what is known of a node after it was made or read.
+type NodeState struct {
+	Status  engine.Status
+	ImageID string
+	// HostPorts are the published host ports by purpose.
+	HostPorts map[string]int
+	// Lost tells that the node's volume is gone.
+	Lost bool
+}
+
+// node is what is common to every node: what runs, with which files, and when it is ready.
+type node struct {
+	handle  Handle
+	options NodeOptions
+	// endpoint is the address by which others reach the node.
+	endpoint string
+	// ports are the container ports by purpose.
+	ports      map[string]int
+	entrypoint []string
+	command    []string
+	env        map[string]string
+	labels     map[string]string
+	// inputs are what the user asked for, in the form of labelInputs.
+	inputs  string
+	aliases []string
+	tmpfs   []string
+	// config are rendered files below nodeRoot. A change of them makes a new container.
+	config map[string][]byte
+	// material gives the keys and certificates to be written below keysFolder, and whatever else
+	// holds a secret; have is what is there already. It never enters the specification's hash.
+	material func(ctx context.Context, have map[string][]byte) (map[string][]byte, error)
+	// ready fails as long as the node does not do its work.
+	ready func(ctx context.Context) error
+}
+
+// preflight finds what would fail before anything is made: a network that is not ours, a foreign
+// object with our name, an image that is nowhere, a host port that is taken.
+func (f *Fabric) preflight(ctx context.Context, n *node) error {
+	if err := f.requireNetwork(ctx, n.handle); err != nil {
+		return err
+	}
+	name := n.handle.Object()
+	existing, err := f.engine.Node(ctx, name)
+	switch {
+	case err == nil && existing.Labels[engine.LabelOwner] != n.handle.Owner:
+		return &engine.ForeignError{Kind: "container", Name: name, Owner: existing.Labels[engine.LabelOwner]}
+	case err != nil && !errors.Is(err, engine.ErrNotFound):
+		return err
+	}
+	volume, err := f.engine.Volume(ctx, name)
+	switch {
+	case err == nil && volume.Labels[engine.LabelOwner] != n.handle.Owner:
+		return &engine.ForeignError{Kind: "volume", Name: name, Owner: volume.Labels[engine.LabelOwner]}
+	case err != nil && !errors.Is(err, engine.ErrNotFound):
+		return err
+	}
+	if _, err := f.engine.ResolveImage(ctx, n.options.Image); err != nil {
+		return err
+	}
+	var wanted []engine.Port
+	for _, p := range n.publish() {
+		if p.Host != 0 {
+			wanted = append(wanted, p)
+		}
+	}
+	_, err = f.ports.allocate(ctx, name, wanted)
+	return err
+}
+
+// ensure makes the node as it is wanted, from whatever is there: nothing, a half-made node, a
+// stopped one, one with another specification. Its volume stays whatever happens to its container.
+func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
+	name := n.handle.Object()
+	fresh, err := f.ensureVolume(ctx, n)
+	if err != nil {
+		return NodeState{}, err
+	}
+	image, err := f.resolveKept(ctx, n.options)
+	if err != nil {
+		return NodeState{}, err
+	}
+	current, err := f.engine.Node(ctx, name)
+	exists := err == nil
+	if err != nil && !errors.Is(err, engine.ErrNotFound) {
+		return NodeState{}, err
+	}
+	if exists && current.Labels[engine.LabelOwner] != n.handle.Owner {
+		return NodeState{}, &engine.ForeignError{Kind: "container", Name: name, Owner: current.Labels[engine.LabelOwner]}
+	}
+	published := n.publish()
+	if exists {
+		published = keepPorts(published, current.Ports)
+	}
+	if published, err = f.ports.allocate(ctx, name, published); err != nil {
+		return NodeState{}, err
+	}
+	spec := n.spec(image.ID, published)
+	keep := exists && current.Labels[engine.LabelSpecHash] == spec.Labels[engine.LabelSpecHash] && f.attached(ctx, n, current)
+	if exists && !keep {
+		if err := f.stop(ctx, n.handle); err != nil {
+			return NodeState{}, err
+		}
+		if err := f.engine.RemoveNode(ctx, name, n.handle.Owner); err != nil {
+			return NodeState{}, err
+		}
+	}
+	if err := f.furnish(ctx, n, spec, fresh, keep); err != nil {
+		return NodeState{}, err
+	}
+	state := NodeState{Status: engine.Running, ImageID: image.ID, HostPorts: n.hostPorts(published)}
+	if n.options.Stopped {
+		state.Status = engine.Stopped
+		return state, f.stop(ctx, n.handle)
+	}
+	if err := f.engine.StartNode(ctx, name); err != nil {
+		return state, f.nodeError(ctx, n.handle, "start", err)
+	}
+	return state, f.awaitReady(ctx, n)
+}
+
+// ensureVolume makes the node's volume, and tells whether it is a new one.
+func (f *Fabric) ensureVolume(ctx context.Context, n *node) (fresh bool, err error) {
+	name := n.handle.Object()
+	_, err = f.engine.Volume(ctx, name)
+	switch {
+	case err == nil:
+	case !errors.Is(err, engine.ErrNotFound):
+		return false, err
+	case n.options.Existing && !n.options.AcceptDataLoss:
+		return false, &LostError{Thing: n.handle, Volume: name}
+	default:
+		fresh = true
+	}
+	labels := n.handle.labels()
+	maps.Copy(labels, n.labels)
+	return fresh, f.engine.CreateVolume(ctx, engine.VolumeSpec{Name: name, Labels: labels})
+}
+
+// resolveKept finds the image, by the content it was resolved to before as long as the engine has it.
+func (f *Fabric) resolveKept(ctx context.Context, options NodeOptions) (engine.Image, error) {
+	if options.ImageID != "" {
+		image, err := f.engine.ResolveImage(ctx, options.ImageID)
+		if err == nil || !errors.Is(err, engine.ErrNoImage) {
+			return image, err
+		}
+	}
+	return f.engine.ResolveImage(ctx, options.Image)
+}
+
+// attached tells whether the container is on the network of today: one whose network was removed
+// and made again cannot start.
+func (f *Fabric) attached(ctx context.Context, n *node, current engine.Node) bool {
+	net, err := f.engine.Network(ctx, n.handle.Network)
+	return err == nil && slices.Contains(current.NetworkIDs, net.ID)
+}
+
+// furnish makes the container and puts its files there. The container is made while the
+// certificates are being issued.
+func (f *Fabric) furnish(ctx context.Context, n *node, spec engine.NodeSpec, fresh, keep bool) error {
+	have := map[string][]byte{}
+	var material map[string][]byte
+	group, gctx := errgroup.WithContext(ctx)
+	create := func() error {
+		if keep {
+			return nil
+		}
+		return f.engine.CreateNode(gctx, spec)
+	}
+	if fresh {
+		group.Go(create)
+	} else {
+		if err := create(); err != nil {
+			return err
+		}
+		files, err := f.engine.GetFiles(ctx, spec.Name, keysFolder)
+		if err != nil && !errors.Is(err, engine.ErrNotFound) {
+			return err
+		}
+		for _, file := range files {
+			have[strings.TrimPrefix(file.Name, "keys/")] = file.Content
+		}
+	}
+	group.Go(func() (err error) {
+		material, err = n.material(gctx, have)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return f.nodeError(ctx, n.handle, "prepare", err)
+	}
+	var files []engine.File
+	if !keep {
+		for _, name := range slices.Sorted(maps.Keys(n.config)) {
+			files = append(files, engine.File{Name: name, Content: n.config[name], Mode: 0o600, UID: nodeUID, GID: nodeUID})
+		}
+		// An empty file makes the folder for the data belong to the node's user.
+		files = append(files, engine.File{Name: "data/.keep", Mode: 0o600, UID: nodeUID, GID: nodeUID})
+	}
+	for _, name := range slices.Sorted(maps.Keys(material)) {
+		files = append(files, engine.File{Name: "keys/" + name, Content: material[name], Mode: 0o600, UID: nodeUID, GID: nodeUID})
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	if keep { // its files are read at start only
+		if err := f.stop(ctx, n.handle); err != nil {
+			return err
+		}
+	}
+	return f.engine.PutFiles(ctx, spec.Name, nodeRoot, files)
+}
+
+// publish gives the ports as wanted, in the order of their purposes.
+func (n *node) publish() []engine.Port {
+	var out []engine.Port
+	for _, purpose := range slices.Sorted(maps.Keys(n.ports)) {
+		out = append(out, engine.Port{Container: n.ports[purpose], Host: n.options.HostPorts[purpose], Address: n.options.BindAddress})
+	}
+	return out
+}
+
+// keepPorts gives ports that nobody chose the host ports that the node has already.
+func keepPorts(wanted, have []engine.Port) []engine.Port {
+	for i := range wanted {
+		for _, h := range have {
+			if wanted[i].Host == 0 && h.Container == wanted[i].Container {
+				wanted[i].Host = h.Host
+			}
+		}
+	}
+	return wanted
+}
+
+func (n *node) hostPorts(published []engine.Port) map[string]int {
+	out := map[string]int{}
+	for purpose, port := range n.ports {
+		for _, p := range published {
+			if p.Container == port {
+				out[purpose] = p.Host
+			}
+		}
+	}
+	return out
+}
+
+// spec renders the container, its hash included.
+func (n *node) spec(imageID string, ports []engine.Port) engine.NodeSpec {
+	labels := n.handle.labels()
+	maps.Copy(labels, n.labels)
+	maps.Copy(labels, n.options.Labels)
+	labels[labelEndpoint], labels[labelInputs] = n.endpoint, n.inputs
+	spec := engine.NodeSpec{
+		Name:       n.handle.Object(),
+		Hostname:   n.handle.Host(),
+		Aliases:    n.aliases,
+		Image:      imageID,
+		Network:    n.handle.Network,
+		Entrypoint: n.entrypoint,
+		Command:    n.command,
+		Env:        n.env,
+		Mounts:     []engine.Mount{{Volume: n.handle.Object(), Target: volumeRoot}},
+		Tmpfs:      append([]string{"/tmp"}, n.tmpfs...),
+		Ports:      ports,
+		User:       nodeUser,
+		Limits:     n.options.Limits,
+		Log:        n.options.Log,
+		Labels:     labels,
+		Restart:    true,
+	}
+	spec.Labels[engine.LabelSpecHash] = specHash(spec, n.config)
+	return spec
+}
+
+// specHash is the SHA-256 of what makes a container what it is, in hexadecimal.
+func specHash(spec engine.NodeSpec, config map[string][]byte) string {
+	h := sha256.New()
+	encoder := json.NewEncoder(h)
+	// Neither encoding can fail: both hold only strings, numbers and bytes. Maps are sorted by key.
+	_ = encoder.Encode(spec)
+	_ = encoder.Encode(config)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// awaitReady waits until the node does its work. A node that exits meanwhile fails at once.
+func (f *Fabric) awaitReady(ctx context.Context, n *node) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := make(chan struct{})
+	go func() {
+		defer close(watch)
+		if code, err := f.engine.AwaitExit(ctx, n.handle.Object()); err == nil {
+			cancel(fmt.Errorf("it exited with code %d", code))
+		}
+	}()
+	err := poll(ctx, n.ready)
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
+		err = cause
+	}
+	cancel(nil)
+	<-watch
+	if err != nil {
+		return f.nodeError(context.WithoutCancel(ctx), n.handle, "start", err)
+	}
+	return nil
+}
+
+// permanent marks an error that asking again does not mend.
+func permanent(err error) error { return backoff.Permanent(err) }
+
+// poll asks until the answer is no error, at first every 10 ms, later every half second. When the
+// context ends, the error holds both the last answer and the reason.
+func poll(ctx context.Context, ask func(context.Context) error) error {
+	pace := backoff.NewExponentialBackOff()
+	pace.InitialInterval, pace.MaxInterval, pace.Multiplier = 10*time.Millisecond, 500*time.Millisecond, 1.3
+	var last error
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		err := ask(attempt)
+		if err != nil && ctx.Err() == nil {
+			last = err
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(pace), backoff.WithMaxElapsedTime(0))
+	if err == nil {
+		return nil
+	}
+	if final := new(backoff.PermanentError); errors.As(err, &final) {
+		return final.Err
+	}
+	if last != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w (waited until the deadline: %w)", last, context.Cause(ctx))
+	}
+	return err
+}
+
+// nodeError adds the node's last log lines to an error, once.
+func (f *Fabric) nodeError(ctx context.Context, h Handle, action string, cause error) error {
+	if known := new(NodeError); errors.As(cause, &known) {
+		return cause
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	lines, err := f.engine.Logs(ctx, h.Object(), 15)
+	if err != nil {
+		lines = nil // the cause matters more than why there are no lines
+	}
+	return &NodeError{Action: action + " " + h.String(), Cause: cause, Logs: lines}
+}
+
+// stop ends a node's process and waits for it.
+func (f *Fabric) stop(ctx context.Context, h Handle) error {
+	if err := f.engine.StopNode(ctx, h.Object(), grace); err != nil {
+		return fmt.Errorf("unable to stop %s: %w", h, err)
+	}
+	return nil
+}
+
+// readNode reads the state of a node. A container that is gone reads as absent, a volume that is
+// gone as lost; only the engine's failure is an error.
+func (f *Fabric) readNode(ctx context.Context, h Handle, ports map[string]int) (NodeState, error) {
+	state := NodeState{Status: engine.Absent}
+	current, err := f.engine.Node(ctx, h.Object())
+	switch {
+	case errors.Is(err, engine.ErrNotFound):
+	case err != nil:
+		return state, err
+	case current.Labels[engine.LabelOwner] != h.Owner:
+		return state, &engine.ForeignError{Kind: "container", Name: h.Object(), Owner: current.Labels[engine.LabelOwner]}
+	default:
+		state.Status, state.ImageID = current.Status, current.ImageID
+		if current.Status == engine.Created {
+			state.Status = engine.Stopped
+		}
+		n := node{ports: ports}
+		state.HostPorts = n.hostPorts(current.Ports)
+	}
+	volume, err := f.engine.Volume(ctx, h.Object())
+	switch {
+	case errors.Is(err, engine.ErrNotFound):
+		state.Lost = true
+	case err != nil:
+		return state, err
+	case volume.Labels[engine.LabelOwner] != h.Owner:
+		return state, &engine.ForeignError{Kind: "volume", Name: h.Object(), Owner: volume.Labels[engine.LabelOwner]}
+	}
+	return state, nil
+}
+
+// removeNode removes a node, and its volume unless it is to be kept.
+func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) error {
+	f.conns.forget(h)
+	if keepVolume { // what stays is left in order; what goes may be killed
+		if err := f.stop(ctx, h); err != nil {
+			return err
+		}
+	}
+	if err := f.engine.RemoveNode(ctx, h.Object(), h.Owner); err != nil {
+		return fmt.Errorf("unable to remove %s: %w", h, err)
+	}
+	f.ports.release(h.Object())
+	if keepVolume {
+		return nil
+	}
+	if err := f.engine.RemoveVolume(ctx, h.Object(), h.Owner); err != nil {
+		return fmt.Errorf("unable to remove the volume of %s: %w", h, err)
+	}
+	return nil
+}

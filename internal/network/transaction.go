@@ -1,0 +1,154 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/gateway"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/retry"
+)
+
+// Call is a call of a chaincode.
+type Call struct {
+	Chaincode Handle
+	// Identity signs: an identity, or an organization, whose admin it then is.
+	Identity  Handle
+	Function  string
+	Arguments []string
+	// Transient is data that the chaincode sees and the ledger never does.
+	Transient map[string]string
+	// Organizations are the MSP IDs whose peers endorse; none means every organization that has
+	// peers on the channel.
+	Organizations []string
+	// Init marks the call that initialises a chaincode whose definition requires it.
+	Init bool
+}
+
+// TransactionResult is a committed transaction.
+type TransactionResult struct {
+	TxID    string
+	Block   uint64
+	Payload []byte
+}
+
+func (c Call) arguments() [][]byte {
+	args := [][]byte{[]byte(c.Function)}
+	for _, a := range c.Arguments {
+		args = append(args, []byte(a))
+	}
+	return args
+}
+
+func (c Call) transient() map[string][]byte {
+	out := map[string][]byte{}
+	for name, value := range c.Transient {
+		out[name] = []byte(value)
+	}
+	return out
+}
+
+// SubmitTransaction has a peer of each organization endorse the call, submits it, and waits until
+// these peers have committed it. A transaction that lost a race for a key is made anew.
+func (f *Fabric) SubmitTransaction(ctx context.Context, call Call) (TransactionResult, error) {
+	channel, name := chaincodeOf(call.Chaincode)
+	members, signer, err := f.callers(ctx, channel, call)
+	if err != nil {
+		return TransactionResult{}, err
+	}
+	if len(call.Organizations) > 0 {
+		members = slices.DeleteFunc(members, func(m member) bool { return !slices.Contains(call.Organizations, m.handle.MSPID) })
+	}
+	if len(members) == 0 {
+		return TransactionResult{}, fmt.Errorf("unable to call chaincode %s on channel %s: none of the organizations %v has a peer there", name, channel.Name, call.Organizations)
+	}
+	policy := retry.Default
+	policy.AttemptTimeout = 0
+	policy.Retryable = func(err error) bool {
+		invalid := new(gateway.InvalidError)
+		return errors.As(err, &invalid) && invalid.Conflict()
+	}
+	return retry.Do(ctx, policy, func(ctx context.Context) (TransactionResult, error) {
+		return submit(ctx, channel.Name, name, call, signer, members)
+	})
+}
+
+func submit(ctx context.Context, channel, chaincode string, call Call, signer *msp.Identity, members []member) (TransactionResult, error) {
+	result := TransactionResult{}
+	proposal, err := endorser.NewProposal(signer, endorser.Invocation{
+		Channel: channel, Chaincode: chaincode, Args: call.arguments(), Transient: call.transient(), Init: call.Init,
+	})
+	if err != nil {
+		return result, err
+	}
+	var endorsers []endorser.Peer
+	for _, m := range members {
+		endorsers = append(endorsers, m.peers[0].Peer)
+	}
+	endorsements, err := endorser.Endorse(ctx, proposal, endorsers...)
+	if err != nil {
+		return result, err
+	}
+	tx, err := endorser.NewTransaction(proposal, endorsements)
+	if err != nil {
+		return result, err
+	}
+	if result.Payload, err = tx.Result(); err != nil {
+		return result, err
+	}
+	result.TxID = tx.TxID
+	if err := gateway.Submit(ctx, endorsers[0].Conn, tx); err != nil {
+		return result, err
+	}
+	if result.Block, err = gateway.CommitStatus(ctx, endorsers[0].Conn, signer, channel, tx.TxID); err != nil {
+		return result, err
+	}
+	return result, awaitCommit(ctx, channel, tx.TxID, members[1:])
+}
+
+// Query calls a chaincode on a peer of the signer's organization, for its answer only.
+func (f *Fabric) Query(ctx context.Context, call Call) ([]byte, error) {
+	channel, name := chaincodeOf(call.Chaincode)
+	members, signer, err := f.callers(ctx, channel, call)
+	if err != nil {
+		return nil, err
+	}
+	index := slices.IndexFunc(members, func(m member) bool { return m.handle.MSPID == call.Identity.MSPID })
+	if index < 0 {
+		return nil, fmt.Errorf("unable to query chaincode %s: %s has no peer on channel %s", name, call.Identity.MSPID, channel.Name)
+	}
+	var last error
+	for _, p := range members[index].peers {
+		proposal, err := endorser.NewProposal(signer, endorser.Invocation{
+			Channel: channel.Name, Chaincode: name, Args: call.arguments(), Transient: call.transient(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		answer, err := endorser.Evaluate(ctx, proposal, p.Peer)
+		if err == nil {
+			return answer, nil
+		}
+		last = err
+		if unanswered := new(endorser.CallError); !errors.As(err, &unanswered) {
+			return nil, err // the chaincode's own answer: another peer would say the same
+		}
+	}
+	return nil, last
+}
+
+func (f *Fabric) callers(ctx context.Context, channel Handle, call Call) ([]member, *msp.Identity, error) {
+	record, err := f.channelRecord(ctx, channel)
+	if err != nil {
+		return nil, nil, err
+	}
+	members, err := f.members(ctx, record)
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := f.identity(ctx, call.Identity)
+	return members, signer, err
+}

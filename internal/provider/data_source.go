@@ -1,0 +1,53 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+)
+
+// reading is embedded by every data source.
+type reading struct{ configured }
+
+// Configure takes the session.
+func (r *reading) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
+	r.configure(req.ProviderData, &resp.Diagnostics)
+}
+
+// readTimeout bounds the reading of a data source.
+const readTimeout = time.Minute
+
+// handleArgument is an attribute of a data source that takes the handle of a resource.
+func handleArgument(description string, kinds ...network.Kind) schema.ObjectAttribute {
+	return schema.ObjectAttribute{
+		Required:            true,
+		AttributeTypes:      handleTypes,
+		MarkdownDescription: description,
+		Validators:          []validator.Object{handleKind{kinds}},
+	}
+}
+
+// addReadError reports why something could not be read, at the argument that names it.
+func addReadError(diags *diag.Diagnostics, argument, summary string, err error) {
+	text := explain(err)
+	unanswered := new(network.UnansweredError)
+	if errors.As(err, &unanswered) || errors.Is(err, network.ErrNotFound) || errors.Is(err, network.ErrLost) || errors.Is(err, engine.ErrNotFound) {
+		text = sentence(err) + "\n\n" + afterwards
+	}
+	diags.AddAttributeError(path.Root(argument), summary, text)
+}
+
+// afterwards is the way out when what is to be read is made, started or repaired by the same apply.
+const afterwards = "If this same apply makes, starts or repairs it, let Terraform read afterwards: give the data source depends_on with the resource."
+
+// readDuringPlan is what the description of every data source ends with.
+const readDuringPlan = " It is read during plan. Where the same apply makes, starts or repairs what it reads from, give it `depends_on` with those resources: Terraform then reads after them."

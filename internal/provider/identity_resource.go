@@ -1,0 +1,233 @@
+package provider
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/ca"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+)
+
+type identityResource struct{ configured }
+
+var (
+	_ resource.ResourceWithConfigure   = &identityResource{}
+	_ resource.ResourceWithImportState = &identityResource{}
+	_ resource.ResourceWithModifyPlan  = &identityResource{}
+)
+
+func newIdentityResource() resource.Resource { return &identityResource{} }
+
+// identityModel is a fabric_identity.
+type identityModel struct {
+	Organization types.Object `tfsdk:"organization"`
+	Name         types.String `tfsdk:"name"`
+	Type         types.String `tfsdk:"type"`
+	Affiliation  types.String `tfsdk:"affiliation"`
+	Attributes   types.Map    `tfsdk:"attributes"`
+	Directory    types.String `tfsdk:"directory"`
+	Certificate  types.String `tfsdk:"certificate"`
+	NotAfter     types.String `tfsdk:"not_after"`
+	Handle       types.Object `tfsdk:"handle"`
+}
+
+func (r *identityResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_identity"
+}
+
+func (r *identityResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	of := handleInput("Handle of the `fabric_organization` that the identity is a member of. Changing it replaces the identity.", network.KindOrganization)
+	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "An identity of an organization, registered at the organization's CA and enrolled. Its private key lives in the organization's key volume on the engine, or in a local directory; never in the state.",
+		Attributes: map[string]schema.Attribute{
+			"organization": of,
+			"name": schema.StringAttribute{
+				Required:            true,
+				MarkdownDescription: "Enrolment ID, the common name of the certificate. Changing it replaces the identity.",
+				Validators: []validator.String{
+					check{wants: "an enrolment ID", summary: "Not an enrolment ID", problem: ca.ValidateID},
+					stringvalidator.NoneOf("admin", "registrar"),
+				},
+				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"type": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString("client"),
+				MarkdownDescription: "`client` (default), `admin`, `peer` or `orderer`: the role that NodeOUs give the identity.",
+				Validators:          []validator.String{stringvalidator.OneOf("client", "admin", "peer", "orderer")},
+			},
+			"affiliation": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "Affiliation, for example `org1.sales`. It is added at the CA when it is not there.",
+				Validators:          []validator.String{check{wants: "an affiliation", summary: "Not an affiliation", problem: ca.ValidateAffiliation}},
+			},
+			"attributes": schema.MapAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "Attributes that go into the certificate, for chaincode that decides on them.",
+			},
+			"directory": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "Local directory that receives the identity as an MSP folder (`signcerts`, `keystore`, …), for applications and the `peer` command. The key is then there and nowhere else. Changing it replaces the identity.",
+				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"certificate": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Enrolment certificate, in PEM.",
+			},
+			"not_after": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "When the certificate expires (RFC 3339, UTC).",
+			},
+			"handle": handleOutput("identity"),
+		},
+	}
+}
+
+// ModifyPlan computes the handle, and carries the certificate unless the registration changes.
+func (r *identityResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	var plan, state identityModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	plan.Handle = planHandle(ctx, plan.Organization, network.KindIdentity, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
+	if !req.State.Raw.IsNull() {
+		gone := state.Certificate.ValueString() == ""
+		if gone || changed(state.Type, plan.Type, state.Affiliation, plan.Affiliation, state.Attributes, plan.Attributes) {
+			plan.Certificate, plan.NotAfter = types.StringUnknown(), types.StringUnknown()
+		} else {
+			plan.Certificate, plan.NotAfter = state.Certificate, state.NotAfter
+		}
+	}
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+}
+
+func (m *identityModel) spec(ctx context.Context, diags *diag.Diagnostics) network.IdentitySpec {
+	org := handleFrom(ctx, m.Organization, diags)
+	return network.IdentitySpec{
+		Handle: org.With(network.KindIdentity, m.Name.ValueString(), org.MSPID), Type: m.Type.ValueString(),
+		Affiliation: m.Affiliation.ValueString(), Attributes: stringMap(ctx, m.Attributes, diags), Directory: m.Directory.ValueString(),
+	}
+}
+
+// merge takes the certificate; an empty one says that the key is gone.
+func (m *identityModel) merge(s network.IdentityState) {
+	m.Certificate, m.NotAfter = types.StringValue(s.Certificate), types.StringValue("")
+	if facts, err := certificate.ReadFacts([]byte(s.Certificate)); err == nil {
+		m.NotAfter = types.StringValue(facts.NotAfter)
+	}
+}
+
+func (r *identityResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var plan identityModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
+	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
+	state, err := f.CreateIdentity(ctx, plan.spec(ctx, &resp.Diagnostics))
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to create identity "+plan.Name.ValueString(), err)
+		return
+	}
+	plan.merge(state)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+func (r *identityResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var state identityModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	known := network.IdentityState{
+		Certificate: state.Certificate.ValueString(), Registered: true, Type: state.Type.ValueString(),
+		Affiliation: state.Affiliation.ValueString(), Attributes: stringMap(ctx, state.Attributes, &resp.Diagnostics),
+	}
+	found, err := f.ReadIdentity(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics), state.Directory.ValueString(), known)
+	switch {
+	case errors.Is(err, engine.ErrUnreachable):
+		addError(&resp.Diagnostics, "Unable to read identity "+state.Name.ValueString(), err)
+		return
+	case err != nil: // the apply that starts the CA again must be able to run
+		resp.Diagnostics.AddWarning("Unable to ask the CA about identity "+state.Name.ValueString(), explain(err))
+	case !found.Registered:
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	state.merge(found)
+	state.Type = types.StringValue(found.Type)
+	if found.Affiliation != "" || !state.Affiliation.IsNull() {
+		state.Affiliation = types.StringValue(found.Affiliation)
+	}
+	if len(found.Attributes) > 0 || !state.Attributes.IsNull() {
+		state.Attributes = mapOf(ctx, found.Attributes, &resp.Diagnostics)
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
+}
+
+func (r *identityResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var plan, state identityModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	found, err := f.UpdateIdentity(ctx, plan.spec(ctx, &resp.Diagnostics), stringMap(ctx, state.Attributes, &resp.Diagnostics))
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to update identity "+plan.Name.ValueString(), err)
+		return
+	}
+	plan.merge(found)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+func (r *identityResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var state identityModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if err := f.DeleteIdentity(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics), state.Directory.ValueString()); err != nil {
+		addError(&resp.Diagnostics, "Unable to delete identity "+state.Name.ValueString(), err)
+	}
+}

@@ -1,0 +1,304 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+)
+
+// importParts reads an import ID: the network, and what is on it, divided by slashes.
+func importParts(id string, wants ...string) ([]string, error) {
+	parts := strings.Split(strings.TrimSpace(id), "/")
+	if len(parts) != len(wants) {
+		return nil, fmt.Errorf("the import ID %q must be %s", id, strings.Join(wants, "/"))
+	}
+	return parts, nil
+}
+
+// importer is the common course of an import: the ID is read, what it names is found on the engine
+// as it was asked for, and the read that Terraform does next completes it.
+func importer(ctx context.Context, c *configured, req resource.ImportStateRequest, resp *resource.ImportStateResponse, model any,
+	find func(f *network.Fabric, parts []string) error, wants ...string) {
+	parts, err := importParts(req.ID, wants...)
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to import", err)
+		return
+	}
+	f := c.fabric(&resp.Diagnostics)
+	if f == nil {
+		return
+	}
+	if err := find(f, parts); err != nil {
+		addError(&resp.Diagnostics, "Unable to import "+req.ID, err)
+		return
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.State.Set(ctx, model)...)
+}
+
+// noTimeouts is a timeouts attribute that the configuration does not set.
+func noTimeouts() timeouts.Value {
+	return timeouts.Value{Object: types.ObjectNull(map[string]attr.Type{
+		"create": types.StringType, "update": types.StringType, "delete": types.StringType,
+	})}
+}
+
+// place gives the handle of the network that a thing is on.
+func place(h network.Handle) types.Object {
+	return handleValue(h.With(network.KindNetwork, h.Network, ""))
+}
+
+func orNull(text string) types.String {
+	if text == "" {
+		return types.StringNull()
+	}
+	return types.StringValue(text)
+}
+
+// ImportState takes NETWORK/NAME.
+func (r *caResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	m := &caModel{}
+	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		spec, err := f.FindCA(ctx, parts[0], parts[1])
+		if err != nil {
+			return err
+		}
+		state, err := f.ReadCA(ctx, spec.Handle)
+		if err != nil {
+			return err
+		}
+		m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
+		m.Timeouts, m.Handle = noTimeouts(), handleValue(spec.Handle)
+		m.Network, m.Name = place(spec.Handle), types.StringValue(spec.Handle.Name)
+		m.Organization, m.CommonName = types.StringValue(spec.Organization), types.StringValue(spec.CommonName)
+		m.KeyAlgorithm = types.StringValue(string(spec.KeyAlgorithm))
+		m.ValidityYears = types.Int64Value(int64(spec.RootValidity / (365 * 24 * time.Hour)))
+		m.CertificateValidityDays = types.Int64Value(int64(spec.CertificateValidity / (24 * time.Hour)))
+		m.Affiliations, m.SANs = listOf(ctx, spec.Affiliations, &resp.Diagnostics), listOf(ctx, spec.Hosts, &resp.Diagnostics)
+		m.AdvertisedAddress, m.Parent = orNull(spec.AdvertisedAddress), types.ObjectNull(handleTypes)
+		if spec.Parent != nil {
+			m.Parent = handleValue(*spec.Parent)
+		}
+		m.Endpoint = planEndpoint(m.AdvertisedAddress, m.Handle, 7054)
+		state.ImageID = spec.ImageID
+		m.merge(state)
+		beginProtection(ctx, resp.Private, &resp.Diagnostics)
+		return nil
+	}, "NETWORK", "NAME")
+}
+
+// ImportState takes NETWORK/MSP_ID.
+func (r *organizationResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	m := &organizationModel{}
+	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		h, state, err := f.FindOrganization(ctx, parts[0], parts[1])
+		if err != nil {
+			return err
+		}
+		m.MSPID, m.Handle = types.StringValue(h.MSPID), handleValue(h)
+		m.CA, m.Network, m.Certificates = types.ObjectNull(handleTypes), types.ObjectNull(handleTypes), types.ObjectNull(certificatesTypes)
+		if state.CA != "" {
+			m.CA = handleValue(h.With(network.KindCA, state.CA, ""))
+		} else {
+			m.Network = place(h)
+			m.Certificates = certificatesValue(ctx, state.Definition, &resp.Diagnostics)
+		}
+		m.merge(ctx, state, &resp.Diagnostics)
+		return nil
+	}, "NETWORK", "MSP_ID")
+}
+
+// ImportState takes NETWORK/MSP_ID/NAME.
+func (r *identityResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	m := &identityModel{}
+	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		org, _, err := f.FindOrganization(ctx, parts[0], parts[1])
+		if err != nil {
+			return err
+		}
+		h := org.With(network.KindIdentity, parts[2], org.MSPID)
+		state, err := f.ReadIdentity(ctx, h, "", network.IdentityState{})
+		if err != nil {
+			return err
+		}
+		if !state.Registered || state.Certificate == "" {
+			return fmt.Errorf("no identity %s of %s with a key on the engine: %w", parts[2], parts[1], network.ErrNotFound)
+		}
+		m.Organization, m.Name, m.Handle = handleValue(org), types.StringValue(parts[2]), handleValue(h)
+		m.Type, m.Affiliation, m.Directory = types.StringValue(state.Type), orNull(state.Affiliation), types.StringNull()
+		m.Attributes = mapOf(ctx, state.Attributes, &resp.Diagnostics)
+		m.merge(state)
+		return nil
+	}, "NETWORK", "MSP_ID", "NAME")
+}
+
+// ImportState takes NETWORK/NAME.
+func (r *peerResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	m := &peerModel{}
+	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		spec, err := f.FindPeer(ctx, parts[0], parts[1])
+		if err != nil {
+			return err
+		}
+		state, err := f.ReadPeer(ctx, spec.Handle)
+		if err != nil {
+			return err
+		}
+		if err := f.ReadCertificates(ctx, spec.Handle, &state); err != nil {
+			return err
+		}
+		m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
+		m.Timeouts, m.Handle = noTimeouts(), handleValue(spec.Handle)
+		m.Organization, m.Name = handleValue(spec.Handle.Organization()), types.StringValue(spec.Handle.Name)
+		m.FabricVersion, m.Config = types.StringValue(spec.Version.String()), overlayValue(spec.Config)
+		m.AdvertisedAddress, m.SANs = orNull(spec.AdvertisedAddress), listOf(ctx, spec.Hosts, &resp.Diagnostics)
+		m.Endpoint = planEndpoint(m.AdvertisedAddress, m.Handle, 7051)
+		state.ImageID = spec.ImageID
+		m.merge(state)
+		return nil
+	}, "NETWORK", "NAME")
+}
+
+// ImportState takes NETWORK/NAME.
+func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	m := &ordererClusterModel{}
+	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		cluster, specs, err := f.FindOrdererCluster(ctx, parts[0], parts[1])
+		if err != nil {
+			return err
+		}
+		handles, nodes := map[string]network.Handle{}, map[string]ordererModel{}
+		for name, spec := range specs {
+			m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
+			m.FabricVersion, m.Config, m.ImageID = types.StringValue(spec.Version.String()), overlayValue(spec.Config), types.StringValue(spec.ImageID)
+			handles[name] = spec.Handle
+			advertised := orNull(spec.AdvertisedAddress)
+			nodes[name] = ordererModel{
+				AdvertisedAddress: advertised, SANs: listOf(ctx, spec.Hosts, &resp.Diagnostics),
+				Endpoint: planEndpoint(advertised, handleValue(spec.Handle), 7050),
+			}
+		}
+		states, err := f.ReadOrdererCluster(ctx, handles)
+		if err != nil {
+			return err
+		}
+		for name, state := range states {
+			if err := f.ReadCertificates(ctx, handles[name], &state); err != nil {
+				return err
+			}
+			states[name] = state
+		}
+		m.Timeouts, m.Handle = noTimeouts(), handleValue(cluster)
+		m.Organization, m.Name, m.Consensus = handleValue(cluster.Organization()), types.StringValue(cluster.Name), types.StringValue("raft")
+		m.setNodes(ctx, nodes, &resp.Diagnostics)
+		m.merge(ctx, states, &resp.Diagnostics)
+		return nil
+	}, "NETWORK", "NAME")
+}
+
+// ImportState takes NETWORK/NAME.
+func (r *channelResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	m := &channelModel{}
+	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		spec, err := f.FindChannel(ctx, parts[0], parts[1])
+		if err != nil {
+			return err
+		}
+		m.take(ctx, spec, &resp.Diagnostics)
+		beginProtection(ctx, resp.Private, &resp.Diagnostics)
+		return nil
+	}, "NETWORK", "NAME")
+}
+
+func (m *channelModel) take(ctx context.Context, spec network.ChannelSpec, diags *diag.Diagnostics) {
+	m.Name, m.Handle, m.Orderers, m.Timeouts = types.StringValue(spec.Handle.Name), handleValue(spec.Handle), handleValue(spec.Orderers), noTimeouts()
+	config := spec.Config
+	m.BatchTimeout, m.MaxMessageCount = types.StringValue(durationText(config.Batch.Timeout)), types.Int64Value(int64(config.Batch.MaxMessageCount))
+	m.AbsoluteMaxBytes, m.PreferredMaxBytes = types.Int64Value(int64(config.Batch.AbsoluteMaxBytes)), types.Int64Value(int64(config.Batch.PreferredMaxBytes))
+	m.ChannelCapability, m.ApplicationCapability = types.StringValue(config.ChannelCapability), types.StringValue(config.ApplicationCapability)
+	m.ACLs, m.ApplicationPolicies = mapOf(ctx, config.ACLs, diags), mapOf(ctx, config.ApplicationPolicies, diags)
+	m.DeletionProtection = types.BoolValue(true)
+	organizations, anchors := map[string]channelOrganizationModel{}, map[string][]string{}
+	for key, o := range spec.Organizations {
+		peers := map[string]attr.Value{}
+		for name, p := range o.Peers {
+			peers[name] = handleValue(p)
+		}
+		organizations[key] = channelOrganizationModel{
+			Organization: handleValue(o.Organization), Definition: definitionValue(ctx, o.Definition, diags), Peers: types.MapValueMust(handleType, peers),
+		}
+		if len(o.AnchorPeers) > 0 {
+			anchors[key] = o.AnchorPeers
+		}
+	}
+	value, d := types.MapValueFrom(ctx, channelOrganizationType, organizations)
+	diags.Append(d...)
+	m.Organizations = value
+	lists := types.ListType{ElemType: types.StringType}
+	m.AnchorPeers = types.MapNull(lists)
+	if len(anchors) > 0 {
+		value, d := types.MapValueFrom(ctx, lists, anchors)
+		diags.Append(d...)
+		m.AnchorPeers = value
+	}
+}
+
+// durationText writes a duration as people do: 2s, not 2s000ms; 1m30s, not 90s.
+func durationText(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// ImportState takes NETWORK/CHANNEL/NAME.
+func (r *chaincodeResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	m := &chaincodeModel{}
+	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		spec, err := f.FindChaincode(ctx, parts[0], parts[1], parts[2])
+		if err != nil {
+			return err
+		}
+		h := network.ChaincodeHandle(spec.Channel, spec.Name)
+		state, err := f.ReadChaincode(ctx, h)
+		if err != nil {
+			return err
+		}
+		if state.Committed == nil {
+			return fmt.Errorf("channel %s has no chaincode %s: %w", parts[1], parts[2], network.ErrNotFound)
+		}
+		run := &runModel{}
+		run.take(ctx, spec.Server.NodeOptions, &resp.Diagnostics)
+		m.Channel, m.Name, m.Version, m.Label = handleValue(spec.Channel), types.StringValue(spec.Name), types.StringValue(spec.Version), types.StringValue(spec.Label)
+		m.Handle, m.Timeouts, m.InitRequired = handleValue(h), noTimeouts(), types.BoolValue(spec.InitRequired)
+		m.Server = types.ObjectValueMust(serverTypes, map[string]attr.Value{
+			"image": types.StringValue(spec.Server.Image), "env": mapOf(ctx, spec.Server.Env, &resp.Diagnostics),
+			"command": listOf(ctx, spec.Server.Command, &resp.Diagnostics), "limits": run.Limits,
+		})
+		m.EndorsementPolicy = types.StringNull()
+		if ledger, err := policy.UnmarshalApplicationPolicy(spec.ValidationParameter); err == nil && !ledger.IsZero() {
+			m.EndorsementPolicy = types.StringValue(ledger.String())
+		}
+		m.Collections = takeCollections(ctx, spec.Collections, &resp.Diagnostics)
+		state.ImageID = spec.Server.ImageID
+		m.merge(state)
+		return nil
+	}, "NETWORK", "CHANNEL", "NAME")
+}

@@ -1,0 +1,159 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
+)
+
+// versionAttribute is the Fabric release that a node's configuration is rendered for.
+func versionAttribute() schema.StringAttribute {
+	return schema.StringAttribute{
+		Optional: true, Computed: true,
+		MarkdownDescription: "Fabric release, which decides the default `image` and the configuration that is rendered. Defaults to `fabric_version` of the provider block.",
+		Validators:          []validator.String{fabricVersion{}},
+	}
+}
+
+// overlayAttribute is the user's part of core.yaml or orderer.yaml.
+func overlayAttribute(file string) schema.DynamicAttribute {
+	return schema.DynamicAttribute{
+		Optional: true,
+		MarkdownDescription: "Overlay on the `" + file + "` of the release, as nested objects with Fabric's own keys. " +
+			"Unknown keys, wrong types, combinations that cannot work and keys that belong to other attributes are refused at plan.",
+	}
+}
+
+// overlayFrom reads an overlay. It is not known while any value in it is not.
+func overlayFrom(value types.Dynamic) (overlay nodeconfig.Overlay, known bool, err error) {
+	if value.IsNull() || value.IsUnderlyingValueNull() {
+		return nil, true, nil
+	}
+	if value.IsUnknown() || value.IsUnderlyingValueUnknown() {
+		return nil, false, nil
+	}
+	plain, known, err := plainValue(value.UnderlyingValue())
+	if err != nil || !known {
+		return nil, known, err
+	}
+	overlay, ok := plain.(map[string]any)
+	if !ok {
+		return nil, true, fmt.Errorf("the overlay is %s, and must be an object", value.UnderlyingValue().Type(context.Background()))
+	}
+	return overlay, true, nil
+}
+
+// plainValue turns a Terraform value into plain Go: string, bool, int64, float64, []any, map[string]any.
+func plainValue(value attr.Value) (plain any, known bool, err error) {
+	if value.IsUnknown() {
+		return nil, false, nil
+	}
+	if value.IsNull() {
+		return nil, true, nil
+	}
+	switch v := value.(type) {
+	case types.String:
+		return v.ValueString(), true, nil
+	case types.Bool:
+		return v.ValueBool(), true, nil
+	case types.Number:
+		if whole, accuracy := v.ValueBigFloat().Int64(); accuracy == big.Exact {
+			return whole, true, nil
+		}
+		f, _ := v.ValueBigFloat().Float64()
+		return f, true, nil
+	case types.Dynamic:
+		return plainValue(v.UnderlyingValue())
+	case types.Object:
+		return plainMap(v.Attributes())
+	case types.Map:
+		return plainMap(v.Elements())
+	case types.List:
+		return plainList(v.Elements())
+	case types.Set:
+		return plainList(v.Elements())
+	case types.Tuple:
+		return plainList(v.Elements())
+	}
+	return nil, true, fmt.Errorf("a value of type %s has no place in a configuration file", value.Type(context.Background()))
+}
+
+func plainMap(elements map[string]attr.Value) (any, bool, error) {
+	out := map[string]any{}
+	for name, element := range elements {
+		plain, known, err := plainValue(element)
+		if err != nil || !known {
+			return nil, known, err
+		}
+		out[name] = plain
+	}
+	return out, true, nil
+}
+
+func plainList(elements []attr.Value) (any, bool, error) {
+	out := []any{}
+	for _, element := range elements {
+		plain, known, err := plainValue(element)
+		if err != nil || !known {
+			return nil, known, err
+		}
+		out = append(out, plain)
+	}
+	return out, true, nil
+}
+
+// overlayValue turns plain Go, as JSON decodes it, into the value that a configuration would give.
+func overlayValue(plain any) types.Dynamic {
+	if overlay, ok := plain.(map[string]any); ok && len(overlay) == 0 || plain == nil {
+		return types.DynamicNull()
+	}
+	return types.DynamicValue(terraformValue(plain))
+}
+
+func terraformValue(plain any) attr.Value {
+	switch v := plain.(type) {
+	case string:
+		return types.StringValue(v)
+	case bool:
+		return types.BoolValue(v)
+	case int64:
+		return types.NumberValue(big.NewFloat(float64(v)))
+	case float64:
+		return types.NumberValue(big.NewFloat(v))
+	case []any:
+		values, kinds := make([]attr.Value, len(v)), make([]attr.Type, len(v))
+		for i, element := range v {
+			values[i] = terraformValue(element)
+			kinds[i] = values[i].Type(context.Background())
+		}
+		return types.TupleValueMust(kinds, values)
+	case map[string]any:
+		values, kinds := map[string]attr.Value{}, map[string]attr.Type{}
+		for name, element := range v {
+			values[name] = terraformValue(element)
+			kinds[name] = values[name].Type(context.Background())
+		}
+		return types.ObjectValueMust(kinds, values)
+	}
+	return types.DynamicNull()
+}
+
+// refuse reports the problems of an overlay on the attribute that holds it.
+func refuse(problems []nodeconfig.Problem, diags *diag.Diagnostics) {
+	for _, p := range problems {
+		detail := p.Message
+		if p.Next != "" {
+			detail += "\n\n" + p.Next
+		}
+		diags.AddAttributeError(path.Root("config"), "Configuration refused: "+p.Path, detail)
+	}
+}

@@ -1,0 +1,442 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+)
+
+type ordererClusterResource struct{ configured }
+
+var (
+	_ resource.ResourceWithConfigure      = &ordererClusterResource{}
+	_ resource.ResourceWithImportState    = &ordererClusterResource{}
+	_ resource.ResourceWithModifyPlan     = &ordererClusterResource{}
+	_ resource.ResourceWithValidateConfig = &ordererClusterResource{}
+)
+
+func newOrdererClusterResource() resource.Resource { return &ordererClusterResource{} }
+
+// ordererClusterModel is a fabric_orderer_cluster.
+type ordererClusterModel struct {
+	runModel
+	Organization  types.Object  `tfsdk:"organization"`
+	Name          types.String  `tfsdk:"name"`
+	Consensus     types.String  `tfsdk:"consensus"`
+	FabricVersion types.String  `tfsdk:"fabric_version"`
+	Config        types.Dynamic `tfsdk:"config"`
+	Nodes         types.Map     `tfsdk:"nodes"`
+}
+
+// ordererModel is one node of a cluster.
+type ordererModel struct {
+	AdvertisedAddress     types.String `tfsdk:"advertised_address"`
+	SANs                  types.List   `tfsdk:"sans"`
+	Port                  types.Int64  `tfsdk:"port"`
+	AdminPort             types.Int64  `tfsdk:"admin_port"`
+	OperationsPort        types.Int64  `tfsdk:"operations_port"`
+	Endpoint              types.String `tfsdk:"endpoint"`
+	Status                types.String `tfsdk:"status"`
+	EnrollmentCertificate types.String `tfsdk:"enrollment_certificate"`
+	TLSCertificate        types.String `tfsdk:"tls_certificate"`
+}
+
+var ordererType = types.ObjectType{AttrTypes: map[string]attr.Type{
+	"advertised_address": types.StringType, "sans": types.ListType{ElemType: types.StringType},
+	"port": types.Int64Type, "admin_port": types.Int64Type, "operations_port": types.Int64Type,
+	"endpoint": types.StringType, "status": types.StringType,
+	"enrollment_certificate": types.StringType, "tls_certificate": types.StringType,
+}}
+
+const clusterHolds = "the blocks of a channel"
+
+func (r *ordererClusterResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_orderer_cluster"
+}
+
+func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	of := handleInput("Handle of the `fabric_organization` that the ordering nodes belong to. Changing it replaces the cluster.", network.KindOrganization)
+	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
+	computed := func(what string) schema.StringAttribute {
+		return schema.StringAttribute{Computed: true, MarkdownDescription: what}
+	}
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A cluster of ordering nodes, started at once. It is created when each of them answers; channels are made on it by `fabric_channel`.",
+		Attributes: merge(runAttributes(ctx, "ordering cluster", clusterHolds, "hyperledger/fabric-orderer:FABRIC_VERSION"), map[string]schema.Attribute{
+			"organization": of,
+			"name": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString("orderers"),
+				MarkdownDescription: "Name of the cluster on its network. Defaults to `orderers`. Changing it replaces the cluster.",
+				Validators:          []validator.String{nodeName},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"consensus": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString("raft"),
+				MarkdownDescription: "Consensus of the channels on this cluster: `raft`. Changing it replaces the cluster.",
+				Validators:          []validator.String{stringvalidator.OneOf("raft", "bft")},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"fabric_version": versionAttribute(),
+			"config":         overlayAttribute("orderer.yaml"),
+			"nodes": schema.MapNestedAttribute{
+				Required: true,
+				MarkdownDescription: "The ordering nodes by name, for example `{ orderer0 = {}, orderer1 = {}, orderer2 = {} }`; with the domain of the network behind it, a name is a host name. " +
+					"A cluster of an even number of nodes survives no more failures than one with a node less.",
+				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.KeysAre(nodeName)},
+				NestedObject: schema.NestedAttributeObject{
+					Attributes: merge(addressAttributes("ordering node", 7050), map[string]schema.Attribute{
+						"port":                   portAttribute("node's gRPC services"),
+						"admin_port":             portAttribute("channel participation endpoint, which wants a client certificate"),
+						"operations_port":        portAttribute("operations endpoint, which wants a client certificate"),
+						"endpoint":               computed("Address (`host:port`) of the node on the network, or the advertised one."),
+						"status":                 computed("What the engine says of the node: `running`, `stopped`, `absent` or `lost`."),
+						"enrollment_certificate": computed("Enrolment certificate of the node, in PEM."),
+						"tls_certificate":        computed("TLS certificate of the node, in PEM."),
+					}),
+				},
+			},
+		}),
+	}
+}
+
+// ValidateConfig says what an even number of consenters means, and refuses a consensus that the
+// release does not have.
+func (r *ordererClusterResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var config ordererClusterModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if n := len(config.Nodes.Elements()); !config.Nodes.IsUnknown() && n > 0 && n%2 == 0 && config.Consensus.ValueString() != "bft" {
+		resp.Diagnostics.AddAttributeWarning(path.Root("nodes"), "Even number of ordering nodes",
+			fmt.Sprintf("%d nodes survive the loss of %d, which is what %d nodes survive too. Use an odd number.", n, (n-1)/2, n-1))
+	}
+}
+
+func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if r.session == nil {
+		return
+	}
+	var prior, plan, config ordererClusterModel
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
+	}
+	if req.Plan.Raw.IsNull() {
+		prior.protect(ctx, req.Private, "ordering cluster", clusterHolds, &resp.Diagnostics)
+		return
+	}
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if config.FabricVersion.IsNull() {
+		plan.FabricVersion = r.session.config.FabricVersion
+	}
+	var before *runModel
+	if !req.State.Raw.IsNull() {
+		before = &prior.runModel
+	}
+	plan.runModel.plan(before, &config.runModel, r.session.image("hyperledger/fabric-orderer", plan.FabricVersion), &resp.Diagnostics)
+	plan.Handle = planHandle(ctx, plan.Organization, network.KindOrdererCluster, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
+	plan.planNodes(ctx, &prior, before != nil, &resp.Diagnostics)
+	plan.validate(&resp.Diagnostics)
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+	if before == nil {
+		return
+	}
+	if changed(prior.Organization, plan.Organization, prior.Name, plan.Name, prior.Consensus, plan.Consensus) {
+		prior.protect(ctx, req.Private, "ordering cluster", clusterHolds, &resp.Diagnostics)
+	} else {
+		plan.refuseMembership(ctx, &prior, req.Private, &resp.Diagnostics)
+	}
+}
+
+// refuseMembership refuses nodes that come or go once the cluster orders a channel.
+func (m *ordererClusterModel) refuseMembership(ctx context.Context, prior *ordererClusterModel, private privateState, diags *diag.Diagnostics) {
+	raw, d := private.GetKey(ctx, protectedKey)
+	diags.Append(d...)
+	if len(raw) == 0 || m.Nodes.IsUnknown() {
+		return
+	}
+	before, after := slices.Sorted(maps.Keys(prior.Nodes.Elements())), slices.Sorted(maps.Keys(m.Nodes.Elements()))
+	if !slices.Equal(before, after) {
+		diags.AddAttributeError(path.Root("nodes"), "The consenters of a running channel cannot be changed yet",
+			fmt.Sprintf("The cluster orders a channel with the nodes %v. This release of the provider does not add or remove consenters of a running channel.", before))
+	}
+}
+
+// planNodes computes what is known of each node.
+func (m *ordererClusterModel) planNodes(ctx context.Context, prior *ordererClusterModel, exists bool, diags *diag.Diagnostics) {
+	if m.Nodes.IsUnknown() {
+		return
+	}
+	nodes, before := m.nodes(ctx, diags), map[string]ordererModel{}
+	if exists {
+		before = prior.nodes(ctx, diags)
+	}
+	for name, n := range nodes {
+		handle := planHandle(ctx, m.Organization, network.KindOrderer, types.StringValue(name), types.StringNull(), diags)
+		n.Endpoint = planEndpoint(n.AdvertisedAddress, handle, 7050)
+		n.Status = m.DesiredState
+		n.EnrollmentCertificate, n.TLSCertificate = types.StringUnknown(), types.StringUnknown()
+		if was, ok := before[name]; ok && !(was.Status.ValueString() == statusLost && m.AcceptDataLoss.ValueBool()) {
+			n.EnrollmentCertificate = was.EnrollmentCertificate
+			if !changed(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs) {
+				n.TLSCertificate = was.TLSCertificate
+			}
+		}
+		nodes[name] = n
+	}
+	m.setNodes(ctx, nodes, diags)
+}
+
+func (m *ordererClusterModel) validate(diags *diag.Diagnostics) {
+	if m.FabricVersion.IsUnknown() {
+		return
+	}
+	version, err := nodeconfig.ParseVersion(m.FabricVersion.ValueString())
+	if err != nil {
+		return // the attribute's own validator says so
+	}
+	if m.Consensus.ValueString() == "bft" {
+		if !version.SupportsBFT() {
+			diags.AddAttributeError(path.Root("consensus"), "SmartBFT needs Fabric 3",
+				fmt.Sprintf("Fabric %s orders by Raft only. Set consensus = \"raft\", or fabric_version to 3.0 or later.", version))
+		} else {
+			diags.AddAttributeError(path.Root("consensus"), "SmartBFT is not supported yet",
+				"This release of the provider makes Raft channels only. Set consensus = \"raft\".")
+		}
+	}
+	overlay, known, err := overlayFrom(m.Config)
+	if err != nil {
+		refuse([]nodeconfig.Problem{{Message: sentence(err)}}, diags)
+		return
+	}
+	if known {
+		refuse(nodeconfig.Validate(nodeconfig.KindOrderer, version, overlay), diags)
+	}
+}
+
+func (m *ordererClusterModel) nodes(ctx context.Context, diags *diag.Diagnostics) map[string]ordererModel {
+	out := map[string]ordererModel{}
+	for name, element := range m.Nodes.Elements() {
+		object, ok := element.(types.Object)
+		if !ok || object.IsNull() || object.IsUnknown() {
+			out[name] = ordererModel{SANs: types.ListNull(types.StringType)}
+			continue
+		}
+		var n ordererModel
+		diags.Append(object.As(ctx, &n, basetypes.ObjectAsOptions{})...)
+		out[name] = n
+	}
+	return out
+}
+
+func (m *ordererClusterModel) setNodes(ctx context.Context, nodes map[string]ordererModel, diags *diag.Diagnostics) {
+	value, d := types.MapValueFrom(ctx, ordererType, nodes)
+	diags.Append(d...)
+	m.Nodes = value
+}
+
+func (m *ordererClusterModel) specs(ctx context.Context, diags *diag.Diagnostics) map[string]network.OrdererSpec {
+	version, err := nodeconfig.ParseVersion(m.FabricVersion.ValueString())
+	if err != nil {
+		addError(diags, "Unsupported Fabric version", err)
+	}
+	overlay, _, err := overlayFrom(m.Config)
+	if err != nil {
+		addError(diags, "Unable to read config", err)
+	}
+	org := handleFrom(ctx, m.Organization, diags)
+	specs := map[string]network.OrdererSpec{}
+	for name, n := range m.nodes(ctx, diags) {
+		options := m.options(ctx, diags)
+		options.AdvertisedAddress, options.Hosts = n.AdvertisedAddress.ValueString(), stringList(ctx, n.SANs, diags)
+		options.HostPorts = map[string]int{
+			"grpc": int(n.Port.ValueInt64()), "admin": int(n.AdminPort.ValueInt64()), "operations": int(n.OperationsPort.ValueInt64()),
+		}
+		specs[name] = network.OrdererSpec{
+			Handle: org.With(network.KindOrderer, name, org.MSPID), NodeOptions: options, Version: version, Config: overlay, Cluster: m.Name.ValueString(),
+		}
+	}
+	return specs
+}
+
+// handles gives the handles of the nodes by name.
+func (m *ordererClusterModel) handles(ctx context.Context, diags *diag.Diagnostics) map[string]network.Handle {
+	cluster, out := handleFrom(ctx, m.Handle, diags), map[string]network.Handle{}
+	for name := range m.Nodes.Elements() {
+		out[name] = cluster.With(network.KindOrderer, name, cluster.MSPID)
+	}
+	return out
+}
+
+// merge takes what was found of the nodes; the cluster's status is that of the node which is worst off.
+func (m *ordererClusterModel) merge(ctx context.Context, states map[string]network.MemberState, diags *diag.Diagnostics) {
+	nodes := m.nodes(ctx, diags)
+	for name, s := range states {
+		n, ok := nodes[name]
+		if !ok {
+			continue
+		}
+		n.Status = statusOf(s.NodeState)
+		if s.HostPorts != nil {
+			n.Port, n.AdminPort, n.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "admin"), portOf(s.HostPorts, "operations")
+		}
+		if s.TLSCertificate != "" {
+			n.EnrollmentCertificate, n.TLSCertificate = types.StringValue(s.EnrollmentCertificate), types.StringValue(s.TLSCertificate)
+		}
+		nodes[name] = n
+	}
+	m.setNodes(ctx, nodes, diags)
+	m.Status = worst(nodes)
+}
+
+func worst(nodes map[string]ordererModel) types.String {
+	for _, status := range []string{statusLost, string(engine.Absent), string(engine.Stopped)} {
+		for _, n := range nodes {
+			if n.Status.ValueString() == status {
+				return types.StringValue(status)
+			}
+		}
+	}
+	return types.StringValue(string(engine.Running))
+}
+
+func (r *ordererClusterResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var plan ordererClusterModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
+	defer cancel()
+	specs := plan.specs(ctx, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if err := f.PreflightOrdererCluster(ctx, specs); err != nil {
+		addError(&resp.Diagnostics, "Unable to create ordering cluster "+plan.Name.ValueString(), err)
+		return
+	}
+	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
+	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
+	r.apply(ctx, f, &plan, specs, "create", &resp.Diagnostics)
+	if !resp.Diagnostics.HasError() {
+		resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+	}
+}
+
+func (r *ordererClusterResource) apply(ctx context.Context, f *network.Fabric, plan *ordererClusterModel, specs map[string]network.OrdererSpec, action string, diags *diag.Diagnostics) {
+	states, err := f.EnsureOrdererCluster(ctx, specs)
+	if err != nil {
+		addError(diags, "Unable to "+action+" ordering cluster "+plan.Name.ValueString(), err)
+		return
+	}
+	plan.merge(ctx, states, diags)
+	for _, s := range states {
+		plan.ImageID = types.StringValue(s.ImageID)
+	}
+}
+
+func (r *ordererClusterResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var state ordererClusterModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	states, err := f.ReadOrdererCluster(ctx, state.handles(ctx, &resp.Diagnostics))
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to read ordering cluster "+state.Name.ValueString(), err)
+		return
+	}
+	state.merge(ctx, states, &resp.Diagnostics)
+	for _, s := range states {
+		if s.HoldsLedger {
+			beginProtection(ctx, resp.Private, &resp.Diagnostics)
+		}
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
+}
+
+func (r *ordererClusterResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var plan, state ordererClusterModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := bounded(ctx, plan.Timeouts.Update, &resp.Diagnostics)
+	defer cancel()
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	specs := plan.specs(ctx, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	leaving := map[string]network.Handle{}
+	for name, h := range state.handles(ctx, &resp.Diagnostics) {
+		spec, stays := specs[name]
+		if !stays {
+			leaving[name] = h
+			continue
+		}
+		spec.Existing = true
+		specs[name] = spec
+	}
+	r.apply(ctx, f, &plan, specs, "update", &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if err := f.DeleteOrderers(ctx, leaving, plan.keepVolumes()); err != nil {
+		addError(&resp.Diagnostics, "Unable to remove nodes of ordering cluster "+plan.Name.ValueString(), err)
+		return
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+func (r *ordererClusterResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var state ordererClusterModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := bounded(ctx, state.Timeouts.Delete, &resp.Diagnostics)
+	defer cancel()
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	state.protect(ctx, req.Private, "ordering cluster", clusterHolds, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if err := f.DeleteOrderers(ctx, state.handles(ctx, &resp.Diagnostics), state.keepVolumes()); err != nil {
+		addError(&resp.Diagnostics, "Unable to delete ordering cluster "+state.Name.ValueString(), err)
+	}
+}

@@ -1,0 +1,300 @@
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/objectvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+)
+
+type organizationResource struct{ configured }
+
+var (
+	_ resource.ResourceWithConfigure   = &organizationResource{}
+	_ resource.ResourceWithImportState = &organizationResource{}
+	_ resource.ResourceWithModifyPlan  = &organizationResource{}
+)
+
+func newOrganizationResource() resource.Resource { return &organizationResource{} }
+
+// organizationModel is a fabric_organization.
+type organizationModel struct {
+	MSPID            types.String `tfsdk:"msp_id"`
+	CA               types.Object `tfsdk:"ca"`
+	Network          types.Object `tfsdk:"network"`
+	Certificates     types.Object `tfsdk:"certificates"`
+	Definition       types.Object `tfsdk:"definition"`
+	AdminCertificate types.String `tfsdk:"admin_certificate"`
+	Handle           types.Object `tfsdk:"handle"`
+}
+
+// definitionModel is an MSP definition.
+type definitionModel struct {
+	MSPID            types.String `tfsdk:"msp_id"`
+	Roots            types.List   `tfsdk:"root_certificates"`
+	Intermediates    types.List   `tfsdk:"intermediate_certificates"`
+	TLSRoots         types.List   `tfsdk:"tls_root_certificates"`
+	TLSIntermediates types.List   `tfsdk:"tls_intermediate_certificates"`
+	RevocationLists  types.List   `tfsdk:"revocation_lists"`
+}
+
+var pemList = types.ListType{ElemType: types.StringType}
+
+var definitionTypes = map[string]attr.Type{
+	"msp_id": types.StringType, "root_certificates": pemList, "intermediate_certificates": pemList,
+	"tls_root_certificates": pemList, "tls_intermediate_certificates": pemList, "revocation_lists": pemList,
+}
+
+// certificatesModel is what a partner hands over.
+type certificatesModel struct {
+	Roots            types.List `tfsdk:"root"`
+	Intermediates    types.List `tfsdk:"intermediate"`
+	TLSRoots         types.List `tfsdk:"tls_root"`
+	TLSIntermediates types.List `tfsdk:"tls_intermediate"`
+}
+
+func (r *organizationResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_organization"
+}
+
+func (r *organizationResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	from := handleInput("Handle of the `fabric_ca` that issues the organization's certificates. Changing it replaces the organization.", network.KindCA)
+	from.Required, from.Optional = false, true
+	from.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
+	from.Validators = append(from.Validators, objectvalidator.ExactlyOneOf(path.MatchRoot("ca"), path.MatchRoot("certificates")))
+	on := handleInput("Handle of the `fabric_network`, for a partner's organization. One with a `ca` is on the network of its CA.", network.KindNetwork)
+	on.Required, on.Optional = false, true
+	on.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
+	on.Validators = append(on.Validators, objectvalidator.AlsoRequires(path.MatchRoot("certificates")))
+	list := func(required bool, what string) schema.ListAttribute {
+		return schema.ListAttribute{Required: required, Optional: !required, ElementType: types.StringType, MarkdownDescription: what}
+	}
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "An organization: an MSP whose certificates come from a CA of this network, or a partner's, given by its certificates. " +
+			"The organization's admin is enrolled, and lives in a key volume of the organization on the engine.",
+		Attributes: map[string]schema.Attribute{
+			"msp_id": schema.StringAttribute{
+				Required:            true,
+				MarkdownDescription: "MSP ID, for example `Org1MSP`. Changing it replaces the organization.",
+				Validators:          []validator.String{check{wants: "an MSP ID", summary: "Not an MSP ID", problem: configtx.ValidateMSPID}},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"ca":      from,
+			"network": on,
+			"certificates": schema.SingleNestedAttribute{
+				Optional:            true,
+				MarkdownDescription: "Certificates of a partner's organization, each in PEM. Changing them replaces the organization.",
+				PlanModifiers:       []planmodifier.Object{objectplanmodifier.RequiresReplace()},
+				Validators:          []validator.Object{objectvalidator.AlsoRequires(path.MatchRoot("network"))},
+				Attributes: map[string]schema.Attribute{
+					"root":             list(true, "Roots of the enrolment certificates."),
+					"intermediate":     list(false, "Intermediates of the enrolment certificates."),
+					"tls_root":         list(true, "Roots of the TLS certificates."),
+					"tls_intermediate": list(false, "Intermediates of the TLS certificates."),
+				},
+			},
+			"definition": schema.ObjectAttribute{
+				Computed: true, AttributeTypes: definitionTypes,
+				MarkdownDescription: "The public part of the organization, as channels carry it: `msp_id`, and in PEM `root_certificates`, `intermediate_certificates`, `tls_root_certificates`, `tls_intermediate_certificates` and `revocation_lists`.",
+				PlanModifiers:       []planmodifier.Object{objectplanmodifier.UseStateForUnknown()},
+			},
+			"admin_certificate": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Enrolment certificate of the organization's admin, in PEM; null for a partner's organization.",
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			},
+			"handle": handleOutput("organization"),
+		},
+	}
+}
+
+// ModifyPlan computes the handle.
+func (r *organizationResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	var plan organizationModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	plan.Handle = planHandle(ctx, plan.place(), network.KindOrganization, plan.MSPID, plan.MSPID, &resp.Diagnostics)
+	if !plan.Certificates.IsNull() && !plan.Certificates.IsUnknown() {
+		if definition, known := plan.partner(ctx, &resp.Diagnostics); known {
+			if err := definition.Validate(); err != nil {
+				resp.Diagnostics.AddAttributeError(path.Root("certificates"), "Certificates that make no MSP", sentence(err))
+			}
+		}
+	}
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+}
+
+// place is a handle of something on the organization's network.
+func (m *organizationModel) place() types.Object {
+	if m.CA.IsNull() {
+		return m.Network
+	}
+	return m.CA
+}
+
+// partner reads a partner's definition; it is not known while any of its certificates is not.
+func (m *organizationModel) partner(ctx context.Context, diags *diag.Diagnostics) (msp.Definition, bool) {
+	var c certificatesModel
+	diags.Append(m.Certificates.As(ctx, &c, basetypes.ObjectAsOptions{})...)
+	for _, l := range []types.List{c.Roots, c.Intermediates, c.TLSRoots, c.TLSIntermediates} {
+		for _, e := range l.Elements() {
+			if e.IsUnknown() {
+				return msp.Definition{}, false
+			}
+		}
+		if l.IsUnknown() {
+			return msp.Definition{}, false
+		}
+	}
+	return msp.Definition{
+		ID: m.MSPID.ValueString(), RootCertificates: stringList(ctx, c.Roots, diags), IntermediateCertificates: stringList(ctx, c.Intermediates, diags),
+		TLSRootCertificates: stringList(ctx, c.TLSRoots, diags), TLSIntermediateCertificates: stringList(ctx, c.TLSIntermediates, diags),
+	}, true
+}
+
+// definitionValue writes an MSP definition.
+func definitionValue(ctx context.Context, d msp.Definition, diags *diag.Diagnostics) types.Object {
+	list := func(l []string) types.List {
+		value, more := types.ListValueFrom(ctx, types.StringType, append([]string{}, l...))
+		diags.Append(more...)
+		return value
+	}
+	return types.ObjectValueMust(definitionTypes, map[string]attr.Value{
+		"msp_id": types.StringValue(d.ID), "root_certificates": list(d.RootCertificates), "intermediate_certificates": list(d.IntermediateCertificates),
+		"tls_root_certificates": list(d.TLSRootCertificates), "tls_intermediate_certificates": list(d.TLSIntermediateCertificates),
+		"revocation_lists": list(d.RevocationLists),
+	})
+}
+
+// definitionFrom reads an MSP definition.
+func definitionFrom(ctx context.Context, object types.Object, diags *diag.Diagnostics) msp.Definition {
+	if object.IsNull() || object.IsUnknown() {
+		return msp.Definition{}
+	}
+	var m definitionModel
+	diags.Append(object.As(ctx, &m, basetypes.ObjectAsOptions{UnhandledNullAsEmpty: true})...)
+	return msp.Definition{
+		ID: m.MSPID.ValueString(), RootCertificates: stringList(ctx, m.Roots, diags), IntermediateCertificates: stringList(ctx, m.Intermediates, diags),
+		TLSRootCertificates: stringList(ctx, m.TLSRoots, diags), TLSIntermediateCertificates: stringList(ctx, m.TLSIntermediates, diags),
+		RevocationLists: stringList(ctx, m.RevocationLists, diags),
+	}
+}
+
+func (r *organizationResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var plan organizationModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	spec := network.OrganizationSpec{
+		Handle: handleFrom(ctx, plan.place(), &resp.Diagnostics).With(network.KindOrganization, plan.MSPID.ValueString(), plan.MSPID.ValueString()),
+		Image:  r.session.caImage().ValueString(),
+	}
+	if !plan.CA.IsNull() {
+		from := handleFrom(ctx, plan.CA, &resp.Diagnostics)
+		spec.CA = &from
+	} else {
+		spec.Definition, _ = plan.partner(ctx, &resp.Diagnostics)
+	}
+	if err := f.PreflightOrganization(ctx, spec); err != nil {
+		addError(&resp.Diagnostics, "Unable to create organization "+plan.MSPID.ValueString(), err)
+		return
+	}
+	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
+	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
+	state, err := f.CreateOrganization(ctx, spec)
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to create organization "+plan.MSPID.ValueString(), err)
+		return
+	}
+	plan.merge(ctx, state, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+func (m *organizationModel) merge(ctx context.Context, s network.OrganizationState, diags *diag.Diagnostics) {
+	m.Definition = definitionValue(ctx, s.Definition, diags)
+	m.AdminCertificate = types.StringNull()
+	if s.AdminCertificate != "" {
+		m.AdminCertificate = types.StringValue(s.AdminCertificate)
+	}
+}
+
+func (r *organizationResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var state organizationModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	found, err := f.ReadOrganization(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics))
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to read organization "+state.MSPID.ValueString(), err)
+		return
+	}
+	if found.Lost {
+		resp.Diagnostics.AddWarning("The keys of organization "+state.MSPID.ValueString()+" are gone",
+			"Its key volume is not on the engine any more, and the admin's key with it. Restore the volume under its name. What is in the state is kept.")
+		return
+	}
+	state.merge(ctx, found, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
+}
+
+// Update has nothing to do: every change of an organization replaces it.
+func (r *organizationResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	resp.State.Raw = req.Plan.Raw
+}
+
+func (r *organizationResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var state organizationModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if err := f.DeleteOrganization(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics)); err != nil {
+		addError(&resp.Diagnostics, "Unable to delete organization "+state.MSPID.ValueString(), err)
+	}
+}
+
+var certificatesTypes = map[string]attr.Type{"root": pemList, "intermediate": pemList, "tls_root": pemList, "tls_intermediate": pemList}
+
+// certificatesValue writes what a partner handed over.
+func certificatesValue(ctx context.Context, d msp.Definition, diags *diag.Diagnostics) types.Object {
+	return types.ObjectValueMust(certificatesTypes, map[string]attr.Value{
+		"root": listOf(ctx, d.RootCertificates, diags), "intermediate": listOf(ctx, d.IntermediateCertificates, diags),
+		"tls_root": listOf(ctx, d.TLSRootCertificates, diags), "tls_intermediate": listOf(ctx, d.TLSIntermediateCertificates, diags),
+	})
+}

@@ -1,0 +1,102 @@
+package provider
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/function"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+)
+
+type packageIDFunction struct{}
+
+func newPackageIDFunction() function.Function { return packageIDFunction{} }
+
+func (packageIDFunction) Metadata(_ context.Context, _ function.MetadataRequest, resp *function.MetadataResponse) {
+	resp.Name = "package_id"
+}
+
+func (packageIDFunction) Definition(_ context.Context, _ function.DefinitionRequest, resp *function.DefinitionResponse) {
+	resp.Definition = function.Definition{
+		Summary: "Package ID of a chaincode",
+		MarkdownDescription: "Gives the ID under which peers know a chaincode package, `LABEL:HASH`: of a package file, as `peer lifecycle chaincode calculatepackageid` does, " +
+			"or of the package that `fabric_chaincode` makes, before there is one. A chaincode server that is run by other means needs it as `CHAINCODE_ID`. " +
+			"A package that a peer would refuse is an error.",
+		Parameters: []function.Parameter{function.DynamicParameter{
+			Name: "package",
+			MarkdownDescription: "Either the content of a package file in base64, `filebase64(\"asset.tar.gz\")`; or an object that describes the package of a `fabric_chaincode`: " +
+				"`{ channel = \"trade\", label = \"asset_1.0\" }`.",
+		}},
+		Return: function.StringReturn{},
+	}
+}
+
+func (packageIDFunction) Run(ctx context.Context, req function.RunRequest, resp *function.RunResponse) {
+	var given types.Dynamic
+	if resp.Error = req.Arguments.Get(ctx, &given); resp.Error != nil {
+		return
+	}
+	id, err := packageID(ctx, given.UnderlyingValue())
+	if err != nil {
+		resp.Error = function.NewArgumentFuncError(0, sentence(err))
+		return
+	}
+	resp.Error = resp.Result.Set(ctx, id)
+}
+
+func packageID(ctx context.Context, given attr.Value) (string, error) {
+	switch value := given.(type) {
+	case types.String:
+		packed, err := base64.StdEncoding.DecodeString(value.ValueString())
+		if err != nil {
+			return "", fmt.Errorf("unable to read the chaincode package: it is not base64; write filebase64(\"asset.tar.gz\"), not file: %w", err)
+		}
+		info, err := lifecycle.ParsePackage(packed)
+		if err != nil {
+			return "", err
+		}
+		return info.ID, nil
+	case types.Object:
+		return describedPackageID(value.Attributes())
+	case types.Map:
+		return describedPackageID(value.Elements())
+	default:
+		return "", fmt.Errorf("it is neither the base64 of a package file nor an object with channel and label but of type %s", given.Type(ctx))
+	}
+}
+
+// describedPackageID is the ID of the package that fabric_chaincode makes.
+func describedPackageID(members map[string]attr.Value) (string, error) {
+	known := []string{"channel", "label"}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if !slices.Contains(known, name) {
+			return "", fmt.Errorf("the description of a package has no member %s; its members are %s", name, strings.Join(known, ", "))
+		}
+	}
+	channel, err := requiredText(members, "channel")
+	if err != nil {
+		return "", err
+	}
+	label, err := requiredText(members, "label")
+	if err != nil {
+		return "", err
+	}
+	_, id, err := network.ChaincodePackage(channel, label, nil)
+	return id, err
+}
+
+func requiredText(members map[string]attr.Value, name string) (string, error) {
+	value, ok := members[name].(types.String)
+	if !ok || value.ValueString() == "" {
+		return "", fmt.Errorf("the description of a package needs %s, a string", name)
+	}
+	return value.ValueString(), nil
+}

@@ -1,0 +1,257 @@
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+)
+
+type peerResource struct{ configured }
+
+var (
+	_ resource.ResourceWithConfigure   = &peerResource{}
+	_ resource.ResourceWithImportState = &peerResource{}
+	_ resource.ResourceWithModifyPlan  = &peerResource{}
+)
+
+func newPeerResource() resource.Resource { return &peerResource{} }
+
+// peerModel is a fabric_peer.
+type peerModel struct {
+	runModel
+	Organization          types.Object  `tfsdk:"organization"`
+	Name                  types.String  `tfsdk:"name"`
+	FabricVersion         types.String  `tfsdk:"fabric_version"`
+	Config                types.Dynamic `tfsdk:"config"`
+	AdvertisedAddress     types.String  `tfsdk:"advertised_address"`
+	SANs                  types.List    `tfsdk:"sans"`
+	Port                  types.Int64   `tfsdk:"port"`
+	OperationsPort        types.Int64   `tfsdk:"operations_port"`
+	Endpoint              types.String  `tfsdk:"endpoint"`
+	EnrollmentCertificate types.String  `tfsdk:"enrollment_certificate"`
+	TLSCertificate        types.String  `tfsdk:"tls_certificate"`
+}
+
+const peerHolds = "a ledger"
+
+func (r *peerResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_peer"
+}
+
+func (r *peerResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	of := handleInput("Handle of the `fabric_organization` that the peer belongs to. Changing it replaces the peer.", network.KindOrganization)
+	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A peer of an organization, with its ledgers in goleveldb. It is created when its endorser answers. Its keys are made by the provider, certified by the organization's CA, and live in the peer's own volume.",
+		Attributes: merge(runAttributes(ctx, "peer", peerHolds, "hyperledger/fabric-peer:FABRIC_VERSION"), addressAttributes("peer", 7051), map[string]schema.Attribute{
+			"organization":    of,
+			"name":            nameAttribute("peer", "peer0.org1"),
+			"fabric_version":  versionAttribute(),
+			"config":          overlayAttribute("core.yaml"),
+			"port":            portAttribute("peer's gRPC services"),
+			"operations_port": portAttribute("operations endpoint, which wants a client certificate"),
+			"endpoint": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Address (`host:port`) of the peer on the network, or the advertised one.",
+			},
+			"enrollment_certificate": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Enrolment certificate of the peer, in PEM.",
+			},
+			"tls_certificate": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "TLS certificate of the peer, in PEM.",
+			},
+		}),
+	}
+}
+
+// ModifyPlan computes what follows from the configuration, refuses a configuration that the peer
+// could not run with, and refuses to lose a protected ledger.
+func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if r.session == nil {
+		return
+	}
+	var prior, plan, config peerModel
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
+	}
+	if req.Plan.Raw.IsNull() {
+		prior.protect(ctx, req.Private, "peer", peerHolds, &resp.Diagnostics)
+		return
+	}
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if config.FabricVersion.IsNull() {
+		plan.FabricVersion = r.session.config.FabricVersion
+	}
+	var before *runModel
+	if !req.State.Raw.IsNull() {
+		before = &prior.runModel
+	}
+	plan.runModel.plan(before, &config.runModel, r.session.image("hyperledger/fabric-peer", plan.FabricVersion), &resp.Diagnostics)
+	plan.Handle = planHandle(ctx, plan.Organization, network.KindPeer, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
+	plan.Endpoint = planEndpoint(plan.AdvertisedAddress, plan.Handle, 7051)
+	plan.EnrollmentCertificate, plan.TLSCertificate = types.StringUnknown(), types.StringUnknown()
+	if before != nil && !lostWillBeNew(before, &plan.runModel) {
+		plan.EnrollmentCertificate = prior.EnrollmentCertificate
+		if !changed(prior.AdvertisedAddress, plan.AdvertisedAddress, prior.SANs, plan.SANs) {
+			plan.TLSCertificate = prior.TLSCertificate
+		}
+	}
+	plan.validate(ctx, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+	if before != nil && changed(prior.Organization, plan.Organization, prior.Name, plan.Name) {
+		prior.protect(ctx, req.Private, "peer", peerHolds, &resp.Diagnostics)
+	}
+}
+
+// validate renders core.yaml as far as it is known.
+func (m *peerModel) validate(ctx context.Context, diags *diag.Diagnostics) {
+	overlay, known, err := overlayFrom(m.Config)
+	if err != nil {
+		refuse([]nodeconfig.Problem{{Message: sentence(err)}}, diags)
+		return
+	}
+	if !known || m.FabricVersion.IsUnknown() {
+		return
+	}
+	version, err := nodeconfig.ParseVersion(m.FabricVersion.ValueString())
+	if err != nil {
+		return // the attribute's own validator says so
+	}
+	refuse(nodeconfig.Validate(nodeconfig.KindPeer, version, overlay), diags)
+}
+
+func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.PeerSpec {
+	org := handleFrom(ctx, m.Organization, diags)
+	options := m.options(ctx, diags)
+	options.AdvertisedAddress, options.Hosts = m.AdvertisedAddress.ValueString(), stringList(ctx, m.SANs, diags)
+	options.HostPorts = map[string]int{"grpc": int(m.Port.ValueInt64()), "operations": int(m.OperationsPort.ValueInt64())}
+	version, err := nodeconfig.ParseVersion(m.FabricVersion.ValueString())
+	if err != nil {
+		addError(diags, "Unsupported Fabric version", err)
+	}
+	overlay, _, err := overlayFrom(m.Config)
+	if err != nil {
+		addError(diags, "Unable to read config", err)
+	}
+	return network.PeerSpec{
+		Handle: org.With(network.KindPeer, m.Name.ValueString(), org.MSPID), NodeOptions: options, Version: version, Config: overlay,
+	}
+}
+
+func (m *peerModel) merge(s network.MemberState) {
+	m.Status, m.ImageID = statusOf(s.NodeState), types.StringValue(s.ImageID)
+	m.Port, m.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "operations")
+	m.EnrollmentCertificate, m.TLSCertificate = types.StringValue(s.EnrollmentCertificate), types.StringValue(s.TLSCertificate)
+}
+
+func (r *peerResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var plan peerModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
+	defer cancel()
+	spec := plan.spec(ctx, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if err := f.PreflightPeer(ctx, spec); err != nil {
+		addError(&resp.Diagnostics, "Unable to create peer "+plan.Name.ValueString(), err)
+		return
+	}
+	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
+	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
+	state, err := f.EnsurePeer(ctx, spec)
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to create peer "+plan.Name.ValueString(), err)
+		return
+	}
+	plan.merge(state)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+func (r *peerResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var state peerModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	h := handleFrom(ctx, state.Handle, &resp.Diagnostics)
+	found, err := f.ReadPeer(ctx, h)
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to read peer "+state.Name.ValueString(), err)
+		return
+	}
+	state.Status = statusOf(found.NodeState)
+	if found.HostPorts != nil {
+		state.Port, state.OperationsPort = portOf(found.HostPorts, "grpc"), portOf(found.HostPorts, "operations")
+	}
+	if found.HoldsLedger {
+		beginProtection(ctx, resp.Private, &resp.Diagnostics)
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
+}
+
+func (r *peerResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var plan peerModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := bounded(ctx, plan.Timeouts.Update, &resp.Diagnostics)
+	defer cancel()
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	spec := plan.spec(ctx, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	spec.Existing = true
+	state, err := f.EnsurePeer(ctx, spec)
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to update peer "+plan.Name.ValueString(), err)
+		return
+	}
+	plan.merge(state)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+func (r *peerResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var state peerModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := bounded(ctx, state.Timeouts.Delete, &resp.Diagnostics)
+	defer cancel()
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	state.protect(ctx, req.Private, "peer", peerHolds, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if err := f.DeletePeer(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics), state.keepVolumes()); err != nil {
+		addError(&resp.Diagnostics, "Unable to delete peer "+state.Name.ValueString(), err)
+	}
+}

@@ -1,0 +1,161 @@
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/boolplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/mapplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+)
+
+type transactionResource struct{ configured }
+
+var _ resource.ResourceWithConfigure = &transactionResource{}
+
+func newTransactionResource() resource.Resource { return &transactionResource{} }
+
+// transactionModel is a fabric_transaction.
+type transactionModel struct {
+	Chaincode              types.Object   `tfsdk:"chaincode"`
+	Identity               types.Object   `tfsdk:"identity"`
+	Function               types.String   `tfsdk:"function"`
+	Arguments              types.List     `tfsdk:"arguments"`
+	TransientWO            types.Map      `tfsdk:"transient_wo"`
+	TransientWOVersion     types.String   `tfsdk:"transient_wo_version"`
+	EndorsingOrganizations types.List     `tfsdk:"endorsing_organizations"`
+	Init                   types.Bool     `tfsdk:"init"`
+	Triggers               types.Map      `tfsdk:"triggers"`
+	Result                 types.String   `tfsdk:"result"`
+	TransactionID          types.String   `tfsdk:"transaction_id"`
+	Block                  types.Int64    `tfsdk:"block"`
+	Timeouts               timeouts.Value `tfsdk:"timeouts"`
+}
+
+func (r *transactionResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_transaction"
+}
+
+func (r *transactionResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	of := handleInput("Handle of the `fabric_chaincode` to call.", network.KindChaincode)
+	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
+	by := handleInput("Handle of the `fabric_identity` that signs, or of a `fabric_organization`, whose admin then does.", network.KindIdentity, network.KindOrganization)
+	by.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A transaction: submitted once, and again when anything of it or one of its `triggers` changes. It is created when it is committed and valid. " +
+			"Destroying it does nothing, because a ledger forgets nothing. An apply that is killed before it could write its state submits the transaction again: let the chaincode take a repetition.",
+		Attributes: map[string]schema.Attribute{
+			"chaincode": of,
+			"identity":  by,
+			"function": schema.StringAttribute{
+				Required:            true,
+				MarkdownDescription: "Function of the chaincode.",
+				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"arguments": schema.ListAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "Arguments of the function.",
+				PlanModifiers:       []planmodifier.List{listplanmodifier.RequiresReplace()},
+			},
+			"transient_wo": schema.MapAttribute{
+				Optional: true, WriteOnly: true, Sensitive: true, ElementType: types.StringType,
+				MarkdownDescription: "Transient data by name, which the chaincode sees and neither the ledger nor the state holds. Write-only: change `transient_wo_version` to submit again.",
+			},
+			"transient_wo_version": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "Version of `transient_wo`, a text of your choice.",
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"endorsing_organizations": schema.ListAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "MSP IDs of the organizations whose peers endorse. Defaults to every organization that has peers of this network on the channel.",
+				PlanModifiers:       []planmodifier.List{listplanmodifier.RequiresReplace()},
+			},
+			"init": schema.BoolAttribute{
+				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
+				MarkdownDescription: "This is the call that initialises a chaincode with `init_required`. Defaults to `false`.",
+				PlanModifiers:       []planmodifier.Bool{boolplanmodifier.RequiresReplace()},
+			},
+			"triggers": schema.MapAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "Values of your choice; a change of any submits the transaction again.",
+				PlanModifiers:       []planmodifier.Map{mapplanmodifier.RequiresReplace()},
+			},
+			"result": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "What the chaincode returned.",
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			},
+			"transaction_id": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Transaction ID.",
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			},
+			"block": schema.Int64Attribute{
+				Computed:            true,
+				MarkdownDescription: "Number of the block that holds it.",
+				PlanModifiers:       []planmodifier.Int64{int64planmodifier.UseStateForUnknown()},
+			},
+			"timeouts": operationTimeouts(ctx),
+		},
+	}
+}
+
+func (m *transactionModel) call(ctx context.Context, diags *diag.Diagnostics) network.Call {
+	return network.Call{
+		Chaincode: handleFrom(ctx, m.Chaincode, diags), Identity: handleFrom(ctx, m.Identity, diags),
+		Function: m.Function.ValueString(), Arguments: stringList(ctx, m.Arguments, diags),
+		Organizations: stringList(ctx, m.EndorsingOrganizations, diags), Init: m.Init.ValueBool(),
+	}
+}
+
+func (r *transactionResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var plan, config transactionModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
+	defer cancel()
+	call := plan.call(ctx, &resp.Diagnostics)
+	call.Transient = stringMap(ctx, config.TransientWO, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	result, err := f.SubmitTransaction(ctx, call)
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to submit transaction "+plan.Function.ValueString(), err)
+		return
+	}
+	plan.Result, plan.TransactionID = types.StringValue(string(result.Payload)), types.StringValue(result.TxID)
+	plan.Block = types.Int64Value(int64(result.Block))
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+// Read keeps the state: a committed transaction does not change.
+func (r *transactionResource) Read(context.Context, resource.ReadRequest, *resource.ReadResponse) {}
+
+// Update changes timeouts only; everything else replaces the transaction.
+func (r *transactionResource) Update(_ context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	resp.State.Raw = req.Plan.Raw
+}
+
+// Delete forgets the transaction; the ledger does not.
+func (r *transactionResource) Delete(context.Context, resource.DeleteRequest, *resource.DeleteResponse) {
+}

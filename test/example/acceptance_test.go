@@ -1,0 +1,79 @@
+package example
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// examplesFolder is where the examples are, seen from this package.
+const examplesFolder = "../../examples"
+
+// exampleTimeout bounds one example with all its steps.
+const exampleTimeout = 15 * time.Minute
+
+// TestAccExamples applies every example on a real engine. It needs TF_ACC=1; the provider is the one of
+// FABRIC_PROVIDER_BINARY, or is built; Terraform is the one of TF_ACC_TERRAFORM_PATH, or on the path.
+func TestAccExamples(t *testing.T) {
+	if os.Getenv("TF_ACC") == "" {
+		t.Skip("TF_ACC=1 applies the examples on a Docker engine")
+	}
+	examples, fragments, err := Find(examplesFolder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(examples) == 0 {
+		t.Fatalf("there is no example in %s", examplesFolder)
+	}
+	for _, name := range fragments {
+		t.Logf("%s requires no provider: it is shown, not applied", name)
+	}
+	binary := providerForTest(t)
+	for _, name := range examples {
+		t.Run(name, func(t *testing.T) {
+			// An example that hangs has to end while there is time to destroy it.
+			ctx, cancel := context.WithTimeoutCause(t.Context(), exampleTimeout, fmt.Errorf("no end after %s", exampleTimeout))
+			defer cancel()
+			err := Run(ctx, Options{
+				Folder: filepath.Join(examplesFolder, name), Binary: binary, TerraformPath: terraformForTest(),
+				Log: logWriter{t}, Trace: true,
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func terraformForTest() string {
+	if path := os.Getenv("TF_ACC_TERRAFORM_PATH"); path != "" {
+		return path
+	}
+	return "terraform"
+}
+
+func providerForTest(t *testing.T) string {
+	t.Helper()
+	if binary := os.Getenv("FABRIC_PROVIDER_BINARY"); binary != "" {
+		return binary
+	}
+	binary := filepath.Join(t.TempDir(), providerBinary)
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../..")
+	build.WaitDelay = time.Minute
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("unable to build the provider: %v\n%s", err, output)
+	}
+	return binary
+}
+
+// logWriter gives what is written to the test's log, which is shown when the test fails.
+type logWriter struct{ t *testing.T }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	w.t.Logf("%s", p)
+	return len(p), nil
+}
