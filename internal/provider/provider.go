@@ -156,14 +156,22 @@ func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
 
 func (p *fabricProvider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
+		newChannelDataSource,
+		newQueryDataSource,
+		newConnectionProfileDataSource,
+		newNodeConfigDataSource,
 	}
 }
 
 func (p *fabricProvider) EphemeralResources(context.Context) []func() ephemeral.EphemeralResource {
-	return []func() ephemeral.EphemeralResource{}
+	return []func() ephemeral.EphemeralResource{newCredentialsEphemeral}
 }
 
 func (p *fabricProvider) Functions(context.Context) []func() function.Function {
 	return []func() function.Function{
+		newPackageIDFunction,
+		newEndorsementPolicyFunction,
+		newCertificateFunction,
+		newVerifyChainFunction,
 	}
 }

@@ -160,7 +160,7 @@ func (e *Engine) unanswered(ctx context.Context, err error) error {
 
 // unreachable hides the cause from errors.Is: a time limit of ours is not the caller's.
 func (e *Engine) unreachable(cause error) error {
-	return fmt.Errorf("%w at %s: %v", engine.ErrUnreachable, e.options.Host, cause)
+	return fmt.Errorf("%w at %s: %s", engine.ErrUnreachable, e.options.Host, cause.Error())
 }
 
 // broken tells whether the connection failed or ended, rather than the engine having answered.

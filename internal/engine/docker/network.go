@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +39,8 @@ func (e *Engine) CreateNetwork(ctx context.Context, spec engine.NetworkSpec) err
 // engine locks the name while it makes one: of two processes at least one sees the other's network
 // afterwards; it takes its own back and begins again, after a pause that differs between them.
 func (e *Engine) createNetwork(ctx context.Context, spec engine.NetworkSpec, owner string) error {
+	pace := backoff.NewExponentialBackOff() // its intervals are random
+	pace.InitialInterval = 150 * time.Millisecond
 	for range networkYields {
 		found, err := e.networksNamed(ctx, spec.Name)
 		if err != nil {
@@ -76,7 +77,7 @@ func (e *Engine) createNetwork(ctx context.Context, spec engine.NetworkSpec, own
 		if err := e.deleteNetwork(ctx, made.ID); err != nil {
 			return err
 		}
-		if err := pause(ctx, 50*time.Millisecond+rand.N(200*time.Millisecond)); err != nil {
+		if err := pause(ctx, pace.NextBackOff()); err != nil {
 			return err
 		}
 	}

@@ -45,7 +45,7 @@ var realImage struct {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if realImage.name != "" {
+	if realImage.name != "" && realImage.err == nil {
 		if err := removeImage(realImage.name); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1

@@ -25,13 +25,13 @@ import (
 // commitPolicy asks for a commit status again every half minute at the latest: the call waits for a
 // block, and a peer that vanished without a word would be waited for until keepalive notices.
 var commitPolicy = retry.Policy{
-	InitialInterval: 50 * time.Millisecond, MaxInterval: 3 * time.Second,
+	InitialInterval: 50 * time.Millisecond, MaxInterval: time.Second,
 	MaxElapsed: 15 * time.Minute, AttemptTimeout: 30 * time.Second,
 }
 
 // conflictPolicy repeats a whole transaction that lost a race for a key.
 var conflictPolicy = retry.Policy{
-	InitialInterval: 100 * time.Millisecond, MaxInterval: 3 * time.Second, MaxElapsed: 2 * time.Minute,
+	InitialInterval: 100 * time.Millisecond, MaxInterval: time.Second, MaxElapsed: 2 * time.Minute,
 	Retryable: func(err error) bool {
 		var invalid *InvalidError
 		return errors.As(err, &invalid) && invalid.Conflict()

@@ -80,11 +80,18 @@ func CCaaSBuilder() ExternalBuilder {
 // orderers are back.
 const reconnectBackoff = 15 * time.Second
 
+// gossipReconnect is how often a peer tries an anchor peer that did not answer.
+// Peers that join a channel together find each other not ready at the first
+// try; with Fabric's default of 25 s the discovery service, and so every
+// gateway client, knows no other organization until the second one.
+const gossipReconnect = 2 * time.Second
+
 // peerOpinions are the values that differ from Fabric's defaults and that an
 // overlay may change.
 func peerOpinions() tree {
 	t := tree{}
 	t.put("peer.deliveryclient.reConnectBackoffThreshold", reconnectBackoff.String())
+	t.put("peer.gossip.reconnectInterval", gossipReconnect.String())
 	t.put("metrics.provider", "prometheus")
 	return t
 }

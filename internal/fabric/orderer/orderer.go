@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/retry"
 )
 
 // What a caller decides on; test with errors.Is.
@@ -147,6 +149,25 @@ func HasLeader(ctx context.Context, conn grpc.ClientConnInterface, identity *msp
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// leaderPolicy asks often: a leader is there about a second after the first join.
+var leaderPolicy = retry.Policy{
+	InitialInterval: 20 * time.Millisecond, MaxInterval: 200 * time.Millisecond,
+	MaxElapsed: 2 * time.Minute, AttemptTimeout: 10 * time.Second,
+}
+
+// AwaitLeader waits until the node knows a leader, at most two minutes; what HasLeader cannot see it
+// cannot wait for. A node that cannot be reached meanwhile is asked again; one that has not joined is
+// ErrChannelNotFound.
+func AwaitLeader(ctx context.Context, conn grpc.ClientConnInterface, identity *msp.Identity, channel string) error {
+	_, err := retry.Do(ctx, leaderPolicy, func(ctx context.Context) (*common.Block, error) {
+		return Block(ctx, conn, identity, channel, Newest())
+	})
+	if err != nil {
+		return fmt.Errorf("unable to see a leader of channel %s: %w", channel, err)
+	}
+	return nil
 }
 
 // Broadcast submits a signed envelope for ordering. Success means that the node took it, not that

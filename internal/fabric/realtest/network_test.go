@@ -179,7 +179,7 @@ func (n *network) newPeer(t *testing.T, name string, o *organization) *peerNode 
 			// A joining peer dials foreign anchor peers just before it trusts their TLS roots, so the first
 			// attempt fails; the default of 25 s until the next is what discovery would wait.
 			"CORE_PEER_GOSSIP_RECONNECTINTERVAL": "2s",
-			"CORE_OPERATIONS_LISTENADDRESS": "0.0.0.0:9443", "CORE_VM_ENDPOINT": "",
+			"CORE_OPERATIONS_LISTENADDRESS":      "0.0.0.0:9443", "CORE_VM_ENDPOINT": "",
 			"CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG": `{"peername":"` + name + `"}`,
 		},
 	}

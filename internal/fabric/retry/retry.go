@@ -18,7 +18,8 @@ import (
 
 // Policy says how often and how long an operation is attempted.
 type Policy struct {
-	// InitialInterval is the pause after the first failure; it doubles up to MaxInterval, with jitter.
+	// InitialInterval is the pause after the first failure; it grows by half up to MaxInterval, with
+	// jitter.
 	InitialInterval time.Duration
 	// MaxInterval is the longest pause.
 	MaxInterval time.Duration
@@ -34,7 +35,7 @@ type Policy struct {
 // Default is the policy for calls that answer at once.
 var Default = Policy{
 	InitialInterval: 50 * time.Millisecond,
-	MaxInterval:     3 * time.Second,
+	MaxInterval:     time.Second,
 	MaxElapsed:      2 * time.Minute,
 	AttemptTimeout:  20 * time.Second,
 }
@@ -82,7 +83,7 @@ func Do[T any](ctx context.Context, policy Policy, operation func(context.Contex
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = policy.InitialInterval
 	pause.MaxInterval = policy.MaxInterval
-	pause.Multiplier = 2
+	pause.Multiplier = 1.5
 
 	var (
 		attempts  int

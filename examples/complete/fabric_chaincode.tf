@@ -1,0 +1,30 @@
+resource "fabric_chaincode" "asset" {
+  channel            = fabric_channel.trade.handle
+  name               = "asset"
+  version            = var.chaincode_version
+  label              = "asset_${var.chaincode_version}"
+  endorsement_policy = "AND('Org1MSP.peer', 'Org2MSP.peer')"
+  init_required      = false
+
+  # Beside each peer of the channel runs one server.
+  server = {
+    image   = "fabricops/kv-chaincode:${var.chaincode_version}"
+    env     = { LOG_LEVEL = "info" }
+    command = null
+    limits  = { memory_mib = 128, pids = 128, cpus = 0.5 }
+  }
+
+  collections = {
+    prices = {
+      member_policy       = "OR('Org1MSP.member', 'Org2MSP.member')"
+      endorsement_policy  = "OR('Org1MSP.peer', 'Org2MSP.peer')"
+      required_peer_count = 0
+      max_peer_count      = 1
+      block_to_live       = 1000
+      member_only_read    = true
+      member_only_write   = true
+    }
+  }
+
+  timeouts = { create = "3m", update = "3m", delete = "3m" }
+}

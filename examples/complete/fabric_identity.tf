@@ -1,0 +1,15 @@
+# An identity whose key stays on the engine.
+resource "fabric_identity" "clerk" {
+  organization = fabric_organization.this["org1"].handle
+  name         = "clerk"
+  type         = "client"
+  affiliation  = "org1.sales"
+  attributes   = { role = "clerk", limit = "1000" }
+}
+
+# An identity for an application: an MSP folder in a local directory.
+resource "fabric_identity" "application" {
+  organization = fabric_organization.this["org1"].handle
+  name         = "application"
+  directory    = "${path.module}/wallet/application"
+}

@@ -1,0 +1,6 @@
+resource "fabric_network" "this" {
+  name     = var.network
+  domain   = "example.com"
+  existing = false
+  owner_id = var.owner_id
+}

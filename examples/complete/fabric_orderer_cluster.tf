@@ -1,0 +1,38 @@
+resource "fabric_orderer_cluster" "this" {
+  organization   = fabric_organization.this["orderer"].handle
+  name           = "orderers"
+  consensus      = "raft"
+  fabric_version = var.fabric_version
+
+  nodes = {
+    orderer0 = {
+      advertised_address = "orderer0.example.com:7050"
+      sans               = ["orderer0.example.org"]
+      port               = 17950
+      admin_port         = 17953
+      operations_port    = 17956
+    }
+    orderer1 = {}
+    orderer2 = {}
+  }
+
+  # On the orderer.yaml of the release.
+  config = {
+    General = {
+      Keepalive = { ServerInterval = "1800s" }
+    }
+  }
+
+  image         = "hyperledger/fabric-orderer:${var.fabric_version}"
+  bind_address  = "127.0.0.1"
+  desired_state = "running"
+  labels        = { team = "ordering" }
+  limits        = { memory_mib = 512, pids = 512, cpus = 1 }
+  log           = { driver = "json-file", options = { max-size = "10m", max-file = "3" } }
+
+  deletion_protection = false
+  on_destroy          = "delete"
+  accept_data_loss    = false
+
+  timeouts = { create = "3m", update = "3m", delete = "3m" }
+}

@@ -1,0 +1,20 @@
+# Organizations whose certificates come from CAs of this network.
+resource "fabric_organization" "this" {
+  for_each = fabric_ca.organization
+
+  msp_id = "${title(each.key)}MSP"
+  ca     = each.value.handle
+}
+
+# A partner's organization, by the certificates that the partner handed over.
+resource "fabric_organization" "partner" {
+  msp_id  = "PartnerMSP"
+  network = fabric_network.this.handle
+
+  certificates = {
+    root             = [fabric_ca.root.certificate]
+    intermediate     = []
+    tls_root         = [fabric_ca.root.tls_certificate]
+    tls_intermediate = []
+  }
+}

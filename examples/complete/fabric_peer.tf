@@ -1,0 +1,45 @@
+resource "fabric_peer" "org1" {
+  for_each = { peer0 = "running", peer1 = var.run }
+
+  organization   = fabric_organization.this["org1"].handle
+  name           = "${each.key}.org1"
+  fabric_version = var.fabric_version
+
+  # How it is reached from outside the network, and where.
+  advertised_address = "${each.key}.org1.example.com:7051"
+  sans               = ["${each.key}.org1.example.org", "192.0.2.10"]
+  bind_address       = "127.0.0.1"
+  port               = each.key == "peer0" ? 17951 : null
+  operations_port    = each.key == "peer0" ? 17952 : null
+
+  # On the core.yaml of the release.
+  config = {
+    peer = {
+      gossip = { maxBlockCountToStore = 20 }
+    }
+    ledger = {
+      history = { enableHistoryDatabase = true }
+    }
+  }
+
+  # How it runs.
+  image         = "hyperledger/fabric-peer:${var.fabric_version}"
+  desired_state = each.value
+  labels        = { team = "platform" }
+  limits        = { memory_mib = var.memory_mib, pids = 512, cpus = 1.5 }
+  log           = { driver = "json-file", options = { max-size = "10m" } }
+
+  # What becomes of its ledgers.
+  deletion_protection = false
+  on_destroy          = "delete"
+  accept_data_loss    = false
+
+  timeouts = { create = "3m", update = "3m", delete = "3m" }
+}
+
+# Defaults carry the rest.
+resource "fabric_peer" "org2" {
+  organization        = fabric_organization.this["org2"].handle
+  name                = "peer0.org2"
+  deletion_protection = false
+}

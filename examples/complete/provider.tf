@@ -1,0 +1,17 @@
+# Every resource and data source with every argument that it takes. The pages of the documentation
+# show these files, and the acceptance tests apply them.
+
+terraform {
+  required_providers {
+    fabric = {
+      source = "fabricops/fabric"
+    }
+  }
+}
+
+provider "fabric" {
+  docker_host    = var.docker_host
+  fabric_version = var.fabric_version
+  ca_version     = "1.5.13"
+  image_registry = var.image_registry
+}

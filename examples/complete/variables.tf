@@ -1,0 +1,48 @@
+variable "docker_host" {
+  description = "Address of the Docker engine; null takes DOCKER_HOST or the local socket."
+  type        = string
+  default     = null
+}
+
+variable "image_registry" {
+  description = "Where images that the engine lacks are pulled from; null takes Docker Hub."
+  type        = object({ address = string, username = string, password = string })
+  default     = null
+  sensitive   = true
+}
+
+variable "network" {
+  description = "Name of the network on the engine."
+  type        = string
+  default     = "complete"
+}
+
+variable "owner_id" {
+  description = "Set only to take back a network whose state was lost."
+  type        = string
+  default     = null
+}
+
+variable "fabric_version" {
+  description = "Fabric release of the nodes."
+  type        = string
+  default     = "3.1.1"
+}
+
+variable "chaincode_version" {
+  description = "Version of the chaincode; changing it is an upgrade."
+  type        = string
+  default     = "1.0"
+}
+
+variable "run" {
+  description = "running or stopped: what the second peer of org1 is to be."
+  type        = string
+  default     = "running"
+}
+
+variable "memory_mib" {
+  description = "Memory limit of the peers in MiB."
+  type        = number
+  default     = 512
+}
