@@ -1,0 +1,2 @@
+# NETWORK/NAME
+terraform import fabric_ca.example quickstart/ca.org1

@@ -1,0 +1,2 @@
+# NETWORK/CHANNEL/NAME
+terraform import fabric_chaincode.example quickstart/trade/asset

@@ -1,0 +1,2 @@
+# NETWORK/NAME
+terraform import fabric_channel.example quickstart/trade

@@ -1,0 +1,2 @@
+# NAME
+terraform import fabric_network.example quickstart

@@ -1,0 +1,2 @@
+# NETWORK/NAME
+terraform import fabric_orderer_cluster.example quickstart/orderers

@@ -1,0 +1,2 @@
+# NETWORK/NAME
+terraform import fabric_peer.example quickstart/peer0.org1
