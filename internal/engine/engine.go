@@ -38,7 +38,8 @@ type Engine interface {
 	// names the image and the host that was asked.
 	ResolveImage(ctx context.Context, reference string) (Image, error)
 
-	// CreateNode makes a node without starting it. One that exists with the same owner and the same
+	// CreateNode makes a node without starting it. Its image and its volumes must be there
+	// (ErrNoImage, ErrNotFound). One that exists with the same owner and the same
 	// spec hash is success; the same owner and another hash is ErrConflict; any other is ErrForeign.
 	CreateNode(ctx context.Context, spec NodeSpec) error
 	// StartNode starts a created or stopped node; a running one is success. *PortError (ErrPortTaken)
@@ -62,7 +63,7 @@ type Engine interface {
 	Logs(ctx context.Context, name string, lines int) ([]string, error)
 
 	// PutFiles writes files below a folder of a node's volumes, started or not. Folders in between
-	// are made with the owner of the files in them. An existing file is replaced.
+	// are made with the owner of the files in them and mode 0700. An existing file is replaced.
 	PutFiles(ctx context.Context, node, folder string, files []File) error
 	// GetFiles reads every regular file below a path of a node's file system, or the one file that
 	// the path names. Names are relative to the path's parent folder. ErrNotFound when the path is not there.
@@ -117,9 +118,8 @@ type VolumeSpec struct {
 
 // Volume is a volume as the engine has it.
 type Volume struct {
-	Name    string
-	Labels  map[string]string
-	Created time.Time
+	Name   string
+	Labels map[string]string
 }
 
 // Image is an image as the engine has it.

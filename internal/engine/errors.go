@@ -19,6 +19,8 @@ var (
 	ErrNoImage = errors.New("no such image")
 	// ErrPortTaken: a host port is in use.
 	ErrPortTaken = errors.New("the host port is in use")
+	// ErrNotPublished: a port of a node is not published, and there is no other way to it.
+	ErrNotPublished = errors.New("it is not published on the engine's host")
 )
 
 // ForeignError names the foreign object and its owner. It is ErrForeign.
@@ -50,8 +52,11 @@ func (e *ImageError) Error() string {
 	return fmt.Sprintf("image %q is not on the engine and could not be pulled from %s: %v", e.Reference, e.Host, e.Cause)
 }
 
+// Is makes an ImageError be ErrNoImage.
 func (e *ImageError) Is(target error) bool { return target == ErrNoImage }
-func (e *ImageError) Unwrap() error        { return e.Cause }
+
+// Unwrap gives the cause.
+func (e *ImageError) Unwrap() error { return e.Cause }
 
 // PortError names a host port that is in use. It is ErrPortTaken.
 type PortError struct {

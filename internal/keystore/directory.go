@@ -9,12 +9,20 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Directory is a store in a local directory, readable by its owner alone: for identities that
 // applications use. Written with the files of msp.Folder it is an MSP folder, which the peer
 // command and the SDKs accept.
+//
+// The directory may hold what is none of the store's business. Names are at most one folder deep, as
+// those of an MSP folder are, and Read leaves out what lies deeper and what is too large for a key or
+// a certificate, so that a directory full of other things costs nothing.
 type Directory struct{ Path string }
+
+// maxFile is the size in bytes of the largest file that is read.
+const maxFile = 1 << 20
 
 // Read gives every file.
 func (d Directory) Read(ctx context.Context) (map[string][]byte, error) {
@@ -28,10 +36,16 @@ func (d Directory) Read(ctx context.Context) (map[string][]byte, error) {
 	defer root.Close()
 	out := map[string][]byte{}
 	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if entry != nil && entry.IsDir() && strings.Contains(name, "/") {
+			return fs.SkipDir
+		}
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if info, err := entry.Info(); err != nil || info.Size() > maxFile {
 			return err
 		}
 		content, err := fs.ReadFile(root.FS(), name)
@@ -60,8 +74,8 @@ func (d Directory) Write(ctx context.Context, files map[string][]byte) error {
 }
 
 func (d Directory) write(name string, content []byte) error {
-	if !filepath.IsLocal(name) {
-		return fmt.Errorf("the name %q leaves the directory", name)
+	if err := checkName(name); err != nil {
+		return err
 	}
 	path := filepath.Join(d.Path, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -84,8 +98,8 @@ func (d Directory) write(name string, content []byte) error {
 // Erase removes files, and the folders that they leave empty.
 func (d Directory) Erase(_ context.Context, names ...string) error {
 	for _, name := range names {
-		if !filepath.IsLocal(name) {
-			return fmt.Errorf("unable to erase from key directory %s: the name %q leaves the directory", d.Path, name)
+		if err := checkName(name); err != nil {
+			return fmt.Errorf("unable to erase from key directory %s: %w", d.Path, err)
 		}
 		path := filepath.Join(d.Path, filepath.FromSlash(name))
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -97,6 +111,13 @@ func (d Directory) Erase(_ context.Context, names ...string) error {
 				break
 			}
 		}
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	if !filepath.IsLocal(name) || strings.Count(name, "/") > 1 {
+		return fmt.Errorf("the name %q leaves the directory", name)
 	}
 	return nil
 }

@@ -23,15 +23,23 @@ const (
 type Volume struct {
 	engine engine.Engine
 	name   string
+	// owner is whose the volume must be; empty: it is not looked at.
+	owner string
 }
 
 // OpenVolume gives the store on the volume of that name; it does not look whether it exists.
 func OpenVolume(e engine.Engine, name string) *Volume { return &Volume{engine: e, name: name} }
 
+// OwnedBy makes every access fail with engine.ErrForeign when the volume or its keeper belongs to
+// somebody else: after ours was removed, another network may have taken the name.
+func (v *Volume) OwnedBy(owner string) *Volume {
+	return &Volume{engine: v.engine, name: v.name, owner: owner}
+}
+
 // CreateVolume makes the volume and its keeper from an image that the engine has. A volume that
 // exists with the same owner keeps its files. Labels must hold the owner.
 func CreateVolume(ctx context.Context, e engine.Engine, name, imageID string, labels map[string]string) (*Volume, error) {
-	v := &Volume{engine: e, name: name}
+	v := &Volume{engine: e, name: name, owner: labels[engine.LabelOwner]}
 	labelled := maps.Clone(labels)
 	labelled[labelImage] = imageID
 	if err := e.CreateVolume(ctx, engine.VolumeSpec{Name: name, Labels: labelled}); err != nil {
@@ -72,6 +80,9 @@ func (v *Volume) Exists(ctx context.Context) (bool, error) {
 
 // Read gives every file. A keeper that somebody removed is made again.
 func (v *Volume) Read(ctx context.Context) (map[string][]byte, error) {
+	if err := v.verifyKeeper(ctx); err != nil {
+		return nil, fmt.Errorf("unable to read key volume %s: %w", v.name, err)
+	}
 	files, err := v.engine.GetFiles(ctx, v.name, folder)
 	if errors.Is(err, engine.ErrNotFound) {
 		if err := v.restore(ctx); err != nil {
@@ -94,13 +105,34 @@ func (v *Volume) Read(ctx context.Context) (map[string][]byte, error) {
 	return out, nil
 }
 
+// verifyKeeper fails when the node that has the keeper's name is somebody else's.
+func (v *Volume) verifyKeeper(ctx context.Context) error {
+	if v.owner == "" {
+		return nil
+	}
+	keeper, err := v.engine.Node(ctx, v.name)
+	switch {
+	case errors.Is(err, engine.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case keeper.Labels[engine.LabelOwner] != v.owner:
+		return &engine.ForeignError{Kind: "container", Name: v.name, Owner: keeper.Labels[engine.LabelOwner]}
+	}
+	return nil
+}
+
+// restore makes the keeper again. ErrLost when the volume is gone as well.
 func (v *Volume) restore(ctx context.Context) error {
 	volume, err := v.engine.Volume(ctx, v.name)
-	if errors.Is(err, engine.ErrNotFound) {
-		return fmt.Errorf("unable to read key volume %s: %w", v.name, ErrLost)
+	switch {
+	case errors.Is(err, engine.ErrNotFound):
+		return fmt.Errorf("unable to use key volume %s: %w", v.name, ErrLost)
+	case err != nil:
+		return fmt.Errorf("unable to use key volume %s: %w", v.name, err)
 	}
-	if err != nil {
-		return fmt.Errorf("unable to read key volume %s: %w", v.name, err)
+	if owner := volume.Labels[engine.LabelOwner]; owner == "" || v.owner != "" && owner != v.owner {
+		return &engine.ForeignError{Kind: "volume", Name: v.name, Owner: owner}
 	}
 	return v.keep(ctx, volume.Labels[labelImage], volume.Labels)
 }
@@ -113,6 +145,9 @@ func (v *Volume) Write(ctx context.Context, files map[string][]byte) error {
 	list := make([]engine.File, 0, len(files))
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		list = append(list, engine.File{Name: name, Content: files[name], Mode: 0o600, UID: 1000, GID: 1000})
+	}
+	if err := v.verifyKeeper(ctx); err != nil {
+		return fmt.Errorf("unable to write key volume %s: %w", v.name, err)
 	}
 	err := v.engine.PutFiles(ctx, v.name, folder, list)
 	if errors.Is(err, engine.ErrNotFound) {
@@ -129,6 +164,9 @@ func (v *Volume) Write(ctx context.Context, files map[string][]byte) error {
 
 // Erase overwrites files with nothing.
 func (v *Volume) Erase(ctx context.Context, names ...string) error {
+	if len(names) == 0 {
+		return nil
+	}
 	empty := make(map[string][]byte, len(names))
 	for _, name := range names {
 		empty[name] = nil

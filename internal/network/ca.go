@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,6 +18,7 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/ca"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
+	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
 // The ports on which a CA listens, by purpose.
@@ -41,8 +44,12 @@ type CASpec struct {
 	KeyAlgorithm             certificate.KeyAlgorithm
 	// RootValidity is that of the two roots, CertificateValidity that of what they issue.
 	RootValidity, CertificateValidity time.Duration
-	// Affiliations exist from the beginning.
+	// Validities are further ones, in ascending order, that certificates may be asked for.
+	Validities []time.Duration
+	// Affiliations are known to both CAs. They are lower case.
 	Affiliations []string
+	// Former are the affiliations before an update: those that are no longer wanted are removed.
+	Former []string `json:"-"`
 	// Parent is the CA that certifies the two CAs of this server; nil makes roots.
 	Parent *Handle
 }
@@ -60,8 +67,17 @@ func (f *Fabric) PreflightCA(ctx context.Context, spec CASpec) error {
 	if err != nil {
 		return err
 	}
-	if volume, err := f.engine.Volume(ctx, spec.Handle.keys()); err == nil && volume.Labels[engine.LabelOwner] != spec.Handle.Owner {
-		return &engine.ForeignError{Kind: "volume", Name: volume.Name, Owner: volume.Labels[engine.LabelOwner]}
+	if err := f.preflightKeys(ctx, spec.Handle); err != nil {
+		return err
+	}
+	if spec.Parent != nil {
+		parent, err := f.caKeys(ctx, *spec.Parent)
+		if err != nil {
+			return err
+		}
+		if len(parent.files[enrollmentCA+caParents]) > 0 {
+			return fmt.Errorf("%s is an intermediate itself, and certifies no further CA", *spec.Parent)
+		}
 	}
 	return f.preflight(ctx, n)
 }
@@ -69,14 +85,14 @@ func (f *Fabric) PreflightCA(ctx context.Context, spec CASpec) error {
 // EnsureCA makes the CA server as it is wanted and waits until both of its CAs answer and their
 // registrars are enrolled.
 func (f *Fabric) EnsureCA(ctx context.Context, spec CASpec) (CAState, error) {
+	f.conns.forget(spec.Handle)
 	files, err := f.prepareCA(ctx, spec)
 	if err != nil {
 		return CAState{}, err
 	}
 	keys := caKeys{handle: spec.Handle, files: files}
-	if len(files[caStarted]) > 0 {
-		spec.Existing = true // what it issued is in its database: an empty one is a loss
-	}
+	// What it issued is in its database: from here on an empty one is a loss.
+	spec.Existing, spec.AcceptDataLoss = len(files[caStarted]) > 0, false
 	n, err := f.caNode(spec, &keys)
 	if err != nil {
 		return CAState{}, err
@@ -86,25 +102,20 @@ func (f *Fabric) EnsureCA(ctx context.Context, spec CASpec) (CAState, error) {
 	if err != nil || spec.Stopped {
 		return state, err
 	}
-	return state, f.enrollRegistrars(ctx, keys)
+	if err := f.enrollRegistrars(ctx, keys); err != nil {
+		return state, err
+	}
+	return state, f.removeAffiliations(ctx, spec)
 }
 
 // prepareCA makes what must be in the key volume before the server starts: the root of the
 // operations endpoints, the certificates of both CAs with their keys, the registrars' secrets.
-// What an earlier attempt wrote there is kept.
+// What is there already is kept.
 func (f *Fabric) prepareCA(ctx context.Context, spec CASpec) (map[string][]byte, error) {
 	h := spec.Handle
-	_, err := f.engine.Volume(ctx, h.keys())
-	switch {
-	case err == nil:
-		files, err := f.readStore(ctx, h.keys())
-		if err != nil || len(files[enrollmentCA+caCertificate]) > 0 {
-			return files, err
-		}
-	case !errors.Is(err, engine.ErrNotFound):
-		return nil, err
-	case spec.Existing && !spec.AcceptDataLoss:
-		return nil, &LostError{Thing: h, Volume: h.keys()}
+	files, err := f.takeUpCA(ctx, spec)
+	if err != nil || files != nil {
+		return files, err
 	}
 	image, err := f.resolveKept(ctx, spec.NodeOptions)
 	if err != nil {
@@ -113,7 +124,7 @@ func (f *Fabric) prepareCA(ctx context.Context, spec CASpec) (map[string][]byte,
 	if err := f.createKeys(ctx, h, image.ID, nil); err != nil {
 		return nil, err
 	}
-	files := map[string][]byte{}
+	files = map[string][]byte{}
 	operations, err := certificate.NewRoot(certificate.RootRequest{
 		CommonName: "operations." + h.Host(), Organization: spec.Organization, Validity: spec.RootValidity,
 	})
@@ -130,7 +141,55 @@ func (f *Fabric) prepareCA(ctx context.Context, spec CASpec) (map[string][]byte,
 		}
 		files[name+registrarSecret] = []byte(newSecret())
 	}
-	return files, f.writeStore(ctx, h.keys(), files)
+	return files, f.writeKeys(ctx, h, files)
+}
+
+// takeUpCA gives the key volume's files of a CA that there is, and nil of one that is to be made. Of
+// the two volumes of a CA, the keys without the database are of no use, nor is the database without
+// the keys: unless the loss is accepted, one without the other is an error, and if it is, what is
+// left of the CA goes.
+func (f *Fabric) takeUpCA(ctx context.Context, spec CASpec) (map[string][]byte, error) {
+	h := spec.Handle
+	files, err := f.readKeys(ctx, h)
+	noKeys := errors.Is(err, keystore.ErrLost)
+	if err != nil && !noKeys {
+		return nil, err
+	}
+	_, err = f.engine.Volume(ctx, h.Object())
+	noDatabase := errors.Is(err, engine.ErrNotFound)
+	if err != nil && !noDatabase {
+		return nil, err
+	}
+	made, started := len(files[enrollmentCA+caCertificate]) > 0, len(files[caStarted]) > 0
+	lost := ""
+	switch {
+	case made && noDatabase && (started || spec.Existing):
+		lost = h.Object()
+	case made:
+		return files, spec.verifySame(files)
+	case noDatabase && !spec.Existing:
+		return nil, nil
+	default:
+		lost = h.keys()
+	}
+	if !spec.AcceptDataLoss {
+		return nil, &LostError{Thing: h, Volume: lost}
+	}
+	return nil, f.DeleteCA(ctx, h, false)
+}
+
+// verifySame fails when the volumes that are taken up are those of a CA with another subject.
+func (s CASpec) verifySame(files map[string][]byte) error {
+	cert, err := certificate.ParseOne(files[enrollmentCA+caCertificate])
+	if err != nil {
+		return fmt.Errorf("unable to read the certificate of %s: %w", s.Handle, err)
+	}
+	subject := cert.Subject
+	if subject.CommonName != s.CommonName || s.Parent == nil && !slices.Equal(subject.Organization, []string{s.Organization}) {
+		return fmt.Errorf("the volumes of %s hold a CA with the common name %q and the organization %q, not %q and %q: give it these, another name, or remove the volumes %s and %s",
+			s.Handle, subject.CommonName, strings.Join(subject.Organization, ", "), s.CommonName, s.Organization, s.Handle.Object(), s.Handle.keys())
+	}
+	return nil
 }
 
 // certifyCA makes the key and the certificate of one CA: self-signed, or by the parent's CA.
@@ -203,33 +262,38 @@ func (f *Fabric) caNode(spec CASpec, keys *caKeys) (*node, error) {
 }
 
 // caMaterial renders the server's home: configuration of both CAs with the registrars' secrets, the
-// CAs' keys, and the certificates of its two listeners, which we issue and keep.
+// CAs' keys, and the certificates of its two listeners, which we issue and keep. Of a home that is
+// there, only what differs is given: a listener whose names changed, a validity.
 func (f *Fabric) caMaterial(spec CASpec, keys caKeys, have map[string][]byte) (map[string][]byte, error) {
-	if len(have["ca/fabric-ca-server-config.yaml"]) > 0 {
-		return nil, nil
-	}
-	if len(keys.files[enrollmentCA+caKey]) == 0 {
-		return nil, &LostError{Thing: spec.Handle, Volume: spec.Handle.Object()}
-	}
 	operations, err := keys.operations()
 	if err != nil {
 		return nil, err
 	}
-	tlsRoot, err := certificate.ParseKeyPair(keys.files[tlsCA+caCertificate], keys.files[tlsCA+caKey])
+	enrollment, err := keys.authority(enrollmentCA, have["ca/ca-key.pem"])
+	if err != nil {
+		return nil, err
+	}
+	tlsRoot, err := keys.authority(tlsCA, have["ca/tls/ca-key.pem"])
 	if err != nil {
 		return nil, err
 	}
 	server := ca.ServerConfig{
-		Home: caHome, OperationsClientRoots: operations.CertificatePEM(), Affiliations: spec.Affiliations,
-		Enrolment: spec.authority(keys, enrollmentCA), TLS: spec.authority(keys, tlsCA),
+		Home: caHome, OperationsClientRoots: operations.CertificatePEM(), Affiliations: spec.Affiliations, Validities: spec.Validities,
 	}
-	if server.Listener, err = spec.listener(tlsRoot); err != nil {
+	if server.Enrolment, err = spec.authority(keys, enrollmentCA, enrollment); err != nil {
 		return nil, err
 	}
-	if spec.Parent != nil { // clients know the root only
-		server.Listener.CertificatePEM = slices.Concat(server.Listener.CertificatePEM, keys.files[tlsCA+caCertificate], keys.files[tlsCA+caParents])
+	if server.TLS, err = spec.authority(keys, tlsCA, tlsRoot); err != nil {
+		return nil, err
 	}
-	if server.Operations, err = spec.listener(operations); err != nil {
+	var above []byte
+	if spec.Parent != nil { // clients know the root only
+		above = slices.Concat(keys.files[tlsCA+caCertificate], keys.files[tlsCA+caParents])
+	}
+	if server.Listener, err = spec.listener(tlsRoot, above, have, "ca/listener"); err != nil {
+		return nil, err
+	}
+	if server.Operations, err = spec.listener(operations, nil, have, "ca/operations"); err != nil {
 		return nil, err
 	}
 	rendered, err := ca.RenderServer(server)
@@ -238,34 +302,50 @@ func (f *Fabric) caMaterial(spec CASpec, keys caKeys, have map[string][]byte) (m
 	}
 	files := map[string][]byte{}
 	for name, content := range rendered {
-		files["ca/"+name] = content
+		if name = "ca/" + name; !bytes.Equal(have[name], content) {
+			files[name] = content
+		}
 	}
 	return files, nil
 }
 
 // authority describes one of the two CAs to the server.
-func (s CASpec) authority(keys caKeys, name string) ca.Authority {
+func (s CASpec) authority(keys caKeys, name string, pair *certificate.KeyPair) (ca.Authority, error) {
+	keyPEM, err := pair.KeyPEM()
 	return ca.Authority{
 		Name:        name,
-		Material:    ca.Material{CertificatePEM: keys.files[name+caCertificate], KeyPEM: keys.files[name+caKey]},
+		Material:    ca.Material{CertificatePEM: pair.CertificatePEM(), KeyPEM: keyPEM},
 		ChainPEM:    keys.files[name+caParents],
 		Registrar:   ca.Registrar{Name: registrarName, Secret: string(keys.files[name+registrarSecret])},
 		Validity:    s.CertificateValidity,
 		TLSValidity: s.CertificateValidity,
 		CAValidity:  s.RootValidity,
-	}
+	}, err
 }
 
-// listener issues the certificate of one of the server's listeners.
-func (s CASpec) listener(issuer *certificate.KeyPair) (ca.Material, error) {
+// listener gives the certificate of one of the server's listeners: the one that it has, as long as
+// that serves, or a new one. Above are the certificates between the issuer and the root.
+func (s CASpec) listener(issuer *certificate.KeyPair, above []byte, have map[string][]byte, folder string) (ca.Material, error) {
+	hosts := s.hosts(s.Handle)
+	kept := ca.Material{CertificatePEM: have[folder+"/cert.pem"], KeyPEM: have[folder+"/key.pem"]}
+	if serves(kept.CertificatePEM, kept.KeyPEM, hosts) && !servesMore(kept.CertificatePEM, hosts) {
+		return kept, nil
+	}
 	pair, err := issuePair(issuer, certificate.LeafRequest{
-		CommonName: s.Handle.Host(), Organization: s.Organization, Hosts: s.hosts(s.Handle), Server: true, Validity: s.CertificateValidity,
+		CommonName: s.Handle.Host(), Organization: s.Organization, Hosts: hosts, Server: true, Validity: s.CertificateValidity,
 	})
 	if err != nil {
 		return ca.Material{}, err
 	}
 	keyPEM, err := pair.KeyPEM()
-	return ca.Material{CertificatePEM: pair.CertificatePEM(), KeyPEM: keyPEM}, err
+	return ca.Material{CertificatePEM: slices.Concat(pair.CertificatePEM(), above), KeyPEM: keyPEM}, err
+}
+
+// servesMore tells whether a certificate holds names beyond the hosts: names that were taken out of
+// the configuration.
+func servesMore(certPEM []byte, hosts []string) bool {
+	cert, err := certificate.ParseOne(firstBlock(certPEM))
+	return err == nil && len(cert.DNSNames)+len(cert.IPAddresses) > len(hosts)
 }
 
 // hosts are the names that a node's server certificates hold.
@@ -334,8 +414,11 @@ func (f *Fabric) enrollRegistrars(ctx context.Context, keys caKeys) error {
 			files[name] = content
 		}
 	}
-	return f.writeStore(ctx, keys.handle.keys(), files)
+	return f.writeKeys(ctx, keys.handle, files)
 }
+
+// caTimeout bounds a request to a CA: one that hangs is to be named, not waited for.
+const caTimeout = 30 * time.Second
 
 // caClient gives the client of one of the two CAs in a server.
 func (f *Fabric) caClient(keys caKeys, name string) (*ca.Client, error) {
@@ -354,6 +437,7 @@ func (f *Fabric) caClient(keys caKeys, name string) (*ca.Client, error) {
 			return nil, err
 		}
 		client = f.httpClient(h, caPort, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, ServerName: h.Host()})
+		client.Timeout = caTimeout
 		if f.conns.http == nil {
 			f.conns.http = map[string]*http.Client{}
 		}
@@ -362,7 +446,8 @@ func (f *Fabric) caClient(keys caKeys, name string) (*ca.Client, error) {
 	return ca.NewClient(fmt.Sprintf("https://%s:%d", h.Host(), caPort), name, client)
 }
 
-// registrar gives a CA's client and the registrar that may register there.
+// registrar gives a CA's client and the registrar that may register there. A registrar whose
+// certificate is about to expire enrols again with its secret.
 func (f *Fabric) registrar(ctx context.Context, h Handle, name string) (*ca.Client, *certificate.KeyPair, error) {
 	keys, err := f.caKeys(ctx, h)
 	if err != nil {
@@ -372,32 +457,110 @@ func (f *Fabric) registrar(ctx context.Context, h Handle, name string) (*ca.Clie
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(keys.files[caStarted]) == 0 {
+		return nil, nil, fmt.Errorf("%s has not been started yet, and so has no registrar", h)
+	}
 	pair, err := certificate.ParseKeyPair(keys.files[name+registrarCertificate], keys.files[name+registrarKey])
 	if err != nil {
 		return nil, nil, fmt.Errorf("unable to read the registrar of %s: %w", h, err)
 	}
-	return client, pair, nil
+	if time.Until(pair.Certificate.NotAfter) > registrarMargin {
+		return client, pair, nil
+	}
+	enrollment, err := client.Enroll(ctx, registrarName, string(keys.files[name+registrarSecret]), ca.EnrollRequest{Key: pair.Key})
+	if err != nil {
+		return nil, nil, fmt.Errorf("unable to enrol the registrar of %s again: %w", h, err)
+	}
+	return client, enrollment.KeyPair, f.writeKeys(ctx, h, map[string][]byte{name + registrarCertificate: enrollment.CertificatePEM()})
+}
+
+// registrarMargin is how long before its certificate expires a registrar enrols again: longer than
+// an apply takes.
+const registrarMargin = time.Hour
+
+// registeredFor is the attribute of a registration that tells for what it was made. It goes into no
+// certificate.
+const registeredFor = engine.LabelKind
+
+// registeredForNode is what it says for nodes, admins and intermediates; identities say theirs.
+const registeredForNode = "network"
+
+// attributeOf gives the value of an attribute, empty when there is none.
+func attributeOf(attributes []ca.Attribute, name string) string {
+	for _, a := range attributes {
+		if a.Name == name {
+			return a.Value
+		}
+	}
+	return ""
 }
 
 // enrollNew registers an identity at one of the two CAs and enrols it. An identity that an earlier
-// attempt registered gets a new secret, because the old one is known to nobody.
+// attempt registered gets a new secret, because the old one is known to nobody. One that was
+// registered for something else, or by somebody else, is left alone: *RegisteredError.
 func (f *Fabric) enrollNew(ctx context.Context, h Handle, name string, registration ca.Registration, request ca.EnrollRequest) (*ca.Enrollment, error) {
 	client, registrar, err := f.registrar(ctx, h, name)
 	if err != nil {
 		return nil, err
 	}
+	if attributeOf(registration.Attributes, registeredFor) == "" {
+		registration.Attributes = append(slices.Clone(registration.Attributes), ca.Attribute{Name: registeredFor, Value: registeredForNode})
+	}
 	registration.Secret = newSecret()
 	_, err = client.Register(ctx, registrar, registration)
 	if errors.Is(err, ca.ErrAlreadyRegistered) {
-		_, err = client.ModifyIdentity(ctx, registrar, registration.ID, ca.Modification{
-			Type: registration.Type, Affiliation: registration.Affiliation, Attributes: registration.Attributes,
-			Secret: registration.Secret, MaxEnrollments: registration.MaxEnrollments,
-		})
+		err = takeOver(ctx, client, registrar, h, registration)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("unable to register %s at %s: %w", registration.ID, h, err)
 	}
-	return client.Enroll(ctx, registration.ID, registration.Secret, request)
+	enrollment, err := client.Enroll(ctx, registration.ID, registration.Secret, request)
+	if err != nil {
+		return nil, fmt.Errorf("unable to enrol %s at %s: %w", registration.ID, h, err)
+	}
+	return enrollment, nil
+}
+
+// takeOver changes a registration that was made for the same purpose before.
+func takeOver(ctx context.Context, client *ca.Client, registrar *certificate.KeyPair, h Handle, registration ca.Registration) error {
+	found, err := client.Identity(ctx, registrar, registration.ID)
+	if err != nil {
+		return err
+	}
+	if by := attributeOf(found.Attributes, registeredFor); by != attributeOf(registration.Attributes, registeredFor) {
+		return &RegisteredError{ID: registration.ID, For: by, CA: h}
+	}
+	_, err = client.ModifyIdentity(ctx, registrar, registration.ID, ca.Modification{
+		Type: registration.Type, Affiliation: registration.Affiliation, Attributes: registration.Attributes,
+		Secret: registration.Secret, MaxEnrollments: registration.MaxEnrollments,
+	})
+	return err
+}
+
+// removeAffiliations takes away what was an affiliation before and is none any more. One that still
+// has members is an error.
+func (f *Fabric) removeAffiliations(ctx context.Context, spec CASpec) error {
+	var gone []string
+	for _, name := range spec.Former {
+		within := func(wanted string) bool { return wanted == name || strings.HasPrefix(wanted, name+".") }
+		if !slices.ContainsFunc(spec.Affiliations, within) {
+			gone = append(gone, name)
+		}
+	}
+	slices.Sort(gone)
+	slices.Reverse(gone) // what is below goes before what is above
+	for _, name := range gone {
+		for _, part := range []string{enrollmentCA, tlsCA} {
+			client, registrar, err := f.registrar(ctx, spec.Handle, part)
+			if err != nil {
+				return err
+			}
+			if err := client.RemoveAffiliation(ctx, registrar, name, false); err != nil && !errors.Is(err, ca.ErrNotFound) {
+				return fmt.Errorf("unable to remove affiliation %s at %s (it must have no members): %w", name, spec.Handle, err)
+			}
+		}
+	}
+	return nil
 }
 
 // newSecret makes an enrolment secret of 160 bits.
@@ -423,13 +586,11 @@ func (f *Fabric) ReadCA(ctx context.Context, h Handle) (CAState, error) {
 	return state, err
 }
 
-// DeleteCA removes the server and, unless they are to be kept, its database and its keys.
+// DeleteCA removes the server and, unless they are to be kept, its database and its keys. The keeper
+// of keys that are kept stays too, so that no prune takes them.
 func (f *Fabric) DeleteCA(ctx context.Context, h Handle, keepVolumes bool) error {
-	if err := f.removeNode(ctx, h, keepVolumes); err != nil {
+	if err := f.removeNode(ctx, h, keepVolumes); err != nil || keepVolumes {
 		return err
-	}
-	if keepVolumes {
-		return f.engine.RemoveNode(ctx, h.keys(), h.Owner)
 	}
 	return f.removeKeys(ctx, h)
 }

@@ -1,17 +1,14 @@
 package network
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
-	"net/http"
 	"regexp"
-	"slices"
 	"strings"
+	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"golang.org/x/sync/errgroup"
@@ -33,10 +30,8 @@ type ChaincodeSpec struct {
 	Name, Version, Label string
 	// ValidationParameter is the endorsement policy, a marshalled peer.ApplicationPolicy.
 	ValidationParameter []byte
-	// PolicyMembers are the MSP IDs that the policy names.
-	PolicyMembers []string
-	InitRequired  bool
-	Collections   *peer.CollectionConfigPackage
+	InitRequired        bool
+	Collections         *peer.CollectionConfigPackage
 	// Indexes are CouchDB index definitions by their path below META-INF.
 	Indexes map[string][]byte
 	Server  ChaincodeServer
@@ -53,9 +48,11 @@ type ChaincodeServer struct {
 type ChaincodeState struct {
 	// Committed is the definition in force; nil when the channel has none of that name.
 	Committed *lifecycle.Definition
-	// PackageID is the package that the first organization approved for it.
+	// PackageID is the package that every organization approved for it; when they differ, that of one
+	// which differs from the first, and empty when an organization's peers know of none.
 	PackageID string
-	// Status is Running when every server runs, else the worst of them.
+	// Status is Running when a server runs beside every peer and every peer that runs has the
+	// package, else the worst of them.
 	Status  engine.Status
 	ImageID string
 }
@@ -108,34 +105,75 @@ func (f *Fabric) PreflightChaincode(ctx context.Context, spec ChaincodeSpec) err
 	if err != nil {
 		return err
 	}
-	var known []string
-	for _, o := range record.Organizations {
-		known = append(known, o.Organization.MSPID)
+	if err := checkPolicies(record, spec); err != nil {
+		return err
 	}
-	slices.Sort(known)
-	for _, id := range spec.PolicyMembers {
-		if !slices.Contains(known, id) {
-			return &UnknownMSPError{MSPID: id, Channel: spec.Channel.Name, Known: known}
+	if err := f.requireLabel(ctx, spec); err != nil {
+		return err
+	}
+	members, err := f.members(ctx, record)
+	if err != nil {
+		return err
+	}
+	return requireRunning(spec.Channel.Name, members)
+}
+
+// LabelTakenError tells that another chaincode of the channel has a package of that label: servers
+// and packages of both would be the same.
+type LabelTakenError struct{ Label, Chaincode, Channel string }
+
+func (e *LabelTakenError) Error() string {
+	return fmt.Sprintf("the label %q is that of chaincode %s on channel %s already", e.Label, e.Chaincode, e.Channel)
+}
+
+func (f *Fabric) requireLabel(ctx context.Context, spec ChaincodeSpec) error {
+	_, packageID, err := ChaincodePackage(spec.Channel.Name, spec.Label, spec.Indexes)
+	if err != nil {
+		return err
+	}
+	servers, err := f.serversOn(ctx, spec.Channel)
+	if err != nil {
+		return err
+	}
+	for _, s := range servers {
+		if other := s.Labels[labelChaincode]; other != spec.Name && s.Labels[labelPackage] == packageID {
+			return &LabelTakenError{Label: spec.Label, Chaincode: other, Channel: spec.Channel.Name}
 		}
 	}
 	return nil
 }
 
-// UnknownMSPError tells that a policy names an organization that the channel does not have.
-type UnknownMSPError struct {
-	MSPID, Channel string
-	Known          []string
-}
-
-func (e *UnknownMSPError) Error() string {
-	return fmt.Sprintf("the policy names %s, and the organizations of channel %s are %s", e.MSPID, e.Channel, strings.Join(e.Known, ", "))
-}
-
 // ReleaseChaincode brings the definition, the packages and the servers of a chaincode to what is
 // wanted: installed on every peer, approved by every organization in one block, committed with the
-// next sequence, served. What is so already is left alone, so that it can be called again after any
-// failure. A release that replaces another one removes the other's servers at the end.
+// next sequence, served. What is so already is left alone, so that it goes on after failures that
+// pass, and can be called again after any other. A release that replaces another one removes the
+// other's servers at the end.
 func (f *Fabric) ReleaseChaincode(ctx context.Context, spec ChaincodeSpec) (ChaincodeState, error) {
+	var state ChaincodeState
+	err := persist(ctx, releaseMayPass, func() (err error) {
+		state, err = f.releaseChaincode(ctx, spec)
+		return err
+	})
+	return state, err
+}
+
+// releaseMayPass tells of a failure to release a chaincode whether another attempt, which reads the
+// ledger again, may succeed.
+func releaseMayPass(err error) bool {
+	if errors.As(err, new(*NodeError)) {
+		return false
+	}
+	if invalid := new(gateway.InvalidError); errors.As(err, &invalid) {
+		return invalid.Conflict()
+	}
+	switch lifecycle.ClassOf(err) {
+	case lifecycle.ClassTransient, lifecycle.ClassWaitForOthers, lifecycle.ClassOutOfStep:
+		return true
+	}
+	return false
+}
+
+func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (ChaincodeState, error) {
 	state := ChaincodeState{}
 	record, err := f.channelRecord(ctx, spec.Channel)
 	if err != nil {
@@ -143,6 +181,9 @@ func (f *Fabric) ReleaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	}
 	members, err := f.members(ctx, record)
 	if err != nil {
+		return state, err
+	}
+	if err := requireRunning(spec.Channel.Name, members); err != nil {
 		return state, err
 	}
 	packed, packageID, err := ChaincodePackage(spec.Channel.Name, spec.Label, spec.Indexes)
@@ -153,45 +194,76 @@ func (f *Fabric) ReleaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	if err != nil {
 		return state, err
 	}
-	definition, done, err := f.nextDefinition(ctx, spec, members, packageID)
+	if err := f.awaitLevel(ctx, spec.Channel.Name, members); err != nil {
+		return state, err
+	}
+	definition, committed, err := f.nextDefinition(ctx, spec, members, packageID)
 	if err != nil {
 		return state, err
 	}
+	watch := f.watchNodes(ctx)
+	err = watch.end(func() error {
+		if err := f.prepareRelease(watch, spec, definition, committed, members, packed, packageID, image.ID); err != nil {
+			return err
+		}
+		if !committed {
+			if err := f.commitDefinition(watch.ctx, spec.Channel.Name, definition, members); err != nil {
+				return err
+			}
+			committed = true
+		}
+		return f.awaitServed(watch.ctx, spec, members, packageID)
+	}())
+	if err != nil {
+		if !committed && !releaseMayPass(err) {
+			err = errors.Join(err, f.withdraw(ctx, spec, packageID))
+		}
+		return state, err
+	}
 	state = ChaincodeState{Committed: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID}
+	return state, f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id != packageID })
+}
 
-	// Servers and packages are not needed before the first call: they are made while the approvals
-	// wait for their block.
-	group, gctx := errgroup.WithContext(ctx)
+// prepareRelease does what the commit needs, and what it does not need but the first call will:
+// servers and packages are made while the approvals wait for their block.
+func (f *Fabric) prepareRelease(watch *watch, spec ChaincodeSpec, definition lifecycle.Definition, committed bool, members []member, packed []byte, packageID, imageID string) error {
+	group, gctx := errgroup.WithContext(watch.ctx)
 	for _, m := range members {
 		for _, p := range m.peers {
-			group.Go(func() error { return f.serve(gctx, spec, p.handle, image.ID, packageID) })
+			group.Go(func() error { return f.serve(gctx, watch, spec, p.handle, imageID, packageID) })
 			group.Go(func() error {
 				_, err := lifecycle.Install(gctx, p.Peer, m.admin, packed)
 				return err
 			})
 		}
 	}
-	if !done {
+	if !committed {
 		group.Go(func() error { return f.approveAll(gctx, spec.Channel.Name, definition, packageID, members) })
 	}
-	if err := group.Wait(); err != nil {
-		return state, err
-	}
-	if !done {
-		if err := f.commitDefinition(ctx, spec.Channel.Name, definition, members); err != nil {
-			return state, err
-		}
-	}
-	if err := f.awaitServed(ctx, spec, members, packageID); err != nil {
-		return state, err
-	}
-	return state, f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id != packageID })
+	return group.Wait()
 }
 
-// nextDefinition gives the definition to be committed. It is done when the channel has exactly that
-// one and every organization runs this package for it; otherwise its sequence is the next one.
-func (f *Fabric) nextDefinition(ctx context.Context, spec ChaincodeSpec, members []member, packageID string) (lifecycle.Definition, bool, error) {
-	definition := lifecycle.Definition{
+// withdraw removes the servers of a release that was not committed, unless the definition in force
+// runs on the same package.
+func (f *Fabric) withdraw(ctx context.Context, spec ChaincodeSpec, packageID string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	state, err := f.ReadChaincode(ctx, ChaincodeHandle(spec.Channel, spec.Name))
+	if err != nil || state.PackageID == packageID {
+		return nil // what cannot be told is left alone; the next release tells
+	}
+	return f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id == packageID })
+}
+
+// approvalTime is how long an organization's peers may take to know what it approved: a peer that
+// joined late has to be given it by another one.
+const approvalTime = 5 * time.Second
+
+// nextDefinition gives the definition to be committed. It is committed already when the channel has
+// one with the same meaning and every organization runs this package for it; otherwise its sequence
+// is the next one.
+func (f *Fabric) nextDefinition(ctx context.Context, spec ChaincodeSpec, members []member, packageID string) (definition lifecycle.Definition, committed bool, err error) {
+	definition = lifecycle.Definition{
 		Name: spec.Name, Version: spec.Version, Sequence: 1, InitRequired: spec.InitRequired,
 		ValidationParameter: spec.ValidationParameter, Collections: spec.Collections,
 	}
@@ -199,29 +271,61 @@ func (f *Fabric) nextDefinition(ctx context.Context, spec ChaincodeSpec, members
 		return definition, false, err
 	}
 	first := members[0]
-	committed, err := lifecycle.QueryCommitted(ctx, first.peers[0].Peer, first.admin, spec.Channel.Name, spec.Name)
+	inForce, err := lifecycle.QueryCommitted(ctx, first.peers[0].Peer, first.admin, spec.Channel.Name, spec.Name)
 	if errors.Is(err, lifecycle.ErrNotCommitted) {
 		return definition, false, nil
 	}
 	if err != nil {
 		return definition, false, err
 	}
-	definition.Sequence = committed.Sequence
-	same := len(definition.Diff(committed.Definition)) == 0
+	definition.Sequence = inForce.Sequence
+	if !sameMeaning(definition, inForce.Definition) {
+		definition.Sequence++
+		return definition, false, nil
+	}
 	for _, m := range members {
-		if !same {
-			break
-		}
-		approved, err := lifecycle.QueryApproved(ctx, m.peers[0].Peer, m.admin, spec.Channel.Name, spec.Name, committed.Sequence)
-		if err != nil && !errors.Is(err, lifecycle.ErrNotApproved) {
+		approved, err := f.awaitApproval(ctx, spec, m, inForce.Sequence)
+		if err != nil {
 			return definition, false, err
 		}
-		same = err == nil && approved.PackageID == packageID
+		if approved != packageID {
+			definition.Sequence++
+			return definition, false, nil
+		}
 	}
-	if !same {
-		definition.Sequence++
+	return inForce.Definition, true, nil
+}
+
+// awaitApproval gives the package that an organization approved, as soon as one of its peers tells;
+// empty when none does.
+func (f *Fabric) awaitApproval(ctx context.Context, spec ChaincodeSpec, m member, sequence int64) (packageID string, err error) {
+	patient, cancel := context.WithTimeout(ctx, approvalTime)
+	defer cancel()
+	err = poll(patient, func(ctx context.Context) (err error) {
+		packageID, err = approvedPackage(ctx, spec.Channel.Name, spec.Name, m, sequence)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		return "", nil
 	}
-	return definition, same, nil
+	return packageID, err
+}
+
+// approvedPackage asks the peers of an organization that run, one after the other, which package it
+// approved. Only its own peers know, and of them only those that were given that private data.
+func approvedPackage(ctx context.Context, channel, chaincode string, m member, sequence int64) (string, error) {
+	var failures error
+	for _, p := range m.peers {
+		if !p.running() {
+			continue
+		}
+		approved, err := lifecycle.QueryApproved(ctx, p.Peer, m.admin, channel, chaincode, sequence)
+		if err == nil {
+			return approved.PackageID, nil
+		}
+		failures = errors.Join(failures, err)
+	}
+	return "", failures
 }
 
 // approveAll has every organization approve at once, so that one block takes all approvals, and
@@ -291,224 +395,4 @@ func (f *Fabric) commitDefinition(ctx context.Context, channel string, definitio
 		return fmt.Errorf("unable to commit chaincode %s: %w", definition.Name, err)
 	}
 	return nil
-}
-
-// server gives the handle of the server beside a peer.
-func server(spec ChaincodeSpec, peer Handle) Handle {
-	return peer.With(KindChaincode, serverPrefix(spec.Channel.Name, spec.Label)+"."+peer.Name, peer.MSPID)
-}
-
-// labels of a server, by which it is found when only the chaincode is known.
-const (
-	labelChannel   = engine.LabelPrefix + "channel"
-	labelChaincode = engine.LabelPrefix + "chaincode"
-)
-
-// serve runs the chaincode's server beside a peer. It holds no data: one with another
-// specification is replaced.
-func (f *Fabric) serve(ctx context.Context, spec ChaincodeSpec, peer Handle, imageID, packageID string) error {
-	h := server(spec, peer)
-	labels := h.labels()
-	labels[labelChannel], labels[labelChaincode] = spec.Channel.Name, spec.Name
-	labels[labelPeer], labels[labelPackage] = peer.Name, packageID
-	labels[labelInputs] = inputs(spec)
-	env := map[string]string{
-		"CHAINCODE_ID":             packageID,
-		"CORE_CHAINCODE_ID_NAME":   packageID,
-		"CHAINCODE_SERVER_ADDRESS": fmt.Sprintf("0.0.0.0:%d", chaincodePort),
-	}
-	maps.Copy(env, spec.Server.Env)
-	node := engine.NodeSpec{
-		Name: h.Object(), Hostname: h.Host(), Image: imageID, Network: h.Network, Command: spec.Server.Command, Env: env,
-		Tmpfs: []string{"/tmp"}, User: nodeUser, Limits: spec.Server.Limits, Log: spec.Server.Log, Labels: labels, Restart: true,
-	}
-	node.Labels[engine.LabelSpecHash] = specHash(node, nil)
-	err := f.engine.CreateNode(ctx, node)
-	if errors.Is(err, engine.ErrConflict) {
-		if err := f.engine.RemoveNode(ctx, h.Object(), h.Owner); err != nil {
-			return err
-		}
-		err = f.engine.CreateNode(ctx, node)
-	}
-	if err != nil {
-		return fmt.Errorf("unable to create the server of chaincode %s beside %s: %w", spec.Name, peer, err)
-	}
-	if err := f.engine.StartNode(ctx, h.Object()); err != nil {
-		return f.nodeError(ctx, h, "start", err)
-	}
-	return nil
-}
-
-// awaitServed waits until every peer has reached its server. A server that exits fails at once.
-func (f *Fabric) awaitServed(ctx context.Context, spec ChaincodeSpec, members []member, packageID string) error {
-	group, gctx := errgroup.WithContext(ctx)
-	for _, m := range members {
-		for _, p := range m.peers {
-			group.Go(func() error {
-				h := server(spec, p.handle)
-				return f.awaitReady(gctx, &node{handle: h, ready: func(ctx context.Context) error {
-					return f.served(ctx, spec, m, p, packageID)
-				}})
-			})
-		}
-	}
-	return group.Wait()
-}
-
-// served makes the peer connect to its server by a call that the chaincode may refuse as it likes,
-// and then asks the peer itself whether it launched the chaincode.
-func (f *Fabric) served(ctx context.Context, spec ChaincodeSpec, m member, p memberPeer, packageID string) error {
-	proposal, err := endorser.NewProposal(m.admin, endorser.Invocation{
-		Channel: spec.Channel.Name, Chaincode: spec.Name, Args: [][]byte{[]byte("ping")},
-	})
-	if err != nil {
-		return permanent(err)
-	}
-	_, refusal := endorser.Evaluate(ctx, proposal, p.Peer)
-	if refusal == nil {
-		return nil
-	}
-	launched, err := f.launched(ctx, p.handle, packageID)
-	if err != nil {
-		return err
-	}
-	if !launched {
-		return refusal
-	}
-	return nil
-}
-
-// launched reads from a peer's metrics whether it has connected to a chaincode with that package ID
-// (chaincode_launch_duration, label success).
-func (f *Fabric) launched(ctx context.Context, peer Handle, packageID string) (bool, error) {
-	client, err := f.operationsClient(ctx, peer, peerOperationsPort)
-	if err != nil {
-		return false, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://%s:%d/metrics", peer.Host(), peerOperationsPort), nil)
-	if err != nil {
-		return false, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return false, fmt.Errorf("unable to read the metrics of %s: %w", peer, err)
-	}
-	defer response.Body.Close()
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		line := lines.Text()
-		if strings.HasPrefix(line, "chaincode_launch_duration_count{") &&
-			strings.Contains(line, fmt.Sprintf("chaincode=%q", packageID)) && strings.Contains(line, `success="true"`) {
-			return true, nil
-		}
-	}
-	return false, lines.Err()
-}
-
-// ReadChaincode reads the definition in force from the ledger and the state of the servers from the
-// engine.
-func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, error) {
-	channel, name := chaincodeOf(h)
-	state := ChaincodeState{Status: engine.Absent}
-	record, err := f.channelRecord(ctx, channel)
-	if err != nil {
-		return state, err
-	}
-	if state.Status, state.ImageID, err = f.serverStatus(ctx, channel, name, record); err != nil {
-		return state, err
-	}
-	members, err := f.members(ctx, record)
-	if err != nil {
-		return state, err
-	}
-	var last error
-	for _, m := range members {
-		for _, p := range m.peers {
-			if running, err := f.running(ctx, p.handle); err != nil || !running {
-				last = errors.Join(last, err)
-				continue
-			}
-			committed, err := lifecycle.QueryCommitted(ctx, p.Peer, m.admin, channel.Name, name)
-			if errors.Is(err, lifecycle.ErrNotCommitted) {
-				return state, nil
-			}
-			if err != nil {
-				last = errors.Join(last, err)
-				continue
-			}
-			state.Committed = &committed.Definition
-			approved, err := lifecycle.QueryApproved(ctx, p.Peer, m.admin, channel.Name, name, committed.Sequence)
-			if err == nil {
-				state.PackageID = approved.PackageID
-			} else if !errors.Is(err, lifecycle.ErrNotApproved) {
-				last = errors.Join(last, err)
-				continue
-			}
-			return state, nil
-		}
-	}
-	return state, &UnansweredError{Thing: channel, Cause: last}
-}
-
-// serverStatus gives Running when a server runs beside every peer.
-func (f *Fabric) serverStatus(ctx context.Context, channel Handle, name string, record channelRecord) (engine.Status, string, error) {
-	servers, err := f.servers(ctx, channel, name)
-	if err != nil {
-		return engine.Absent, "", err
-	}
-	status, image := engine.Running, ""
-	for _, m := range record.Organizations {
-		for _, p := range m.Peers {
-			found := engine.Absent
-			for _, s := range servers {
-				if s.Labels[labelPeer] == p.Name && (found == engine.Absent || s.Status == engine.Running) {
-					found, image = s.Status, s.ImageID
-				}
-			}
-			if found == engine.Created {
-				found = engine.Stopped
-			}
-			if found != engine.Running && status != engine.Absent {
-				status = found
-			}
-		}
-	}
-	return status, image, nil
-}
-
-func (f *Fabric) servers(ctx context.Context, channel Handle, name string) ([]engine.Node, error) {
-	return f.engine.Nodes(ctx, map[string]string{
-		engine.LabelOwner: channel.Owner, engine.LabelKind: string(KindChaincode),
-		labelChannel: channel.Name, labelChaincode: name,
-	})
-}
-
-// DeleteChaincode removes the servers. A definition cannot be taken from a ledger, and a package
-// not from a peer: Fabric knows neither. They stay, unused, as long as the channel.
-func (f *Fabric) DeleteChaincode(ctx context.Context, h Handle) error {
-	channel, name := chaincodeOf(h)
-	return f.removeServers(ctx, channel, name, func(string) bool { return true })
-}
-
-func (f *Fabric) removeServers(ctx context.Context, channel Handle, name string, which func(packageID string) bool) error {
-	servers, err := f.servers(ctx, channel, name)
-	if err != nil {
-		return err
-	}
-	group, gctx := errgroup.WithContext(ctx)
-	for _, s := range servers {
-		if which(s.Labels[labelPackage]) {
-			group.Go(func() error { return f.engine.RemoveNode(gctx, s.Name, channel.Owner) })
-		}
-	}
-	return group.Wait()
-}
-
-// running tells whether a node's container runs.
-func (f *Fabric) running(ctx context.Context, h Handle) (bool, error) {
-	n, err := f.engine.Node(ctx, h.Object())
-	if errors.Is(err, engine.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil && n.Status == engine.Running, err
 }

@@ -3,16 +3,16 @@ package network
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"slices"
 	"strconv"
-	"strings"
+	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
@@ -20,10 +20,10 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/grpcconn"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/orderer"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/participation"
-	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
 // ChannelSpec is an application channel.
@@ -36,6 +36,9 @@ type ChannelSpec struct {
 	// Config is the channel configuration but for what the nodes themselves say: consenters,
 	// endpoints, definitions, anchor peers.
 	Config configtx.Channel
+	// AcceptDataLoss makes the channel anew when its ordering nodes have lost it, although peers
+	// still hold its blocks.
+	AcceptDataLoss bool
 }
 
 // ChannelOrganization is a member of a channel.
@@ -61,64 +64,8 @@ func (o ChannelOrganization) anchors() []Handle {
 	return out
 }
 
-// ChannelState is what is known of a channel.
-type ChannelState struct {
-	// Absent tells that every ordering node said that it has no such channel.
-	Absent bool
-	// Joined are the peers that have joined, by organization and name. Peers that could not be asked
-	// are in Unanswered instead.
-	Joined, Unanswered map[string][]string
-}
-
-// UnansweredError tells that none of the nodes that could say something about a thing answered.
-type UnansweredError struct {
-	Thing Handle
-	Cause error
-}
-
-func (e *UnansweredError) Error() string {
-	if e.Cause == nil {
-		return fmt.Sprintf("no node that could say something about %s is running", e.Thing)
-	}
-	return fmt.Sprintf("no node answers about %s: %v", e.Thing, e.Cause)
-}
-
-func (e *UnansweredError) Unwrap() error { return e.Cause }
-
-// channelRecord is what others must know of a channel. It lives on a volume of its own together
-// with the genesis block, written before the first node joins: nodes that join with blocks which
-// were made separately would fork the channel.
-type channelRecord struct {
-	Orderers      Handle                         `json:"orderers"`
-	Organizations map[string]ChannelOrganization `json:"organizations"`
-	// Config is what was asked for beside them.
-	Config configtx.Channel `json:"config"`
-	// Requested is what was asked for when the genesis block was made.
-	Requested string `json:"requested"`
-}
-
-const (
-	recordFile  = "channel.json"
-	genesisFile = "genesis.block"
-)
-
-func (f *Fabric) channelRecord(ctx context.Context, channel Handle) (channelRecord, error) {
-	files, err := f.readStore(ctx, channel.record())
-	if errors.Is(err, keystore.ErrLost) {
-		return channelRecord{}, &LostError{Thing: channel, Volume: channel.record()}
-	}
-	if err != nil {
-		return channelRecord{}, err
-	}
-	var record channelRecord
-	if err := json.Unmarshal(files[recordFile], &record); err != nil {
-		return channelRecord{}, fmt.Errorf("unable to read the record of %s: %w", channel, err)
-	}
-	return record, nil
-}
-
-// PreflightChannel finds what would fail before anything is made: a record of somebody else, or of
-// a channel of that name that was made from something else.
+// PreflightChannel finds what would fail before anything is made: a volume of somebody else, a
+// channel of that name that was made from something else, nodes that do not know a capability.
 func (f *Fabric) PreflightChannel(ctx context.Context, spec ChannelSpec) error {
 	if err := f.requireNetwork(ctx, spec.Handle); err != nil {
 		return err
@@ -128,64 +75,178 @@ func (f *Fabric) PreflightChannel(ctx context.Context, spec ChannelSpec) error {
 	case errors.Is(err, engine.ErrNotFound):
 	case err != nil:
 		return err
-	case volume.Labels[engine.LabelOwner] != spec.Handle.Owner:
-		return &engine.ForeignError{Kind: "volume", Name: volume.Name, Owner: volume.Labels[engine.LabelOwner]}
 	default:
-		if _, err := f.resumable(ctx, spec); err != nil {
+		if err := spec.Handle.requireSame("volume", volume.Name, volume.Labels); err != nil {
 			return err
 		}
+		_, _, err := f.resumable(ctx, spec)
+		if lost := errors.As(err, new(*LostChannelError)); err != nil && !(lost && spec.AcceptDataLoss) {
+			return err
+		}
+	}
+	if err := f.requireCapability(ctx, spec); err != nil {
+		return err
 	}
 	_, err = f.genesis(ctx, spec)
 	return err
 }
 
-// resumable gives the genesis block of an earlier attempt at the same channel; nil when there is none.
-func (f *Fabric) resumable(ctx context.Context, spec ChannelSpec) ([]byte, error) {
-	files, err := f.readStore(ctx, spec.Handle.record())
-	if err != nil || len(files[genesisFile]) == 0 {
-		return nil, err
-	}
-	record, err := f.channelRecord(ctx, spec.Handle)
-	if err != nil {
-		return nil, err
-	}
-	if record.Requested != spec.requested() {
-		return nil, fmt.Errorf("%s exists already, made from another configuration: import it, or remove it first", spec.Handle)
-	}
-	return files[genesisFile], nil
+// CapabilityError tells that a node runs a release that does not know a capability of the channel.
+// Such a node ends itself when it reads the channel's configuration.
+type CapabilityError struct {
+	Node                Handle
+	Version, Capability string
 }
 
-// requested describes what is asked for, so that two requests can be compared.
-func (s ChannelSpec) requested() string {
-	raw, err := json.Marshal(struct {
-		Orderers      Handle
-		Organizations map[string]ChannelOrganization
-		Config        configtx.Channel
-	}{s.Orderers, s.Organizations, s.Config})
-	if err != nil {
-		return "" // strings and maps of strings always marshal
+func (e *CapabilityError) Error() string {
+	return fmt.Sprintf("%s runs Fabric %s, which does not know the channel capability %s and ends when it meets it", e.Node, e.Version, e.Capability)
+}
+
+// requireCapability asks the labels of the nodes that are to have the channel for their releases.
+func (f *Fabric) requireCapability(ctx context.Context, spec ChannelSpec) error {
+	if spec.Config.ChannelCapability != configtx.ChannelCapabilityV3_0 {
+		return nil
 	}
-	return string(raw)
+	nodes, err := f.Orderers(ctx, spec.Orderers)
+	if err != nil {
+		return err
+	}
+	for _, h := range slices.Concat(nodes, peersOf(spec.Organizations)) {
+		n, err := f.engine.Node(ctx, h.Object())
+		if err != nil {
+			return fmt.Errorf("unable to read %s: %w", h, err)
+		}
+		if _, version, err := memberOf(n); err == nil && !version.SupportsChannelV3() {
+			return &CapabilityError{Node: h, Version: version.String(), Capability: spec.Config.ChannelCapability}
+		}
+	}
+	return nil
+}
+
+// peersOf gives the peers of a channel, in the order of their names.
+func peersOf(organizations map[string]ChannelOrganization) []Handle {
+	var peers []Handle
+	for _, org := range organizations {
+		peers = slices.AppendSeq(peers, maps.Values(org.Peers))
+	}
+	slices.SortFunc(peers, compareNames)
+	return peers
 }
 
 // CreateChannel makes the channel as a whole or not at all: it goes on after failures until its
 // deadline, and then takes everything back, so that the same name can be created again at once.
 func (f *Fabric) CreateChannel(ctx context.Context, spec ChannelSpec) error {
 	defer f.locks.lock(spec.Handle.record())()
-	err := f.createChannel(ctx, spec)
+	if spec.AcceptDataLoss {
+		if _, err := f.lostButMayBegin(ctx, spec); err != nil {
+			return err
+		}
+	}
+	return f.createWhole(ctx, spec)
+}
+
+// undoTime is how long taking a channel back may take after its create has failed.
+const undoTime = 2 * time.Minute
+
+func (f *Fabric) createWhole(ctx context.Context, spec ChannelSpec) error {
+	attempt := &channelAttempt{}
+	err := persist(ctx, mayPass, func() error { return f.createChannel(ctx, spec, attempt) })
 	if err == nil {
 		return nil
 	}
-	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	// A channel that was there before is nobody's to take away.
+	if attempt.inUse || errors.As(err, new(*RecordedError)) || errors.As(err, new(*LostChannelError)) {
+		return &NotMadeError{Channel: spec.Handle, Cause: err, Existed: true}
+	}
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
-	if undo := f.removeChannel(back, spec.Handle, spec.Orderers, spec.Organizations); undo != nil {
+	if undo := f.removeChannel(back, spec.Handle, spec.Orderers, spec.Organizations, attempt.unanswered); undo != nil {
 		return fmt.Errorf("%w\n\nTaking the channel back failed too: %w", err, undo)
 	}
-	return fmt.Errorf("%w\n\nEverything that had been made of the channel was taken back", err)
+	return &NotMadeError{Channel: spec.Handle, Cause: err}
 }
 
-func (f *Fabric) createChannel(ctx context.Context, spec ChannelSpec) error {
-	genesis, err := f.recordChannel(ctx, spec)
+// NotMadeError tells that a channel was not made and that nothing of the attempt is left.
+type NotMadeError struct {
+	Channel Handle
+	Cause   error
+	// Existed tells that the channel had been made before; it was left as it is.
+	Existed bool
+}
+
+func (e *NotMadeError) Error() string {
+	if e.Existed {
+		return e.Cause.Error()
+	}
+	return e.Cause.Error() + "\n\nEverything that had been made of the channel was taken back: it can be created again at once"
+}
+
+func (e *NotMadeError) Unwrap() error { return e.Cause }
+
+// mayPass tells of a failure to make a channel whether it may pass by itself. Work on one node goes
+// on until the deadline by itself, so that what it gave up is final; what is left are the engine's
+// own failures.
+func mayPass(err error) bool {
+	for _, final := range []error{engine.ErrForeign, engine.ErrNotFound, engine.ErrNoImage, ErrNotFound, ErrLost} {
+		if errors.Is(err, final) {
+			return false
+		}
+	}
+	return !errors.As(err, new(*NodeError)) && !errors.As(err, new(*RecordedError))
+}
+
+// persist does the work again after failures that may pass, until the context ends.
+func persist(ctx context.Context, mayPass func(error) bool, work func() error) error {
+	pace := backoff.NewExponentialBackOff()
+	pace.InitialInterval, pace.MaxInterval = 100*time.Millisecond, 2*time.Second
+	var last error
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		last = work()
+		if last != nil && !mayPass(last) {
+			return struct{}{}, backoff.Permanent(last)
+		}
+		return struct{}{}, last
+	}, backoff.WithBackOff(pace), backoff.WithMaxElapsedTime(0))
+	if err == nil {
+		return nil
+	}
+	if last != nil {
+		return last
+	}
+	return err
+}
+
+// channelAttempt is what taking a channel back must know of its making.
+type channelAttempt struct {
+	// genesis is the block that the channel begins with; recorded tells that it is written down.
+	genesis  []byte
+	recorded bool
+	// inUse: the channel had been made before, and has more than its first block by now.
+	inUse bool
+
+	mu sync.Mutex
+	// open are the nodes that were asked to join and have not answered: they may have joined all the
+	// same, or may do so yet.
+	open map[string]bool
+}
+
+func (a *channelAttempt) asked(h Handle, open bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open == nil {
+		a.open = map[string]bool{}
+	}
+	a.open[h.Object()] = open
+}
+
+func (a *channelAttempt) unanswered(h Handle) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.open[h.Object()]
+}
+
+func (f *Fabric) createChannel(ctx context.Context, spec ChannelSpec, attempt *channelAttempt) error {
+	genesis, err := f.recordChannel(ctx, spec, attempt)
 	if err != nil {
 		return err
 	}
@@ -194,60 +255,24 @@ func (f *Fabric) createChannel(ctx context.Context, spec ChannelSpec) error {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	for _, o := range orderers {
-		group.Go(func() error { return f.joinOrderer(gctx, o, spec.Handle.Name, genesis) })
+	join := func(h Handle, join func(context.Context, Handle, string, []byte) error) {
+		group.Go(func() error {
+			attempt.asked(h, true)
+			err := join(gctx, h, spec.Handle.Name, genesis)
+			attempt.asked(h, err != nil)
+			return err
+		})
 	}
-	for _, org := range spec.Organizations {
-		for _, p := range org.Peers { // a peer joins without any ordering node
-			group.Go(func() error { return f.joinPeer(gctx, p, spec.Handle.Name, genesis) })
-		}
+	for _, o := range orderers {
+		join(o, f.joinOrderer)
+	}
+	for _, p := range peersOf(spec.Organizations) { // a peer joins without any ordering node
+		join(p, f.joinPeer)
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	return f.awaitLeader(ctx, spec.Handle, orderers)
-}
-
-// recordChannel writes the exact genesis block, and who belongs to the channel, where the next
-// attempt finds them.
-func (f *Fabric) recordChannel(ctx context.Context, spec ChannelSpec) ([]byte, error) {
-	orderers, err := f.Orderers(ctx, spec.Orderers)
-	if err != nil {
-		return nil, err
-	}
-	if len(orderers) == 0 {
-		return nil, fmt.Errorf("%s has no nodes", spec.Orderers)
-	}
-	node, err := f.engine.Node(ctx, orderers[0].Object())
-	if err != nil {
-		return nil, fmt.Errorf("unable to read %s: %w", orderers[0], err)
-	}
-	labels := spec.Handle.labels()
-	labels[labelCluster] = spec.Orderers.Name
-	if _, err := keystore.CreateVolume(ctx, f.engine, spec.Handle.record(), node.ImageID, labels); err != nil {
-		return nil, err
-	}
-	if genesis, err := f.resumable(ctx, spec); err != nil || genesis != nil {
-		return genesis, err
-	}
-	genesis, err := f.genesis(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	return genesis, f.writeRecord(ctx, spec, genesis)
-}
-
-func (f *Fabric) writeRecord(ctx context.Context, spec ChannelSpec, genesis []byte) error {
-	raw, err := json.Marshal(channelRecord{Orderers: spec.Orderers, Organizations: spec.Organizations, Config: spec.Config, Requested: spec.requested()})
-	if err != nil {
-		return err
-	}
-	files := map[string][]byte{recordFile: raw}
-	if genesis != nil {
-		files[genesisFile] = genesis
-	}
-	f.stores.set(spec.Handle.record(), nil)
-	return f.writeStore(ctx, spec.Handle.record(), files)
 }
 
 // genesis makes the genesis block from the configuration and from what the nodes themselves say.
@@ -320,9 +345,25 @@ func (f *Fabric) endpoint(ctx context.Context, h Handle) (configtx.Address, erro
 }
 
 // joinOrderer joins an ordering node. One that has the channel already is success when its first
-// block is ours.
+// block is ours. One that has it no more may still have its write-ahead log, over which a channel of
+// the same name would stumble: that is cleared away first.
 func (f *Fabric) joinOrderer(ctx context.Context, o Handle, channel string, genesis []byte) error {
-	err := poll(ctx, func(ctx context.Context) error {
+	fail := func(err error) error { return f.nodeError(ctx, o, "join channel "+channel+" with", err) }
+	has := false
+	err := poll(ctx, func(ctx context.Context) (err error) {
+		has, err = f.orders(ctx, o, channel)
+		return err
+	})
+	if err != nil {
+		return fail(err)
+	}
+	if !has {
+		if err := f.clearLeftovers(ctx, o, channel); err != nil {
+			return fail(err)
+		}
+	}
+	refused := patience{}
+	err = poll(ctx, func(ctx context.Context) error {
 		client, err := f.participation(ctx, o)
 		if err != nil {
 			return err
@@ -331,28 +372,53 @@ func (f *Fabric) joinOrderer(ctx context.Context, o Handle, channel string, gene
 		if errors.Is(err, participation.ErrExists) {
 			return f.sameGenesis(ctx, o, channel, genesis)
 		}
-		return err
+		return refused.bear(err)
 	})
 	if err != nil {
-		return f.nodeError(ctx, o, "join channel "+channel+" with", err)
+		return fail(err)
 	}
 	return nil
 }
 
+// orders asks an ordering node whether it has a channel.
+func (f *Fabric) orders(ctx context.Context, o Handle, channel string) (bool, error) {
+	client, err := f.participation(ctx, o)
+	if err != nil {
+		return false, err
+	}
+	_, err = client.Get(ctx, channel)
+	if errors.Is(err, participation.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// patience bears refusals for a while. A node that is still at work on an earlier attempt refuses,
+// and so does one that always will: only time tells.
+type patience struct{ since time.Time }
+
+const patienceTime = 30 * time.Second
+
+// bear gives the failure back, as a permanent one when nothing but refusals came for long enough.
+func (p *patience) bear(err error) error {
+	refused := errors.As(err, new(*endorser.RefusedError)) || errors.As(err, new(*participation.Error)) || errors.As(err, new(*grpcconn.CertificateError))
+	switch {
+	case !refused:
+		p.since = time.Time{}
+	case p.since.IsZero():
+		p.since = time.Now()
+	case time.Since(p.since) > patienceTime:
+		return permanent(err)
+	}
+	return err
+}
+
 // errOtherGenesis: the node has a channel of that name that began with another block.
-var errOtherGenesis = errors.New("it has another channel of this name")
+var errOtherGenesis = errors.New("it has another channel of this name, which began with another block")
 
 // sameGenesis compares the first block of a channel that an ordering node has with ours.
 func (f *Fabric) sameGenesis(ctx context.Context, o Handle, channel string, genesis []byte) error {
-	conn, err := f.grpcConn(ctx, o, ordererPort)
-	if err != nil {
-		return err
-	}
-	admin, err := f.identity(ctx, o.Organization())
-	if err != nil {
-		return err
-	}
-	has, err := orderer.Block(ctx, conn, admin, channel, orderer.At(0), orderer.BestEffort())
+	has, err := f.firstBlock(ctx, o, channel)
 	if err != nil {
 		return err
 	}
@@ -366,7 +432,28 @@ func (f *Fabric) sameGenesis(ctx context.Context, o Handle, channel string, gene
 	return nil
 }
 
+// firstBlock fetches the block that a channel began with from a node.
+func (f *Fabric) firstBlock(ctx context.Context, h Handle, channel string) (*common.Block, error) {
+	admin, err := f.identity(ctx, h.Organization())
+	if err != nil {
+		return nil, err
+	}
+	if h.Kind == KindOrderer {
+		conn, err := f.grpcConn(ctx, h, ordererPort)
+		if err != nil {
+			return nil, err
+		}
+		return orderer.Block(ctx, conn, admin, channel, orderer.At(0), orderer.BestEffort())
+	}
+	conn, err := f.grpcConn(ctx, h, peerPort)
+	if err != nil {
+		return nil, err
+	}
+	return endorser.BlockByNumber(ctx, endorser.Peer{Name: h.Name, Conn: conn}, admin, channel, 0)
+}
+
 func (f *Fabric) joinPeer(ctx context.Context, p Handle, channel string, genesis []byte) error {
+	refused := patience{}
 	err := poll(ctx, func(ctx context.Context) error {
 		conn, err := f.grpcConn(ctx, p, peerPort)
 		if err != nil {
@@ -380,7 +467,7 @@ func (f *Fabric) joinPeer(ctx context.Context, p Handle, channel string, genesis
 		if errors.Is(err, endorser.ErrOtherGenesis) {
 			return permanent(err)
 		}
-		return err
+		return refused.bear(err)
 	})
 	if err != nil {
 		return f.nodeError(ctx, p, "join channel "+channel+" with", err)
@@ -417,270 +504,77 @@ func (f *Fabric) awaitLeader(ctx context.Context, channel Handle, orderers []Han
 	return group.Wait()
 }
 
-// UpdateChannel joins the peers that are wanted and have not joined, takes those out that are no
-// longer wanted, and records who belongs to the channel.
+// UpdateChannel joins the peers that are wanted and have not joined, with the chaincodes that run on
+// the channel, takes those out that are no longer wanted, and records who belongs to the channel. A
+// record that is gone is made again. A channel that its ordering nodes have lost is made anew, if
+// the spec accepts that loss.
 func (f *Fabric) UpdateChannel(ctx context.Context, spec ChannelSpec) error {
 	defer f.locks.lock(spec.Handle.record())()
-	before, err := f.channelRecord(ctx, spec.Handle)
-	if err != nil {
-		return err
-	}
-	files, err := f.readStore(ctx, spec.Handle.record())
-	if err != nil {
-		return err
-	}
-	genesis := files[genesisFile]
-	group, gctx := errgroup.WithContext(ctx)
-	for _, org := range spec.Organizations {
-		for _, p := range org.Peers {
-			group.Go(func() error { return f.joinPeer(gctx, p, spec.Handle.Name, genesis) })
-		}
-	}
-	for key, org := range before.Organizations {
-		for name, p := range org.Peers {
-			if _, stays := spec.Organizations[key].Peers[name]; !stays {
-				group.Go(func() error { return f.unjoin(gctx, p, spec.Handle.Name) })
-			}
-		}
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return f.writeRecord(ctx, spec, nil)
-}
-
-// ReadChannel asks the nodes of the channel. It is absent only when every ordering node has said so.
-func (f *Fabric) ReadChannel(ctx context.Context, channel, cluster Handle, organizations map[string]ChannelOrganization) (ChannelState, error) {
-	state := ChannelState{Joined: map[string][]string{}, Unanswered: map[string][]string{}}
-	orderers, err := f.Orderers(ctx, cluster)
-	if err != nil {
-		return state, err
-	}
-	var said, has int
-	var last error
-	for _, o := range orderers {
-		if running, err := f.running(ctx, o); err != nil || !running {
-			last = errors.Join(last, err)
-			continue
-		}
-		client, err := f.participation(ctx, o)
+	if anew, err := f.lostButMayBegin(ctx, spec); anew || err != nil {
 		if err != nil {
-			return state, err
+			return err
 		}
-		_, err = client.Get(ctx, channel.Name)
-		switch {
-		case err == nil:
-			said, has = said+1, has+1
-		case errors.Is(err, participation.ErrNotFound):
-			said++
-		default:
-			last = errors.Join(last, err)
-		}
+		return f.createWhole(ctx, spec)
 	}
-	if said == len(orderers) && has == 0 && said > 0 {
-		state.Absent = true
-		return state, nil
+	before, genesis, err := f.channelRecordWithGenesis(ctx, spec.Handle)
+	if errors.Is(err, ErrLost) {
+		genesis, err = f.restoreRecord(ctx, spec)
 	}
-	for key, org := range organizations {
-		for name, p := range org.Peers {
-			joined, err := f.joined(ctx, p, channel.Name)
-			switch {
-			case err != nil:
-				last = errors.Join(last, err)
-				state.Unanswered[key] = append(state.Unanswered[key], name)
-			case joined:
-				state.Joined[key] = append(state.Joined[key], name)
-			}
-		}
-	}
-	if has == 0 || len(state.Unanswered) > 0 {
-		return state, &UnansweredError{Thing: channel, Cause: last}
-	}
-	return state, nil
-}
-
-// joined asks a peer whether it has the channel. A peer that does not run is an error.
-func (f *Fabric) joined(ctx context.Context, p Handle, channel string) (bool, error) {
-	if running, err := f.running(ctx, p); err != nil {
-		return false, err
-	} else if !running {
-		return false, fmt.Errorf("%s is not running", p)
-	}
-	channels, err := f.peerChannels(ctx, p)
-	return slices.Contains(channels, channel), err
-}
-
-// DeleteChannel removes the channel from its ordering nodes and its peers.
-func (f *Fabric) DeleteChannel(ctx context.Context, channel, cluster Handle, organizations map[string]ChannelOrganization) error {
-	defer f.locks.lock(channel.record())()
-	return f.removeChannel(ctx, channel, cluster, organizations)
-}
-
-func (f *Fabric) removeChannel(ctx context.Context, channel, cluster Handle, organizations map[string]ChannelOrganization) error {
-	orderers, err := f.Orderers(ctx, cluster)
 	if err != nil {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	for _, o := range orderers {
-		group.Go(func() error { return f.leaveOrderer(gctx, o, channel.Name) })
+	for _, p := range peersOf(spec.Organizations) {
+		group.Go(func() error { return f.joinPeer(gctx, p, spec.Handle.Name, genesis) })
 	}
-	for _, org := range organizations {
-		for _, p := range org.Peers {
-			group.Go(func() error { return f.unjoin(gctx, p, channel.Name) })
-		}
-	}
-	if err := group.Wait(); err != nil {
+	joining := group.Wait()
+	leaving := f.leave(ctx, spec, before)
+	if err := errors.Join(joining, leaving); err != nil {
 		return err
 	}
-	f.stores.set(channel.record(), nil)
-	return keystore.OpenVolume(f.engine, channel.record()).Remove(ctx, channel.Owner)
-}
-
-// leaveOrderer removes the channel from an ordering node, together with the write-ahead log and the
-// snapshots that Fabric leaves behind: a channel made anew under that name would stumble over them.
-func (f *Fabric) leaveOrderer(ctx context.Context, o Handle, channel string) error {
-	node, err := f.engine.Node(ctx, o.Object())
-	if errors.Is(err, engine.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	if err := f.writeRecord(ctx, spec, nil); err != nil {
 		return err
 	}
-	if node.Status == engine.Running {
-		client, err := f.participation(ctx, o)
-		if err != nil {
-			return err
-		}
-		if err := client.Remove(ctx, channel); err != nil && !errors.Is(err, participation.ErrNotFound) && !errors.Is(err, participation.ErrPendingRemoval) {
-			return f.nodeError(ctx, o, "remove channel "+channel+" from", err)
-		}
-		if err := client.AwaitRemoved(ctx, channel); err != nil {
-			return f.nodeError(ctx, o, "remove channel "+channel+" from", err)
-		}
-	}
-	config := ordererConfig(o)
-	return f.runBeside(ctx, o, node.ImageID, []string{"rm"}, "-rf", config.WALDir+"/"+channel, config.SnapDir+"/"+channel)
+	return f.extendChaincodes(ctx, spec.Handle)
 }
 
-// unjoin takes a peer out of a channel, ledger and all. It runs with the peer stopped, because the
-// peer locks its ledgers.
-func (f *Fabric) unjoin(ctx context.Context, p Handle, channel string) error {
-	defer f.locks.lock(p.Object())()
-	current, err := f.engine.Node(ctx, p.Object())
-	if errors.Is(err, engine.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	running := current.Status == engine.Running
-	if running {
-		if joined, err := f.joined(ctx, p, channel); err != nil || !joined {
-			return err
-		}
-		if err := f.stop(ctx, p); err != nil {
-			return err
-		}
-	}
-	if err := f.runBeside(ctx, p, current.ImageID, nil, "peer", "node", "unjoin", "-c", channel); err != nil {
-		return err
-	}
-	if !running {
-		return nil
-	}
-	if err := f.engine.StartNode(ctx, p.Object()); err != nil {
-		return f.nodeError(ctx, p, "start", err)
-	}
-	return f.awaitReady(ctx, &node{handle: p, ready: func(ctx context.Context) error { return f.peerAnswers(ctx, p) }})
-}
-
-// runBeside runs a command once with the volume of a node.
-func (f *Fabric) runBeside(ctx context.Context, h Handle, imageID string, entrypoint []string, command ...string) error {
-	labels := h.labels()
-	labels[engine.LabelSpecHash] = "once"
-	labels[labelOnce] = "true"
-	result, err := f.engine.RunOnce(ctx, engine.NodeSpec{
-		Name: h.Object() + "-once", Image: imageID, Network: h.Network, Entrypoint: entrypoint, Command: command,
-		Env:    map[string]string{"FABRIC_CFG_PATH": nodeRoot + "/config"},
-		Mounts: []engine.Mount{{Volume: h.Object(), Target: volumeRoot}},
-		Tmpfs:  []string{"/tmp"}, User: nodeUser, Labels: labels,
-	})
-	if err == nil && result.ExitCode != 0 {
-		err = fmt.Errorf("it exited with code %d", result.ExitCode)
-	}
-	if err != nil {
-		return &NodeError{Action: "run " + strings.Join(command, " ") + " for " + h.String(), Cause: err, Logs: result.Output}
-	}
-	return nil
-}
-
-// member is an organization of a channel whose admin we have, with its peers there.
-type member struct {
-	handle Handle
-	admin  *msp.Identity
-	// peers are those that run first, the others behind; never empty.
-	peers []memberPeer
-}
-
-type memberPeer struct {
-	endorser.Peer
-	handle Handle
-	status engine.Status
-}
-
-// endorsers are the peers that run.
-func (m member) endorsers() []endorser.Peer {
-	var out []endorser.Peer
-	for _, p := range m.peers {
-		if p.status == engine.Running {
-			out = append(out, p.Peer)
-		}
-	}
-	return out
-}
-
-// members gives the organizations of a channel that have peers of ours there, in the order of their names.
-func (f *Fabric) members(ctx context.Context, record channelRecord) ([]member, error) {
-	var out []member
-	for _, key := range slices.Sorted(maps.Keys(record.Organizations)) {
-		org := record.Organizations[key]
-		if len(org.Peers) == 0 {
+// leave takes the peers out of the channel that belonged to it and no longer do, with the chaincode
+// servers beside them. Peers that were removed meanwhile have nothing left to leave.
+func (f *Fabric) leave(ctx context.Context, spec ChannelSpec, before channelRecord) error {
+	stays := peersOf(spec.Organizations)
+	var jobs together
+	for _, p := range peersOf(before.Organizations) {
+		if slices.Contains(stays, p) {
 			continue
 		}
-		admin, err := f.identity(ctx, org.Organization)
-		if err != nil {
-			return nil, err
-		}
-		m := member{handle: org.Organization, admin: admin}
-		for _, name := range slices.Sorted(maps.Keys(org.Peers)) {
-			p := org.Peers[name]
-			conn, err := f.grpcConn(ctx, p, peerPort)
-			if err != nil {
-				return nil, err
-			}
-			status := engine.Absent
-			if n, err := f.engine.Node(ctx, p.Object()); err == nil {
-				status = n.Status
-			} else if !errors.Is(err, engine.ErrNotFound) {
-				return nil, err
-			}
-			m.peers = append(m.peers, memberPeer{Peer: endorser.Peer{Name: p.Name, Conn: conn}, handle: p, status: status})
-		}
-		slices.SortStableFunc(m.peers, func(a, b memberPeer) int {
-			return rank(a.status) - rank(b.status)
+		jobs.do(func() error {
+			return errors.Join(
+				f.removeServersBeside(ctx, spec.Handle, p),
+				f.unjoin(ctx, p, spec.Handle.Name, unjoinOptions{awaitReady: true}),
+			)
 		})
-		out = append(out, m)
 	}
-	if len(out) == 0 {
-		return nil, errors.New("no organization of the channel has a peer there")
-	}
-	return out, nil
+	return jobs.wait()
 }
 
-func rank(status engine.Status) int {
-	if status == engine.Running {
-		return 0
-	}
-	return 1
+// together does things at once, each to its end whatever becomes of the others.
+type together struct {
+	group  sync.WaitGroup
+	mu     sync.Mutex
+	failed []error
+}
+
+func (t *together) do(job func() error) {
+	t.group.Go(func() {
+		if err := job(); err != nil {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.failed = append(t.failed, err)
+		}
+	})
+}
+
+func (t *together) wait() error {
+	t.group.Wait()
+	return errors.Join(t.failed...)
 }

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 )
 
 // What can be wrong beyond what the engine says, to be found with errors.Is.
@@ -14,6 +17,8 @@ var (
 	ErrOtherEngine = errors.New("another engine answers at this address")
 	// ErrNotFound: what was asked for exists nowhere.
 	ErrNotFound = errors.New("not found")
+	// ErrExists: what was to be made is there already.
+	ErrExists = errors.New("exists already")
 )
 
 // NodeError is a failure of work on a node, with what a person needs to go on.
@@ -53,3 +58,70 @@ func (e *LostError) Error() string {
 
 // Is makes a LostError be ErrLost.
 func (e *LostError) Is(target error) bool { return target == ErrLost }
+
+// ExistsError names what is there already, with our owner's label. It is ErrExists.
+type ExistsError struct{ Thing Handle }
+
+func (e *ExistsError) Error() string {
+	return fmt.Sprintf("container %s, with owner_id %s, exists already", e.Thing.Object(), e.Thing.Owner)
+}
+
+// Is makes an ExistsError be ErrExists.
+func (e *ExistsError) Is(target error) bool { return target == ErrExists }
+
+// TakenError tells that another thing of the same network has a name on the engine. It is
+// engine.ErrForeign.
+type TakenError struct {
+	// Kind is volume or container, Name the engine's name of it.
+	Kind, Name string
+	// By is what it carries.
+	By Handle
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("a %s named %q exists that carries %s of this network", e.Kind, e.Name, e.By)
+}
+
+// Is makes a TakenError be engine.ErrForeign.
+func (e *TakenError) Is(target error) bool { return target == engine.ErrForeign }
+
+// RegisteredError tells that a name is registered at a CA for something else. It is engine.ErrForeign.
+type RegisteredError struct {
+	// ID is the enrolment ID, For what it was registered; empty when not by this provider.
+	ID, For string
+	CA      Handle
+}
+
+func (e *RegisteredError) Error() string {
+	if e.For == "" {
+		return fmt.Sprintf("%s is registered at %s already, and not by this provider", e.ID, e.CA)
+	}
+	return fmt.Sprintf("%s is registered at %s already, for its %s", e.ID, e.CA, e.For)
+}
+
+// Is makes a RegisteredError be engine.ErrForeign.
+func (e *RegisteredError) Is(target error) bool { return target == engine.ErrForeign }
+
+// ErrNoValidity: a CA issues no certificates of that lifetime.
+var ErrNoValidity = errors.New("the CA does not issue certificates of this validity")
+
+// ValidityError tells which lifetimes there are. It is ErrNoValidity.
+type ValidityError struct {
+	CA     Handle
+	Wanted time.Duration
+	// Known are the ones that the CA issues.
+	Known []time.Duration
+}
+
+func (e *ValidityError) Error() string {
+	known := make([]string, len(e.Known))
+	for i, v := range e.Known {
+		known[i] = inDays(v)
+	}
+	return fmt.Sprintf("%s issues no certificates of %s, but of %s", e.CA, inDays(e.Wanted), strings.Join(known, ", "))
+}
+
+// Is makes a ValidityError be ErrNoValidity.
+func (e *ValidityError) Is(target error) bool { return target == ErrNoValidity }
+
+func inDays(d time.Duration) string { return fmt.Sprintf("%d days", d/(24*time.Hour)) }

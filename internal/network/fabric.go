@@ -20,14 +20,17 @@ type Fabric struct {
 	stores storeCache
 	conns  connections
 	locks  keyedMutex
+	seen   sightings
 	info   func(context.Context) (engine.Info, error)
+	// adopted holds the owners whose objects are taken back, see Adopt.
+	adopted sync.Map
 }
 
 // New gives the use cases over an engine.
 func New(e engine.Engine) *Fabric {
 	f := &Fabric{engine: e}
 	f.info = onceSuccessful(e.Info)
-	f.ports.engine = e
+	f.ports.engine, f.ports.yield = e, yieldTime
 	return f
 }
 

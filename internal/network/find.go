@@ -68,7 +68,11 @@ func (f *Fabric) FindPeer(ctx context.Context, network, name string) (PeerSpec, 
 		return PeerSpec{}, err
 	}
 	in, version, err := memberOf(n)
-	return PeerSpec{Handle: handleOf(n.Labels), NodeOptions: in.NodeOptions, Version: version, Config: in.Config}, err
+	if err != nil {
+		return PeerSpec{}, err
+	}
+	database, err := f.stateDatabaseOf(ctx, n)
+	return PeerSpec{Handle: handleOf(n.Labels), NodeOptions: in.NodeOptions, Version: version, Config: in.Config, StateDatabase: database}, err
 }
 
 func memberOf(n engine.Node) (memberInputs, nodeconfig.Version, error) {
@@ -102,7 +106,25 @@ func (f *Fabric) FindOrdererCluster(ctx context.Context, network, name string) (
 	if len(specs) == 0 {
 		return cluster, nil, fmt.Errorf("no ordering cluster named %s on network %s: %w", name, network, ErrNotFound)
 	}
-	return cluster, specs, nil
+	return cluster, specs, f.addAbsent(ctx, cluster, specs)
+}
+
+// addAbsent adds the nodes of a cluster whose containers are gone: their volumes tell of them, and
+// what they share with the others is known from these.
+func (f *Fabric) addAbsent(ctx context.Context, cluster Handle, specs map[string]OrdererSpec) error {
+	orderers, err := f.Orderers(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	like := specs[slices.Min(slices.Collect(maps.Keys(specs)))]
+	like.AdvertisedAddress, like.Hosts = "", nil
+	for _, h := range orderers {
+		if _, there := specs[h.Name]; !there {
+			like.Handle = h
+			specs[h.Name] = like
+		}
+	}
+	return nil
 }
 
 // FindOrganization finds an organization by its MSP ID.

@@ -81,6 +81,19 @@ func (h Handle) labels() map[string]string {
 	return labels
 }
 
+// requireSame fails when the engine object that has a name of this thing, of the given labels, is
+// somebody else's or carries another thing of the same network: the CA "ca" has a volume "dev-ca-keys",
+// and so would have a peer "ca-keys".
+func (h Handle) requireSame(kind, name string, labels map[string]string) error {
+	if owner := labels[engine.LabelOwner]; owner != h.Owner {
+		return &engine.ForeignError{Kind: kind, Name: name, Owner: owner}
+	}
+	if other := handleOf(labels); other.Kind != h.Kind || other.Name != h.Name {
+		return &TakenError{Kind: kind, Name: name, By: other}
+	}
+	return nil
+}
+
 // Labels beyond those that every object carries.
 const (
 	labelDomain   = engine.LabelPrefix + "domain"

@@ -1,12 +1,15 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
+	"time"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/ca"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
@@ -23,6 +26,8 @@ type IdentitySpec struct {
 	Affiliation string
 	// Attributes go into the certificate.
 	Attributes map[string]string
+	// Validity is that of the certificate, one of those that the CA has; zero is the CA's own.
+	Validity time.Duration
 	// Directory receives an MSP folder with the key; empty keeps the key in the organization's key
 	// volume.
 	Directory string
@@ -37,20 +42,36 @@ type IdentityState struct {
 	Type        string
 	Affiliation string
 	Attributes  map[string]string
+	Validity    time.Duration
+}
+
+// Attributes of a registration that go into no certificate, beside registeredFor.
+const (
+	registeredForIdentity = "identity"
+	// registeredValidity is the validity that was asked for, as Go writes durations.
+	registeredValidity = engine.LabelPrefix + "validity"
+)
+
+// ReservedAttribute tells whether the CA itself gives the attribute to every identity, or this
+// provider does.
+func ReservedAttribute(name string) bool {
+	switch name {
+	case "hf.EnrollmentID", "hf.Type", "hf.Affiliation":
+		return true
+	}
+	return strings.HasPrefix(name, engine.LabelPrefix)
 }
 
 // attributes gives the registration form, sorted by name.
 func (s IdentitySpec) attributes() []ca.Attribute {
-	var out []ca.Attribute
+	out := []ca.Attribute{
+		{Name: registeredFor, Value: registeredForIdentity},
+		{Name: registeredValidity, Value: s.Validity.String()},
+	}
 	for name, value := range s.Attributes {
 		out = append(out, ca.Attribute{Name: name, Value: value, ECert: true})
 	}
-	slices.SortFunc(out, func(a, b ca.Attribute) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(out, func(a, b ca.Attribute) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -59,25 +80,128 @@ func (f *Fabric) store(h Handle, directory string) keystore.Store {
 	if directory != "" {
 		return keystore.Directory{Path: directory}
 	}
-	return keystore.OpenVolume(f.engine, h.Organization().keys())
+	return f.keyVolume(h.Organization())
+}
+
+// issuer gives an organization with the CA that its certificates come from.
+func (f *Fabric) issuer(ctx context.Context, org Handle) (*organizationKeys, Handle, error) {
+	keys, err := f.organizationKeys(ctx, org)
+	if err != nil {
+		return nil, Handle{}, err
+	}
+	from, err := keys.ca()
+	return keys, from, err
+}
+
+// PreflightIdentity finds what would fail before anything is made: a CA that does not answer, a name
+// that is registered for something else, a validity that the CA does not have, a directory with
+// another identity in it.
+func (f *Fabric) PreflightIdentity(ctx context.Context, spec IdentitySpec) error {
+	h := spec.Handle
+	_, from, err := f.issuer(ctx, h.Organization())
+	if err != nil {
+		return err
+	}
+	if err := f.requireValidity(ctx, from, spec.Validity); err != nil {
+		return err
+	}
+	holds := false
+	switch identity, err := f.readIdentity(ctx, h, spec.Directory); {
+	case err == nil:
+		cert, err := certificate.ParseOne(identity.CertificatePEM)
+		if err != nil {
+			return fmt.Errorf("unable to read the certificate of %s: %w", h, err)
+		}
+		if cert.Subject.CommonName != h.Name {
+			return fmt.Errorf("directory %s holds another identity, %s, which would be overwritten: choose another directory, or empty it", spec.Directory, cert.Subject.CommonName)
+		}
+		holds = true
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	client, registrar, err := f.registrar(ctx, from, enrollmentCA)
+	if err != nil {
+		return err
+	}
+	found, err := client.Identity(ctx, registrar, h.Name)
+	switch {
+	case errors.Is(err, ca.ErrNotFound):
+		return nil
+	case err != nil:
+		return f.unanswered(ctx, from, err)
+	}
+	if by := attributeOf(found.Attributes, registeredFor); by != registeredForIdentity {
+		return &RegisteredError{ID: h.Name, For: by, CA: from}
+	}
+	if holds && !f.adopts(h.Owner) {
+		return &ExistsError{Thing: h}
+	}
+	return nil
+}
+
+// requireValidity fails with *ValidityError when the CA has no such lifetime: it would give its own
+// without a word.
+func (f *Fabric) requireValidity(ctx context.Context, from Handle, validity time.Duration) error {
+	if validity == 0 {
+		return nil
+	}
+	spec, err := f.FindCA(ctx, from.Network, from.Name)
+	if err != nil {
+		return err
+	}
+	if validity == spec.CertificateValidity || slices.Contains(spec.Validities, validity) {
+		return nil
+	}
+	return &ValidityError{CA: from, Wanted: validity, Known: append([]time.Duration{spec.CertificateValidity}, spec.Validities...)}
+}
+
+// enrollment is the request for a certificate of the identity. The CA's own validity has no profile
+// of its own.
+func (f *Fabric) enrollment(ctx context.Context, from Handle, validity time.Duration) (ca.EnrollRequest, error) {
+	if validity == 0 {
+		return ca.EnrollRequest{}, nil
+	}
+	spec, err := f.FindCA(ctx, from.Network, from.Name)
+	if err != nil {
+		return ca.EnrollRequest{}, err
+	}
+	if validity == spec.CertificateValidity {
+		return ca.EnrollRequest{}, nil
+	}
+	return ca.EnrollRequest{Profile: ca.ProfileFor(ca.ProfileEnrolment, validity)}, nil
+}
+
+// unanswered says of a CA that refused or did not answer which one it is and how it is.
+func (f *Fabric) unanswered(ctx context.Context, from Handle, cause error) error {
+	if refusal := new(ca.Error); errors.As(cause, &refusal) || errors.Is(cause, engine.ErrUnreachable) {
+		return fmt.Errorf("%s: %w", from, cause)
+	}
+	state, err := f.readNode(ctx, from, CAPorts())
+	if err != nil || state.Status == engine.Running {
+		return fmt.Errorf("%s does not answer: %w", from, cause)
+	}
+	return fmt.Errorf("%s does not answer, its container is %s: apply its fabric_ca first: %w", from, state.Status, cause)
 }
 
 // CreateIdentity registers and enrols the identity and stores its key.
 func (f *Fabric) CreateIdentity(ctx context.Context, spec IdentitySpec) (IdentityState, error) {
-	org, err := f.organizationKeys(ctx, spec.Handle.Organization())
-	if err != nil {
-		return IdentityState{}, err
-	}
-	from, err := org.ca()
+	org, from, err := f.issuer(ctx, spec.Handle.Organization())
 	if err != nil {
 		return IdentityState{}, err
 	}
 	if err := f.ensureAffiliation(ctx, from, spec.Affiliation); err != nil {
 		return IdentityState{}, err
 	}
+	request, err := f.enrollment(ctx, from, spec.Validity)
+	if err != nil {
+		return IdentityState{}, err
+	}
+	if have, err := f.readIdentity(ctx, spec.Handle, spec.Directory); err == nil && f.adopts(spec.Handle.Owner) {
+		request.Key = have.Key // it is taken back, not made
+	}
 	enrollment, err := f.enrollNew(ctx, from, enrollmentCA, ca.Registration{
 		ID: spec.Handle.Name, Type: spec.Type, Affiliation: spec.Affiliation, Attributes: spec.attributes(), MaxEnrollments: ca.Unlimited,
-	}, ca.EnrollRequest{})
+	}, request)
 	if err != nil {
 		return IdentityState{}, err
 	}
@@ -88,13 +212,13 @@ func (f *Fabric) storeIdentity(ctx context.Context, spec IdentitySpec, definitio
 	files := map[string][]byte{}
 	state := IdentityState{
 		Certificate: string(pair.CertificatePEM()), Registered: true,
-		Type: spec.Type, Affiliation: spec.Affiliation, Attributes: spec.Attributes,
+		Type: spec.Type, Affiliation: spec.Affiliation, Attributes: spec.Attributes, Validity: spec.Validity,
 	}
 	if spec.Directory == "" {
 		if err := putPair(files, identitiesFolder+spec.Handle.Name, pair); err != nil {
 			return state, err
 		}
-		return state, f.writeStore(ctx, spec.Handle.Organization().keys(), files)
+		return state, f.writeKeys(ctx, spec.Handle.Organization(), files)
 	}
 	files, err := msp.Folder(definition, &msp.Identity{ID: spec.Handle.MSPID, CertificatePEM: pair.CertificatePEM(), Key: pair.Key})
 	if err != nil {
@@ -121,12 +245,11 @@ func (f *Fabric) ensureAffiliation(ctx context.Context, from Handle, affiliation
 // UpdateIdentity changes the registration and enrols again, with the key kept, so that the
 // certificate says what the registration does.
 func (f *Fabric) UpdateIdentity(ctx context.Context, spec IdentitySpec, before map[string]string) (IdentityState, error) {
-	org, err := f.organizationKeys(ctx, spec.Handle.Organization())
+	org, from, err := f.issuer(ctx, spec.Handle.Organization())
 	if err != nil {
 		return IdentityState{}, err
 	}
-	from, err := org.ca()
-	if err != nil {
+	if err := f.requireValidity(ctx, from, spec.Validity); err != nil {
 		return IdentityState{}, err
 	}
 	if err := f.ensureAffiliation(ctx, from, spec.Affiliation); err != nil {
@@ -148,9 +271,12 @@ func (f *Fabric) UpdateIdentity(ctx context.Context, spec IdentitySpec, before m
 		}
 	}
 	if _, err := client.ModifyIdentity(ctx, registrar, spec.Handle.Name, change); err != nil {
-		return IdentityState{}, fmt.Errorf("unable to change the registration of %s: %w", spec.Handle, err)
+		return IdentityState{}, fmt.Errorf("unable to change the registration of %s: %w", spec.Handle, f.unanswered(ctx, from, err))
 	}
-	request := ca.EnrollRequest{}
+	request, err := f.enrollment(ctx, from, spec.Validity)
+	if err != nil {
+		return IdentityState{}, err
+	}
 	if have, err := f.readIdentity(ctx, spec.Handle, spec.Directory); err == nil {
 		request.Key = have.Key
 	}
@@ -173,7 +299,11 @@ func (f *Fabric) readIdentity(ctx context.Context, h Handle, directory string) (
 	if err != nil {
 		return nil, err
 	}
-	return msp.IdentityFromFolder(h.MSPID, files)
+	identity, err := msp.IdentityFromFolder(h.MSPID, files)
+	if err != nil { // half of a pair, or none, signs as little as nothing does
+		return nil, fmt.Errorf("%w in directory %s: %w", ErrNotFound, directory, err)
+	}
+	return identity, nil
 }
 
 // ReadIdentity reads the certificate from the key store and the registration from the CA. While the
@@ -189,17 +319,13 @@ func (f *Fabric) ReadIdentity(ctx context.Context, h Handle, directory string, k
 	default:
 		state.Certificate = string(identity.CertificatePEM)
 	}
-	org, err := f.organizationKeys(ctx, h.Organization())
-	if err != nil {
-		return known, err
-	}
-	from, err := org.ca()
+	_, from, err := f.issuer(ctx, h.Organization())
 	if err != nil {
 		return known, err
 	}
 	client, registrar, err := f.registrar(ctx, from, enrollmentCA)
 	if err != nil {
-		return known, err
+		return state, err
 	}
 	registered, err := client.Identity(ctx, registrar, h.Name)
 	if errors.Is(err, ca.ErrNotFound) {
@@ -207,12 +333,19 @@ func (f *Fabric) ReadIdentity(ctx context.Context, h Handle, directory string, k
 		return state, nil
 	}
 	if err != nil {
-		return known, err
+		return state, f.unanswered(ctx, from, err)
+	}
+	if by := attributeOf(registered.Attributes, registeredFor); by != registeredForIdentity {
+		return state, &RegisteredError{ID: h.Name, For: by, CA: from}
 	}
 	state.Registered, state.Type, state.Affiliation = true, registered.Type, registered.Affiliation
+	state.Validity, err = time.ParseDuration(attributeOf(registered.Attributes, registeredValidity))
+	if err != nil {
+		return state, fmt.Errorf("unable to read the registration of %s at %s: %w", h, from, err)
+	}
 	state.Attributes = map[string]string{}
 	for _, a := range registered.Attributes {
-		if a.ECert {
+		if a.ECert && !ReservedAttribute(a.Name) {
 			state.Attributes[a.Name] = a.Value
 		}
 	}
@@ -225,33 +358,60 @@ func (f *Fabric) DeleteIdentity(ctx context.Context, h Handle, directory string)
 	if err := f.unregister(ctx, h); err != nil && !errors.Is(err, ErrLost) {
 		return err
 	}
-	names := []string{identitiesFolder + h.Name + "/cert.pem", identitiesFolder + h.Name + "/key.pem"}
 	if directory == "" {
-		err := f.eraseStore(ctx, h.Organization().keys(), names...)
+		err := f.eraseKeys(ctx, h.Organization(), identitiesFolder+h.Name+"/cert.pem", identitiesFolder+h.Name+"/key.pem")
 		if errors.Is(err, keystore.ErrLost) {
 			return nil
 		}
 		return err
 	}
-	// The directory is the user's: only what an MSP folder of ours holds goes.
-	names = []string{"signcerts/cert.pem", "keystore/key.pem"}
-	if org, err := f.organizationKeys(ctx, h.Organization()); err == nil {
-		folder, err := msp.Folder(org.Definition, nil)
-		if err != nil {
-			return err
-		}
-		names = slices.AppendSeq(names, maps.Keys(folder))
-	}
-	return f.store(h, directory).Erase(ctx, names...)
+	return f.eraseDirectory(ctx, h, directory)
 }
 
-// unregister removes the identity from the CA's registry. ErrLost when the CA's database is gone.
-func (f *Fabric) unregister(ctx context.Context, h Handle) error {
-	org, err := f.organizationKeys(ctx, h.Organization())
+// eraseDirectory takes the MSP folder of an identity away. The directory is the user's: only what the
+// folder is made of goes, and nothing when another identity is there by now.
+func (f *Fabric) eraseDirectory(ctx context.Context, h Handle, directory string) error {
+	store := f.store(h, directory)
+	files, err := store.Read(ctx)
+	if errors.Is(err, keystore.ErrLost) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	from, err := org.ca()
+	definition, identity, err := msp.ParseFolder(h.MSPID, files)
+	if err != nil { // half a folder: what is certainly ours goes
+		return store.Erase(ctx, "keystore/key.pem")
+	}
+	if identity != nil {
+		if cert, err := certificate.ParseOne(identity.CertificatePEM); err == nil && cert.Subject.CommonName != h.Name {
+			return nil
+		}
+	}
+	folder, err := msp.Folder(definition, identity)
+	if err != nil {
+		return err
+	}
+	var names []string
+	if identity == nil {
+		names = append(names, "keystore/key.pem")
+	}
+	for name, content := range folder {
+		if bytes.Equal(files[name], content) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return store.Erase(ctx, names...)
+}
+
+// unregister removes the identity from the CA's registry. ErrLost when the CA's volumes are gone, and
+// the registry with them. A registration that is not for this identity stays.
+func (f *Fabric) unregister(ctx context.Context, h Handle) error {
+	_, from, err := f.issuer(ctx, h.Organization())
+	if errors.Is(err, ErrNotFound) { // without an organization there was never an identity
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -266,8 +426,17 @@ func (f *Fabric) unregister(ctx context.Context, h Handle) error {
 	if err != nil {
 		return err
 	}
+	found, err := client.Identity(ctx, registrar, h.Name)
+	switch {
+	case errors.Is(err, ca.ErrNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("unable to remove the registration of %s: %w", h, f.unanswered(ctx, from, err))
+	case attributeOf(found.Attributes, registeredFor) != registeredForIdentity:
+		return nil
+	}
 	if err := client.RemoveIdentity(ctx, registrar, h.Name); err != nil && !errors.Is(err, ca.ErrNotFound) {
-		return fmt.Errorf("unable to remove the registration of %s: %w", h, err)
+		return fmt.Errorf("unable to remove the registration of %s: %w", h, f.unanswered(ctx, from, err))
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
@@ -25,6 +26,20 @@ type storeCache struct {
 
 // readStore gives the files of a store: a key volume, or the record of a channel.
 func (f *Fabric) readStore(ctx context.Context, volume string) (map[string][]byte, error) {
+	return f.read(ctx, volume, keystore.OpenVolume(f.engine, volume))
+}
+
+// readKeys gives the files of a thing's key volume. engine.ErrForeign when the name is somebody
+// else's by now.
+func (f *Fabric) readKeys(ctx context.Context, h Handle) (map[string][]byte, error) {
+	return f.read(ctx, h.keys(), f.keyVolume(h))
+}
+
+func (f *Fabric) keyVolume(h Handle) *keystore.Volume {
+	return keystore.OpenVolume(f.engine, h.keys()).OwnedBy(h.Owner)
+}
+
+func (f *Fabric) read(ctx context.Context, volume string, store keystore.Store) (map[string][]byte, error) {
 	defer f.stores.locks.lock(volume)()
 	f.stores.mu.Lock()
 	files, ok := f.stores.files[volume]
@@ -32,7 +47,7 @@ func (f *Fabric) readStore(ctx context.Context, volume string) (map[string][]byt
 	if ok {
 		return files, nil
 	}
-	files, err := keystore.OpenVolume(f.engine, volume).Read(ctx)
+	files, err := store.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -42,19 +57,49 @@ func (f *Fabric) readStore(ctx context.Context, volume string) (map[string][]byt
 
 // writeStore adds files to a store.
 func (f *Fabric) writeStore(ctx context.Context, volume string, files map[string][]byte) error {
+	return f.write(ctx, volume, keystore.OpenVolume(f.engine, volume), files)
+}
+
+// writeKeys adds files to the key volume of a thing.
+func (f *Fabric) writeKeys(ctx context.Context, h Handle, files map[string][]byte) error {
+	return f.write(ctx, h.keys(), f.keyVolume(h), files)
+}
+
+func (f *Fabric) write(ctx context.Context, volume string, store keystore.Store, files map[string][]byte) error {
 	defer f.stores.locks.lock(volume)()
-	if err := keystore.OpenVolume(f.engine, volume).Write(ctx, files); err != nil {
+	if err := store.Write(ctx, files); err != nil {
 		return err
 	}
 	f.stores.merge(volume, files)
 	return nil
 }
 
-// eraseStore removes files from a store.
-func (f *Fabric) eraseStore(ctx context.Context, volume string, names ...string) error {
-	defer f.stores.locks.lock(volume)()
-	f.stores.set(volume, nil)
-	return keystore.OpenVolume(f.engine, volume).Erase(ctx, names...)
+// eraseKeys removes files from the key volume of a thing.
+func (f *Fabric) eraseKeys(ctx context.Context, h Handle, names ...string) error {
+	defer f.stores.locks.lock(h.keys())()
+	f.stores.set(h.keys(), nil)
+	return f.keyVolume(h).Erase(ctx, names...)
+}
+
+// preflightKeys finds what else has the name of a thing's key volume or of its keeper.
+func (f *Fabric) preflightKeys(ctx context.Context, h Handle) error {
+	volume, err := f.engine.Volume(ctx, h.keys())
+	switch {
+	case err == nil:
+		if err := h.requireSame("volume", h.keys(), volume.Labels); err != nil {
+			return err
+		}
+	case !errors.Is(err, engine.ErrNotFound):
+		return err
+	}
+	keeper, err := f.engine.Node(ctx, h.keys())
+	switch {
+	case err == nil:
+		return h.requireSame("container", h.keys(), keeper.Labels)
+	case !errors.Is(err, engine.ErrNotFound):
+		return err
+	}
+	return nil
 }
 
 func (c *storeCache) set(volume string, files map[string][]byte) {
@@ -91,7 +136,7 @@ func (f *Fabric) createKeys(ctx context.Context, h Handle, imageID string, label
 // removeKeys removes the key volume of a thing with every key in it.
 func (f *Fabric) removeKeys(ctx context.Context, h Handle) error {
 	f.stores.set(h.keys(), nil)
-	return keystore.OpenVolume(f.engine, h.keys()).Remove(ctx, h.Owner)
+	return f.keyVolume(h).Remove(ctx, h.Owner)
 }
 
 // Files of a CA's key volume. The two CAs of a server have one folder each.
@@ -122,7 +167,7 @@ type caKeys struct {
 }
 
 func (f *Fabric) caKeys(ctx context.Context, ca Handle) (caKeys, error) {
-	files, err := f.readStore(ctx, ca.keys())
+	files, err := f.readKeys(ctx, ca)
 	if errors.Is(err, keystore.ErrLost) {
 		return caKeys{}, &LostError{Thing: ca, Volume: ca.keys()}
 	}
@@ -134,6 +179,23 @@ func (k caKeys) operations() (*certificate.KeyPair, error) {
 	pair, err := certificate.ParseKeyPair(k.files[operationsCertificate], k.files[operationsKey])
 	if err != nil {
 		return nil, fmt.Errorf("unable to read the operations root of %s: %w", k.handle, err)
+	}
+	return pair, nil
+}
+
+// authority gives one of the two CAs of the server with its key: before the first start that is in the
+// key volume, later only where the server has it.
+func (k caKeys) authority(ca string, serversKey []byte) (*certificate.KeyPair, error) {
+	keyPEM := serversKey
+	if len(keyPEM) == 0 {
+		keyPEM = k.files[ca+caKey]
+	}
+	if len(keyPEM) == 0 {
+		return nil, &LostError{Thing: k.handle, Volume: k.handle.Object()}
+	}
+	pair, err := certificate.ParseKeyPair(k.files[ca+caCertificate], keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("unable to read the key of %s: %w", k.handle, err)
 	}
 	return pair, nil
 }
@@ -184,7 +246,7 @@ type organizationKeys struct {
 }
 
 func (f *Fabric) organizationKeys(ctx context.Context, org Handle) (*organizationKeys, error) {
-	files, err := f.readStore(ctx, org.keys())
+	files, err := f.readKeys(ctx, org)
 	if errors.Is(err, keystore.ErrLost) {
 		return nil, &LostError{Thing: org, Volume: org.keys()}
 	}
@@ -192,6 +254,9 @@ func (f *Fabric) organizationKeys(ctx context.Context, org Handle) (*organizatio
 		return nil, err
 	}
 	k := &organizationKeys{handle: org, files: files}
+	if len(files[organizationRecord]) == 0 { // its create came no further than the volume
+		return nil, fmt.Errorf("%s was never completed: %w", org, ErrNotFound)
+	}
 	if err := json.Unmarshal(files[organizationRecord], k); err != nil {
 		return nil, fmt.Errorf("unable to read %s: %w", org, err)
 	}

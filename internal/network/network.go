@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 )
@@ -47,8 +50,8 @@ func (f *Fabric) EnsureNetwork(ctx context.Context, h Handle, existing bool) err
 
 // ReadNetwork reads the network. One that is gone reads as absent: its nodes and their ledgers may
 // still be there, so it is a matter of repair, not of beginning anew.
-func (f *Fabric) ReadNetwork(ctx context.Context, h Handle) (NetworkState, error) {
-	state := NetworkState{Handle: h, Status: engine.Absent}
+func (f *Fabric) ReadNetwork(ctx context.Context, h Handle, existing bool) (NetworkState, error) {
+	state := NetworkState{Handle: h, Status: engine.Absent, Existing: existing}
 	found, err := f.engine.Network(ctx, h.Network)
 	if errors.Is(err, engine.ErrNotFound) {
 		return state, nil
@@ -56,17 +59,17 @@ func (f *Fabric) ReadNetwork(ctx context.Context, h Handle) (NetworkState, error
 	if err != nil {
 		return state, err
 	}
-	owner := found.Labels[engine.LabelOwner]
-	if owner != "" && owner != h.Owner {
+	if owner := found.Labels[engine.LabelOwner]; !existing && owner != h.Owner {
 		return state, &engine.ForeignError{Kind: "network", Name: h.Network, Owner: owner}
 	}
-	state.Status, state.Existing = engine.Running, owner == ""
+	state.Status = engine.Running
 	return state, nil
 }
 
-// FindNetwork finds a network by its name alone, for import: its owner and domain are read from the
-// labels of the network or, where somebody else made that, of the nodes on it.
-func (f *Fabric) FindNetwork(ctx context.Context, name string) (NetworkState, error) {
+// FindNetwork finds a network for import by its name and, where several fabric_network share one
+// network of the engine, the owner: empty where there is only one. Owner and domain are read from the
+// labels of the network or, where somebody else made that, of what is on it.
+func (f *Fabric) FindNetwork(ctx context.Context, name, owner string) (NetworkState, error) {
 	found, err := f.engine.Network(ctx, name)
 	if errors.Is(err, engine.ErrNotFound) {
 		return NetworkState{}, fmt.Errorf("network %s: %w", name, ErrNotFound)
@@ -74,18 +77,29 @@ func (f *Fabric) FindNetwork(ctx context.Context, name string) (NetworkState, er
 	if err != nil {
 		return NetworkState{}, err
 	}
-	if found.Labels[engine.LabelOwner] != "" {
+	maker := found.Labels[engine.LabelOwner]
+	if maker != "" && (owner == "" || owner == maker) {
 		return NetworkState{Handle: handleOf(found.Labels), Status: engine.Running}, nil
 	}
 	volumes, err := f.engine.Volumes(ctx, map[string]string{engine.LabelNetwork: name})
 	if err != nil {
 		return NetworkState{}, err
 	}
-	if len(volumes) == 0 {
-		return NetworkState{}, fmt.Errorf("network %s carries no owner, and nothing of ours is on it: %w", name, ErrNotFound)
+	owners := map[string]Handle{}
+	for _, v := range volumes {
+		h := handleOf(v.Labels)
+		if owner == "" || h.Owner == owner {
+			owners[h.Owner] = h.With(KindNetwork, name, "")
+		}
 	}
-	h := handleOf(volumes[0].Labels)
-	return NetworkState{Handle: h.With(KindNetwork, name, ""), Status: engine.Running, Existing: true}, nil
+	if len(owners) > 1 {
+		return NetworkState{}, fmt.Errorf("network %s is shared by several fabric_network, with the owner_id %s: name one of them as %s/OWNER_ID",
+			name, strings.Join(slices.Sorted(maps.Keys(owners)), ", "), name)
+	}
+	for _, h := range owners {
+		return NetworkState{Handle: h, Status: engine.Running, Existing: true}, nil
+	}
+	return NetworkState{}, fmt.Errorf("network %s carries no owner, and nothing of ours is on it: %w", name, ErrNotFound)
 }
 
 // DeleteNetwork removes the network, unless it is one that somebody else made.
@@ -99,14 +113,21 @@ func (f *Fabric) DeleteNetwork(ctx context.Context, h Handle, existing bool) err
 	return nil
 }
 
-// requireNetwork fails when the network that a thing is to be on is not there or not ours.
+// requireNetwork fails when the network that a thing is to be on is not there. Whose it is matters to
+// the fabric_network alone: several may share one.
 func (f *Fabric) requireNetwork(ctx context.Context, h Handle) error {
-	state, err := f.ReadNetwork(ctx, h.With(KindNetwork, h.Network, ""))
-	if err != nil {
-		return err
-	}
-	if state.Status == engine.Absent {
+	_, err := f.engine.Network(ctx, h.Network)
+	if errors.Is(err, engine.ErrNotFound) {
 		return fmt.Errorf("network %s: %w", h.Network, engine.ErrNotFound)
 	}
-	return nil
+	return err
+}
+
+// Adopt lets everything that is made from now on for this owner take up what is on the engine
+// already, containers included: the owner_id was given to take back a network whose state was lost.
+func (f *Fabric) Adopt(owner string) { f.adopted.Store(owner, true) }
+
+func (f *Fabric) adopts(owner string) bool {
+	_, ok := f.adopted.Load(owner)
+	return ok
 }

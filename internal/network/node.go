@@ -1,6 +1,8 @@
 package network
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -64,6 +67,46 @@ type NodeState struct {
 	Lost bool
 }
 
+// sighting is what a look at the engine found before a node is made.
+type sighting struct {
+	image engine.Image
+	// container is nil when there is none.
+	container *engine.Node
+	volume    bool
+	// ports are the published ports, complete.
+	ports []engine.Port
+}
+
+// sightings are what preflights found, until the node is made: what was asked a moment ago need not
+// be asked again, and a name that was found free is taken for everybody else.
+type sightings struct {
+	mu   sync.Mutex
+	seen map[string]sighting
+}
+
+// put remembers what was seen of an object; false when somebody else is about to make it.
+func (s *sightings) put(object string, seen sighting) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.seen[object]; ok {
+		return false
+	}
+	if s.seen == nil {
+		s.seen = map[string]sighting{}
+	}
+	s.seen[object] = seen
+	return true
+}
+
+// take gives what was seen, once.
+func (s *sightings) take(object string) (sighting, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen, ok := s.seen[object]
+	delete(s.seen, object)
+	return seen, ok
+}
+
 // node is what is common to every node: what runs, with which files, and when it is ready.
 type node struct {
 	handle  Handle
@@ -80,6 +123,8 @@ type node struct {
 	inputs  string
 	aliases []string
 	tmpfs   []string
+	// uid is the user and the group that it runs as; zero is nodeUID.
+	uid int
 	// config are rendered files below nodeRoot. A change of them makes a new container.
 	config map[string][]byte
 	// material gives the keys and certificates to be written below keysFolder, and whatever else
@@ -89,81 +134,110 @@ type node struct {
 	ready func(ctx context.Context) error
 }
 
-// preflight finds what would fail before anything is made: a network that is not ours, a foreign
-// object with our name, an image that is nowhere, a host port that is taken.
+// preflight finds what would fail before anything is made: a network that is not ours, an object of
+// our name that is there already, an image that is nowhere, a host port that is taken.
 func (f *Fabric) preflight(ctx context.Context, n *node) error {
+	defer f.locks.lock(n.handle.Object())()
 	if err := f.requireNetwork(ctx, n.handle); err != nil {
 		return err
 	}
+	seen, err := f.look(ctx, n)
+	if err != nil {
+		return err
+	}
+	if seen.container != nil && !f.adopts(n.handle.Owner) || !f.seen.put(n.handle.Object(), seen) {
+		return &ExistsError{Thing: n.handle}
+	}
+	return nil
+}
+
+// look finds out what of a node is there, and completes its ports. Nothing is changed.
+func (f *Fabric) look(ctx context.Context, n *node) (sighting, error) {
+	var seen sighting
 	name := n.handle.Object()
-	existing, err := f.engine.Node(ctx, name)
-	switch {
-	case err == nil && existing.Labels[engine.LabelOwner] != n.handle.Owner:
-		return &engine.ForeignError{Kind: "container", Name: name, Owner: existing.Labels[engine.LabelOwner]}
-	case err != nil && !errors.Is(err, engine.ErrNotFound):
-		return err
-	}
-	volume, err := f.engine.Volume(ctx, name)
-	switch {
-	case err == nil && volume.Labels[engine.LabelOwner] != n.handle.Owner:
-		return &engine.ForeignError{Kind: "volume", Name: name, Owner: volume.Labels[engine.LabelOwner]}
-	case err != nil && !errors.Is(err, engine.ErrNotFound):
-		return err
-	}
-	if _, err := f.engine.ResolveImage(ctx, n.options.Image); err != nil {
-		return err
-	}
-	var wanted []engine.Port
-	for _, p := range n.publish() {
-		if p.Host != 0 {
-			wanted = append(wanted, p)
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		container, err := f.engine.Node(gctx, name)
+		if errors.Is(err, engine.ErrNotFound) {
+			return nil
 		}
+		if err != nil {
+			return err
+		}
+		seen.container = &container
+		return n.handle.requireSame("container", name, container.Labels)
+	})
+	group.Go(func() error {
+		volume, err := f.engine.Volume(gctx, name)
+		if errors.Is(err, engine.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		seen.volume = true
+		return n.handle.requireSame("volume", name, volume.Labels)
+	})
+	group.Go(func() (err error) {
+		seen.image, err = f.resolveKept(gctx, n.options)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return seen, err
 	}
-	_, err = f.ports.allocate(ctx, name, wanted)
-	return err
+	seen.ports = n.publish()
+	var err error
+	if seen.container != nil {
+		seen.ports = keepPorts(seen.ports, seen.container.Ports)
+		if samePorts(seen.ports, seen.container.Ports) {
+			f.ports.reserve(name, seen.ports)
+			return seen, nil
+		}
+		// A container of ours that is about to be replaced may stand in the way of another one that
+		// is about to be replaced: what it has alone is no reason to fail yet.
+		if err = f.ports.refuseForeign(ctx, name, n.handle.Owner, seen.ports); err != nil {
+			return seen, err
+		}
+		return seen, nil
+	}
+	seen.ports, err = f.ports.allocate(ctx, name, n.handle.Owner, seen.ports)
+	return seen, err
 }
 
 // ensure makes the node as it is wanted, from whatever is there: nothing, a half-made node, a
 // stopped one, one with another specification. Its volume stays whatever happens to its container.
 func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
 	name := n.handle.Object()
-	fresh, err := f.ensureVolume(ctx, n)
-	if err != nil {
-		return NodeState{}, err
-	}
-	image, err := f.resolveKept(ctx, n.options)
-	if err != nil {
-		return NodeState{}, err
-	}
-	current, err := f.engine.Node(ctx, name)
-	exists := err == nil
-	if err != nil && !errors.Is(err, engine.ErrNotFound) {
-		return NodeState{}, err
-	}
-	if exists && current.Labels[engine.LabelOwner] != n.handle.Owner {
-		return NodeState{}, &engine.ForeignError{Kind: "container", Name: name, Owner: current.Labels[engine.LabelOwner]}
-	}
-	published := n.publish()
-	if exists {
-		published = keepPorts(published, current.Ports)
-	}
-	if published, err = f.ports.allocate(ctx, name, published); err != nil {
-		return NodeState{}, err
-	}
-	spec := n.spec(image.ID, published)
-	keep := exists && current.Labels[engine.LabelSpecHash] == spec.Labels[engine.LabelSpecHash] && f.attached(ctx, n, current)
-	if exists && !keep {
-		if err := f.stop(ctx, n.handle); err != nil {
+	defer f.locks.lock(name)()
+	seen, ok := f.seen.take(name)
+	if !ok {
+		var err error
+		if seen, err = f.look(ctx, n); err != nil {
 			return NodeState{}, err
 		}
-		if err := f.engine.RemoveNode(ctx, name, n.handle.Owner); err != nil {
+	}
+	fresh, err := f.ensureVolume(ctx, n, seen.volume)
+	if err != nil {
+		return NodeState{}, err
+	}
+	spec := n.spec(seen.image.ID, seen.ports)
+	keep := false
+	if seen.container != nil {
+		attached, err := f.attached(ctx, n, *seen.container)
+		if err != nil {
 			return NodeState{}, err
+		}
+		keep = attached && !fresh && seen.container.Labels[engine.LabelSpecHash] == spec.Labels[engine.LabelSpecHash]
+		if !keep {
+			if spec, err = f.removeOld(ctx, n, &seen); err != nil {
+				return NodeState{}, err
+			}
 		}
 	}
 	if err := f.furnish(ctx, n, spec, fresh, keep); err != nil {
 		return NodeState{}, err
 	}
-	state := NodeState{Status: engine.Running, ImageID: image.ID, HostPorts: n.hostPorts(published)}
+	state := NodeState{Status: engine.Running, ImageID: seen.image.ID, HostPorts: n.hostPorts(seen.ports)}
 	if n.options.Stopped {
 		state.Status = engine.Stopped
 		return state, f.stop(ctx, n.handle)
@@ -174,22 +248,32 @@ func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
 	return state, f.awaitReady(ctx, n)
 }
 
-// ensureVolume makes the node's volume, and tells whether it is a new one.
-func (f *Fabric) ensureVolume(ctx context.Context, n *node) (fresh bool, err error) {
+// removeOld takes the container away that has another specification than is wanted, and completes
+// the new one: the ports that it had are free now, also for another node that waits for them.
+func (f *Fabric) removeOld(ctx context.Context, n *node, seen *sighting) (engine.NodeSpec, error) {
 	name := n.handle.Object()
-	_, err = f.engine.Volume(ctx, name)
-	switch {
-	case err == nil:
-	case !errors.Is(err, engine.ErrNotFound):
-		return false, err
-	case n.options.Existing && !n.options.AcceptDataLoss:
-		return false, &LostError{Thing: n.handle, Volume: name}
-	default:
-		fresh = true
+	if err := f.stop(ctx, n.handle); err != nil {
+		return engine.NodeSpec{}, err
+	}
+	if err := f.engine.RemoveNode(ctx, name, n.handle.Owner); err != nil {
+		return engine.NodeSpec{}, fmt.Errorf("unable to remove the container of %s: %w", n.handle, err)
+	}
+	var err error
+	seen.ports, err = f.ports.allocate(ctx, name, n.handle.Owner, seen.ports)
+	return n.spec(seen.image.ID, seen.ports), err
+}
+
+// ensureVolume makes the node's volume unless it is there, and tells whether it is a new one.
+func (f *Fabric) ensureVolume(ctx context.Context, n *node, there bool) (fresh bool, err error) {
+	if there {
+		return false, nil
+	}
+	if n.options.Existing && !n.options.AcceptDataLoss {
+		return false, &LostError{Thing: n.handle, Volume: n.handle.Object()}
 	}
 	labels := n.handle.labels()
 	maps.Copy(labels, n.labels)
-	return fresh, f.engine.CreateVolume(ctx, engine.VolumeSpec{Name: name, Labels: labels})
+	return true, f.engine.CreateVolume(ctx, engine.VolumeSpec{Name: n.handle.Object(), Labels: labels})
 }
 
 // resolveKept finds the image, by the content it was resolved to before as long as the engine has it.
@@ -205,15 +289,18 @@ func (f *Fabric) resolveKept(ctx context.Context, options NodeOptions) (engine.I
 
 // attached tells whether the container is on the network of today: one whose network was removed
 // and made again cannot start.
-func (f *Fabric) attached(ctx context.Context, n *node, current engine.Node) bool {
+func (f *Fabric) attached(ctx context.Context, n *node, current engine.Node) (bool, error) {
 	net, err := f.engine.Network(ctx, n.handle.Network)
-	return err == nil && slices.Contains(current.NetworkIDs, net.ID)
+	if err != nil {
+		return false, fmt.Errorf("unable to put %s on its network: %w", n.handle, err)
+	}
+	return slices.Contains(current.NetworkIDs, net.ID), nil
 }
 
 // furnish makes the container and puts its files there. The container is made while the
 // certificates are being issued.
 func (f *Fabric) furnish(ctx context.Context, n *node, spec engine.NodeSpec, fresh, keep bool) error {
-	have := map[string][]byte{}
+	var have nodeFiles
 	var material map[string][]byte
 	group, gctx := errgroup.WithContext(ctx)
 	create := func() error {
@@ -226,34 +313,21 @@ func (f *Fabric) furnish(ctx context.Context, n *node, spec engine.NodeSpec, fre
 		group.Go(create)
 	} else {
 		if err := create(); err != nil {
-			return err
+			return f.nodeError(ctx, n.handle, "prepare", err)
 		}
-		files, err := f.engine.GetFiles(ctx, spec.Name, keysFolder)
-		if err != nil && !errors.Is(err, engine.ErrNotFound) {
+		var err error
+		if have, err = f.nodeFiles(ctx, n.handle); err != nil {
 			return err
-		}
-		for _, file := range files {
-			have[strings.TrimPrefix(file.Name, "keys/")] = file.Content
 		}
 	}
 	group.Go(func() (err error) {
-		material, err = n.material(gctx, have)
+		material, err = n.material(gctx, have.keys)
 		return err
 	})
 	if err := group.Wait(); err != nil {
 		return f.nodeError(ctx, n.handle, "prepare", err)
 	}
-	var files []engine.File
-	if !keep {
-		for _, name := range slices.Sorted(maps.Keys(n.config)) {
-			files = append(files, engine.File{Name: name, Content: n.config[name], Mode: 0o600, UID: nodeUID, GID: nodeUID})
-		}
-		// An empty file makes the folder for the data belong to the node's user.
-		files = append(files, engine.File{Name: "data/.keep", Mode: 0o600, UID: nodeUID, GID: nodeUID})
-	}
-	for _, name := range slices.Sorted(maps.Keys(material)) {
-		files = append(files, engine.File{Name: "keys/" + name, Content: material[name], Mode: 0o600, UID: nodeUID, GID: nodeUID})
-	}
+	files := n.files(have, material)
 	if len(files) == 0 {
 		return nil
 	}
@@ -263,6 +337,51 @@ func (f *Fabric) furnish(ctx context.Context, n *node, spec engine.NodeSpec, fre
 		}
 	}
 	return f.engine.PutFiles(ctx, spec.Name, nodeRoot, files)
+}
+
+// nodeFiles are the files of ours on a node's volume: the configuration by its path below nodeRoot,
+// keys and certificates by theirs below keysFolder.
+type nodeFiles struct{ config, keys map[string][]byte }
+
+func (f *Fabric) nodeFiles(ctx context.Context, h Handle) (nodeFiles, error) {
+	have := nodeFiles{map[string][]byte{}, map[string][]byte{}}
+	group, gctx := errgroup.WithContext(ctx)
+	for _, part := range []struct {
+		folder, prefix string
+		into           map[string][]byte
+	}{{configFolder, "", have.config}, {keysFolder, "keys/", have.keys}} {
+		group.Go(func() error {
+			files, err := f.engine.GetFiles(gctx, h.Object(), part.folder)
+			if errors.Is(err, engine.ErrNotFound) { // an earlier attempt did not get that far
+				return nil
+			}
+			for _, file := range files {
+				part.into[strings.TrimPrefix(file.Name, part.prefix)] = file.Content
+			}
+			return err
+		})
+	}
+	return have, group.Wait()
+}
+
+// files are those that the volume lacks, or has with another content.
+func (n *node) files(have nodeFiles, material map[string][]byte) []engine.File {
+	var files []engine.File
+	put := func(name string, content []byte) {
+		files = append(files, engine.File{Name: name, Content: content, Mode: 0o600, UID: n.user(), GID: n.user()})
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.config)) {
+		if content, ok := have.config[name]; !ok || !bytes.Equal(content, n.config[name]) {
+			put(name, n.config[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(material)) {
+		put("keys/"+name, material[name])
+	}
+	if len(have.keys) == 0 {
+		put("data/.keep", nil) // the folder for the data then belongs to the node's user
+	}
+	return files
 }
 
 // publish gives the ports as wanted, in the order of their purposes.
@@ -284,6 +403,11 @@ func keepPorts(wanted, have []engine.Port) []engine.Port {
 		}
 	}
 	return wanted
+}
+
+// samePorts tells whether both publish the same, in whatever order.
+func samePorts(a, b []engine.Port) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(p engine.Port) bool { return !slices.Contains(b, p) })
 }
 
 func (n *node) hostPorts(published []engine.Port) map[string]int {
@@ -316,7 +440,7 @@ func (n *node) spec(imageID string, ports []engine.Port) engine.NodeSpec {
 		Mounts:     []engine.Mount{{Volume: n.handle.Object(), Target: volumeRoot}},
 		Tmpfs:      append([]string{"/tmp"}, n.tmpfs...),
 		Ports:      ports,
-		User:       nodeUser,
+		User:       fmt.Sprintf("%[1]d:%[1]d", n.user()),
 		Limits:     n.options.Limits,
 		Log:        n.options.Log,
 		Labels:     labels,
@@ -325,6 +449,8 @@ func (n *node) spec(imageID string, ports []engine.Port) engine.NodeSpec {
 	spec.Labels[engine.LabelSpecHash] = specHash(spec, n.config)
 	return spec
 }
+
+func (n *node) user() int { return cmp.Or(n.uid, nodeUID) }
 
 // specHash is the SHA-256 of what makes a container what it is, in hexadecimal.
 func specHash(spec engine.NodeSpec, config map[string][]byte) string {
@@ -344,7 +470,7 @@ func (f *Fabric) awaitReady(ctx context.Context, n *node) error {
 	go func() {
 		defer close(watch)
 		if code, err := f.engine.AwaitExit(ctx, n.handle.Object()); err == nil {
-			cancel(fmt.Errorf("it exited with code %d", code))
+			cancel(f.exited(ctx, n.handle, code))
 		}
 	}()
 	err := poll(ctx, n.ready)
@@ -357,6 +483,14 @@ func (f *Fabric) awaitReady(ctx context.Context, n *node) error {
 		return f.nodeError(context.WithoutCancel(ctx), n.handle, "start", err)
 	}
 	return nil
+}
+
+// exited says how a node's process ended.
+func (f *Fabric) exited(ctx context.Context, h Handle, code int) error {
+	if n, err := f.engine.Node(ctx, h.Object()); err == nil && n.OOMKilled {
+		return fmt.Errorf("it was killed for want of memory (exit code %d): raise memory_mib in limits", code)
+	}
+	return fmt.Errorf("it exited with code %d", code)
 }
 
 // permanent marks an error that asking again does not mend.
@@ -444,7 +578,9 @@ func (f *Fabric) readNode(ctx context.Context, h Handle, ports map[string]int) (
 
 // removeNode removes a node, and its volume unless it is to be kept.
 func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) error {
+	defer f.locks.lock(h.Object())()
 	f.conns.forget(h)
+	f.seen.take(h.Object())
 	if keepVolume { // what stays is left in order; what goes may be killed
 		if err := f.stop(ctx, h); err != nil {
 			return err

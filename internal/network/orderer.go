@@ -2,10 +2,12 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -37,38 +39,137 @@ type OrdererSpec struct {
 
 // PreflightOrdererCluster finds what would fail before anything is made.
 func (f *Fabric) PreflightOrdererCluster(ctx context.Context, specs map[string]OrdererSpec) error {
-	for _, name := range slices.Sorted(maps.Keys(specs)) {
+	group, gctx := errgroup.WithContext(ctx)
+	for _, spec := range specs {
+		n, err := f.ordererNode(spec)
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return f.preflight(gctx, n) })
+	}
+	return group.Wait()
+}
+
+// EnsureOrdererCluster makes the nodes of a cluster as they are wanted. What does not run yet is
+// started at once; nodes that run are changed one after the other, each when the one before it
+// follows a leader again on every channel, so that the cluster keeps its quorum. Nodes that were made
+// are in the answer also when another one failed.
+func (f *Fabric) EnsureOrdererCluster(ctx context.Context, specs map[string]OrdererSpec) (map[string]MemberState, error) {
+	atOnce, rolled, err := f.order(ctx, specs)
+	if err != nil {
+		return nil, err
+	}
+	states := map[string]MemberState{}
+	var mu sync.Mutex
+	ensure := func(ctx context.Context, name string) error {
 		n, err := f.ordererNode(specs[name])
 		if err != nil {
 			return err
 		}
-		if err := f.preflight(ctx, n); err != nil {
+		state, err := f.ensureMember(ctx, n)
+		mu.Lock()
+		defer mu.Unlock()
+		states[name] = state
+		return err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	for _, name := range atOnce {
+		group.Go(func() error { return ensure(gctx, name) })
+	}
+	if err := group.Wait(); err != nil {
+		return states, err
+	}
+	leaders, lctx := errgroup.WithContext(ctx)
+	for _, name := range atOnce { // when all of them run, and not before
+		if spec := specs[name]; spec.Existing && !spec.Stopped {
+			leaders.Go(func() error { return f.awaitLeaders(lctx, spec.Handle) })
+		}
+	}
+	if err := leaders.Wait(); err != nil {
+		return states, err
+	}
+	for _, name := range rolled {
+		if err := ensure(ctx, name); err != nil {
+			return states, err
+		}
+		if err := f.awaitLeaders(ctx, specs[name].Handle); err != nil {
+			return states, err
+		}
+	}
+	return states, nil
+}
+
+// order divides the nodes of a cluster into those that are made at once and those that are changed
+// one after the other.
+func (f *Fabric) order(ctx context.Context, specs map[string]OrdererSpec) (atOnce, rolled []string, err error) {
+	published := map[int]string{} // host port -> node that has it now
+	for _, name := range slices.Sorted(maps.Keys(specs)) {
+		spec := specs[name]
+		if !spec.Existing || spec.Stopped {
+			atOnce = append(atOnce, name)
+			continue
+		}
+		current, err := f.engine.Node(ctx, spec.Handle.Object())
+		switch {
+		case errors.Is(err, engine.ErrNotFound):
+			atOnce = append(atOnce, name)
+			continue
+		case err != nil:
+			return nil, nil, err
+		case current.Status == engine.Running:
+			rolled = append(rolled, name)
+		default:
+			atOnce = append(atOnce, name)
+		}
+		for _, p := range current.Ports {
+			published[p.Host] = name
+		}
+	}
+	for name, spec := range specs {
+		for _, port := range spec.HostPorts {
+			if holder := published[port]; holder != "" && holder != name {
+				// Nodes that hand ports on to each other cannot wait for each other.
+				return slices.Sorted(maps.Keys(specs)), nil, nil
+			}
+		}
+	}
+	return atOnce, rolled, nil
+}
+
+// leaderTime is how long a node may take to follow a leader after it was started.
+const leaderTime = 90 * time.Second
+
+// awaitLeaders waits until an orderer knows a leader on every channel that it has.
+func (f *Fabric) awaitLeaders(ctx context.Context, o Handle) error {
+	ctx, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	channels, err := f.ordererChannels(ctx, o)
+	if err != nil {
+		return f.nodeError(ctx, o, "list the channels of", err)
+	}
+	for _, name := range channels {
+		if err := f.awaitLeader(ctx, o.With(KindChannel, name, ""), []Handle{o}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// EnsureOrdererCluster makes the nodes of a cluster as they are wanted, all at once, and waits until
-// each answers. Nodes that were made are in the answer also when another one failed.
-func (f *Fabric) EnsureOrdererCluster(ctx context.Context, specs map[string]OrdererSpec) (map[string]MemberState, error) {
-	states := map[string]MemberState{}
-	var mu sync.Mutex
-	group, gctx := errgroup.WithContext(ctx)
-	for name, spec := range specs {
-		group.Go(func() error {
-			n, err := f.ordererNode(spec)
-			if err != nil {
-				return err
-			}
-			state, err := f.ensureMember(gctx, n)
-			mu.Lock()
-			defer mu.Unlock()
-			states[name] = state
-			return err
-		})
+// ordererChannels asks an orderer for the channels that it has joined.
+func (f *Fabric) ordererChannels(ctx context.Context, o Handle) ([]string, error) {
+	client, err := f.participation(ctx, o)
+	if err != nil {
+		return nil, err
 	}
-	return states, group.Wait()
+	list, err := client.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(list))
+	for _, c := range list {
+		names = append(names, c.Name)
+	}
+	return names, nil
 }
 
 func ordererConfig(h Handle) nodeconfig.Orderer {
@@ -111,11 +212,7 @@ func (f *Fabric) ordererNode(spec OrdererSpec) (*node, error) {
 
 // ordererAnswers asks the orderer for its channels and looks whether its service listens.
 func (f *Fabric) ordererAnswers(ctx context.Context, h Handle) error {
-	admin, err := f.participation(ctx, h)
-	if err != nil {
-		return err
-	}
-	if _, err := admin.List(ctx); err != nil {
+	if _, err := f.ordererChannels(ctx, h); err != nil {
 		return err
 	}
 	conn, err := f.engine.Dial(ctx, h.Object(), ordererPort)
@@ -128,21 +225,45 @@ func (f *Fabric) ordererAnswers(ctx context.Context, h Handle) error {
 // ReadOrdererCluster reads the state of the nodes of a cluster, by name.
 func (f *Fabric) ReadOrdererCluster(ctx context.Context, orderers map[string]Handle) (map[string]MemberState, error) {
 	states := map[string]MemberState{}
+	var mu sync.Mutex
+	group, gctx := errgroup.WithContext(ctx)
 	for name, h := range orderers {
-		node, err := f.readNode(ctx, h, OrdererPorts())
-		if err != nil {
-			return nil, err
-		}
-		state := MemberState{NodeState: node}
-		if node.Status == engine.Running { // one that does not answer can be read all the same
-			if client, err := f.participation(ctx, h); err == nil {
-				channels, err := client.List(ctx)
-				state.HoldsLedger = err == nil && len(channels) > 0
+		group.Go(func() error {
+			node, err := f.readNode(gctx, h, OrdererPorts())
+			if err != nil {
+				return err
 			}
-		}
-		states[name] = state
+			state := MemberState{NodeState: node}
+			state.Ledger, err = f.ordererLedger(gctx, h, node)
+			mu.Lock()
+			defer mu.Unlock()
+			states[name] = state
+			return err
+		})
 	}
-	return states, nil
+	return states, group.Wait()
+}
+
+// ordererLedger asks an orderer whether it has joined a channel. One that cannot be asked has when a
+// channel of ours is on its cluster.
+func (f *Fabric) ordererLedger(ctx context.Context, h Handle, node NodeState) (Ledger, error) {
+	if node.Lost {
+		return LedgerUnknown, nil
+	}
+	if node.Status == engine.Running {
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+		if channels, err := f.ordererChannels(ctx, h); err == nil {
+			return ledgerOf(len(channels)), nil
+		}
+	}
+	volume, err := f.engine.Volume(ctx, h.Object())
+	if err != nil {
+		return LedgerUnknown, err
+	}
+	return f.recorded(ctx, h, func(record channelRecord) bool {
+		return record.Orderers.Name == volume.Labels[labelCluster]
+	})
 }
 
 // Orderers finds the nodes of an ordering cluster by their labels, in the order of their names.
@@ -157,12 +278,7 @@ func (f *Fabric) Orderers(ctx context.Context, cluster Handle) ([]Handle, error)
 	for _, v := range volumes {
 		handles = append(handles, handleOf(v.Labels))
 	}
-	slices.SortFunc(handles, func(a, b Handle) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(handles, compareNames)
 	return handles, nil
 }
 

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/ca"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
+	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
 // OrganizationSpec is an organization: one whose certificates come from a CA of this network, or a
@@ -33,20 +35,52 @@ type OrganizationState struct {
 	AdminCertificate string
 	// Lost tells that the key volume is gone.
 	Lost bool
+	// Superseded tells that its CA was begun anew since: it has other roots than the definition.
+	Superseded bool
 }
 
 // PreflightOrganization finds what would fail before anything is made.
 func (f *Fabric) PreflightOrganization(ctx context.Context, spec OrganizationSpec) error {
-	if err := f.requireNetwork(ctx, spec.Handle); err != nil {
+	h := spec.Handle
+	if err := f.requireNetwork(ctx, h); err != nil {
 		return err
 	}
-	volume, err := f.engine.Volume(ctx, spec.Handle.keys())
+	if err := f.preflightKeys(ctx, h); err != nil {
+		return err
+	}
+	if spec.CA != nil {
+		if _, err := f.caKeys(ctx, *spec.CA); err != nil {
+			return err
+		}
+		if err := f.requireUnshared(ctx, h, *spec.CA); err != nil {
+			return err
+		}
+	}
+	files, err := f.readKeys(ctx, h)
 	switch {
-	case errors.Is(err, engine.ErrNotFound):
+	case errors.Is(err, keystore.ErrLost):
+		return nil
 	case err != nil:
 		return err
-	case volume.Labels[engine.LabelOwner] != spec.Handle.Owner:
-		return &engine.ForeignError{Kind: "volume", Name: volume.Name, Owner: volume.Labels[engine.LabelOwner]}
+	case len(files[organizationRecord]) > 0 && !f.adopts(h.Owner):
+		return &ExistsError{Thing: h}
+	}
+	return nil
+}
+
+// requireUnshared fails when another organization has its certificates from the CA: its members
+// would be members of both.
+func (f *Fabric) requireUnshared(ctx context.Context, org, from Handle) error {
+	volumes, err := f.engine.Volumes(ctx, map[string]string{
+		engine.LabelOwner: org.Owner, engine.LabelKind: string(KindOrganization), engine.LabelNetwork: org.Network, labelCA: from.Name,
+	})
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		if other := handleOf(v.Labels); other.Name != org.Name {
+			return fmt.Errorf("%s issues the certificates of %s: whoever it certifies would be a member of both; give each organization a CA of its own", from, other)
+		}
 	}
 	return nil
 }
@@ -70,10 +104,12 @@ func (f *Fabric) CreateOrganization(ctx context.Context, spec OrganizationSpec) 
 		}
 		record.CA, labels[labelCA] = spec.CA.Name, spec.CA.Name
 		node, err := f.engine.Node(ctx, spec.CA.Object())
-		if err != nil {
+		switch {
+		case err == nil:
+			image = node.ImageID
+		case !errors.Is(err, engine.ErrNotFound):
 			return OrganizationState{}, fmt.Errorf("unable to read %s: %w", *spec.CA, err)
 		}
-		image = node.ImageID
 	}
 	if err := record.Definition.Validate(); err != nil {
 		return OrganizationState{}, err
@@ -95,17 +131,16 @@ func (f *Fabric) CreateOrganization(ctx context.Context, spec OrganizationSpec) 
 			return OrganizationState{}, err
 		}
 	}
-	if err := f.writeStore(ctx, spec.Handle.keys(), files); err != nil {
+	if err := f.writeKeys(ctx, spec.Handle, files); err != nil {
 		return OrganizationState{}, err
 	}
-	f.stores.set(spec.Handle.keys(), nil)
 	return f.ReadOrganization(ctx, spec.Handle)
 }
 
 // enrollMember enrols an identity of an organization into a folder of its key volume, unless it is
 // there already. The files are added to files, to be written together with others.
 func (f *Fabric) enrollMember(ctx context.Context, org, from Handle, folder string, registration ca.Registration, files map[string][]byte) error {
-	have, err := f.readStore(ctx, org.keys())
+	have, err := f.readKeys(ctx, org)
 	if err != nil {
 		return err
 	}
@@ -119,22 +154,41 @@ func (f *Fabric) enrollMember(ctx context.Context, org, from Handle, folder stri
 	return putPair(files, folder, enrollment.KeyPair)
 }
 
-// ReadOrganization reads the organization back.
+// ReadOrganization reads the organization back. One whose create failed reads as empty.
 func (f *Fabric) ReadOrganization(ctx context.Context, h Handle) (OrganizationState, error) {
 	keys, err := f.organizationKeys(ctx, h)
-	if errors.Is(err, ErrLost) {
+	switch {
+	case errors.Is(err, ErrLost):
 		return OrganizationState{Lost: true}, nil
-	}
-	if err != nil {
+	case errors.Is(err, ErrNotFound):
+		return OrganizationState{}, nil
+	case err != nil:
 		return OrganizationState{}, err
 	}
-	return OrganizationState{
+	state := OrganizationState{
 		CA: keys.CA, Definition: keys.Definition, AdminCertificate: string(keys.files[adminFolder+"/cert.pem"]),
-	}, nil
+	}
+	if keys.CA == "" {
+		return state, nil
+	}
+	from, err := keys.ca()
+	if err != nil {
+		return state, err
+	}
+	issuer, err := f.caKeys(ctx, from)
+	if errors.Is(err, ErrLost) { // the CA itself tells it
+		return state, nil
+	}
+	if err != nil {
+		return state, err
+	}
+	current, err := issuer.definition(h.MSPID)
+	state.Superseded = err == nil && !slices.Equal(current.RootCertificates, keys.Definition.RootCertificates)
+	return state, err
 }
 
 // DeleteOrganization removes the organization's key volume with every key in it, its admin's among
-// them. The admin's registration at the CA goes too, when the CA can be reached.
+// them. The admin stays registered at the CA; an organization that comes after gets a new secret for it.
 func (f *Fabric) DeleteOrganization(ctx context.Context, h Handle) error {
 	return f.removeKeys(ctx, h)
 }

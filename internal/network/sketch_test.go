@@ -178,7 +178,7 @@ func (s *sketch) addChannel() {
 		}
 		spec.Organizations[mspID] = member
 	}
-	raw, err := s.fabric.recordChannel(s.t.Context(), spec)
+	raw, err := s.fabric.recordChannel(s.t.Context(), spec, &channelAttempt{})
 	s.must(err)
 	s.genesis = &common.Block{}
 	s.must(proto.Unmarshal(raw, s.genesis))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/gateway"
@@ -51,23 +52,40 @@ func (c Call) transient() map[string][]byte {
 	return out
 }
 
+// NoPeerError tells that an organization which is to endorse has no peer of ours on the channel.
+type NoPeerError struct {
+	MSPID, Channel string
+	// Known are the organizations that have.
+	Known []string
+}
+
+func (e *NoPeerError) Error() string {
+	return fmt.Sprintf("%s has no peer on channel %s; there are peers of %s", e.MSPID, e.Channel, strings.Join(e.Known, ", "))
+}
+
+// mismatchAttempts is how often a call is made anew whose endorsements differ: the peers may have
+// been at different heights. A chaincode that is not deterministic differs for ever.
+const mismatchAttempts = 8
+
 // SubmitTransaction has a peer of each organization endorse the call, submits it, and waits until
-// these peers have committed it. A transaction that lost a race for a key is made anew.
+// these peers have committed it. A transaction that lost a race for a key is made anew, and so is one
+// whose endorsements differ because the peers were at different heights.
 func (f *Fabric) SubmitTransaction(ctx context.Context, call Call) (TransactionResult, error) {
 	channel, name := chaincodeOf(call.Chaincode)
 	members, signer, err := f.callers(ctx, channel, call)
 	if err != nil {
 		return TransactionResult{}, err
 	}
-	if len(call.Organizations) > 0 {
-		members = slices.DeleteFunc(members, func(m member) bool { return !slices.Contains(call.Organizations, m.handle.MSPID) })
+	if members, err = endorsing(members, channel.Name, call.Organizations); err != nil {
+		return TransactionResult{}, err
 	}
-	if len(members) == 0 {
-		return TransactionResult{}, fmt.Errorf("unable to call chaincode %s on channel %s: none of the organizations %v has a peer there", name, channel.Name, call.Organizations)
-	}
-	policy := retry.Default
+	policy, mismatches := retry.Default, 0
 	policy.AttemptTimeout = 0
 	policy.Retryable = func(err error) bool {
+		if errors.As(err, new(*endorser.MismatchError)) {
+			mismatches++
+			return mismatches < mismatchAttempts
+		}
 		invalid := new(gateway.InvalidError)
 		return errors.As(err, &invalid) && invalid.Conflict()
 	}
@@ -76,23 +94,26 @@ func (f *Fabric) SubmitTransaction(ctx context.Context, call Call) (TransactionR
 	})
 }
 
+// endorsing chooses the members that endorse: all, or those that were named.
+func endorsing(members []member, channel string, organizations []string) ([]member, error) {
+	if len(organizations) == 0 {
+		return members, nil
+	}
+	var known []string
+	for _, m := range members {
+		known = append(known, m.handle.MSPID)
+	}
+	for _, id := range organizations {
+		if !slices.Contains(known, id) {
+			return nil, &NoPeerError{MSPID: id, Channel: channel, Known: known}
+		}
+	}
+	return slices.DeleteFunc(members, func(m member) bool { return !slices.Contains(organizations, m.handle.MSPID) }), nil
+}
+
 func submit(ctx context.Context, channel, chaincode string, call Call, signer *msp.Identity, members []member) (TransactionResult, error) {
 	result := TransactionResult{}
-	proposal, err := endorser.NewProposal(signer, endorser.Invocation{
-		Channel: channel, Chaincode: chaincode, Args: call.arguments(), Transient: call.transient(), Init: call.Init,
-	})
-	if err != nil {
-		return result, err
-	}
-	var endorsers []endorser.Peer
-	for _, m := range members {
-		endorsers = append(endorsers, m.peers[0].Peer)
-	}
-	endorsements, err := endorser.Endorse(ctx, proposal, endorsers...)
-	if err != nil {
-		return result, err
-	}
-	tx, err := endorser.NewTransaction(proposal, endorsements)
+	tx, peers, err := endorse(ctx, channel, chaincode, call, signer, members)
 	if err != nil {
 		return result, err
 	}
@@ -100,13 +121,39 @@ func submit(ctx context.Context, channel, chaincode string, call Call, signer *m
 		return result, err
 	}
 	result.TxID = tx.TxID
-	if err := gateway.Submit(ctx, endorsers[0].Conn, tx); err != nil {
+	if err := gateway.Submit(ctx, peers[0].Conn, tx); err != nil {
 		return result, err
 	}
-	if result.Block, err = gateway.CommitStatus(ctx, endorsers[0].Conn, signer, channel, tx.TxID); err != nil {
+	if result.Block, err = gateway.CommitStatus(ctx, peers[0].Conn, signer, channel, tx.TxID); err != nil {
 		return result, err
 	}
 	return result, awaitCommit(ctx, channel, tx.TxID, members[1:])
+}
+
+// endorse has the call endorsed by a peer of each member. While one cannot be reached, it goes on
+// with the next peer of its organization that runs: nothing is submitted yet.
+func endorse(ctx context.Context, channel, chaincode string, call Call, signer *msp.Identity, members []member) (*endorser.Transaction, []endorser.Peer, error) {
+	turn := 0
+	peers, policy := make([]endorser.Peer, len(members)), retry.Default
+	policy.AttemptTimeout = 0 // how long a chaincode may take is the peer's to say
+	tx, err := retry.Do(ctx, policy, func(ctx context.Context) (*endorser.Transaction, error) {
+		for i, m := range members {
+			peers[i] = m.turn(turn)
+		}
+		turn++
+		proposal, err := endorser.NewProposal(signer, endorser.Invocation{
+			Channel: channel, Chaincode: chaincode, Args: call.arguments(), Transient: call.transient(), Init: call.Init,
+		})
+		if err != nil {
+			return nil, err
+		}
+		endorsements, err := endorser.Endorse(ctx, proposal, peers...)
+		if err != nil {
+			return nil, err
+		}
+		return endorser.NewTransaction(proposal, endorsements)
+	})
+	return tx, peers, err
 }
 
 // Query calls a chaincode on a peer of the signer's organization, for its answer only.

@@ -2,17 +2,22 @@ package provider
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
@@ -45,6 +50,7 @@ type caModel struct {
 	KeyAlgorithm            types.String `tfsdk:"key_algorithm"`
 	ValidityYears           types.Int64  `tfsdk:"validity_years"`
 	CertificateValidityDays types.Int64  `tfsdk:"certificate_validity_days"`
+	IdentityValidityDays    types.Set    `tfsdk:"identity_validity_days"`
 	Affiliations            types.List   `tfsdk:"affiliations"`
 	Parent                  types.Object `tfsdk:"parent"`
 	AdvertisedAddress       types.String `tfsdk:"advertised_address"`
@@ -68,13 +74,10 @@ func (r *caResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp 
 	parent.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
 	on := handleInput("Handle of the `fabric_network` that the CA is on.", network.KindNetwork)
 	on.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
-	address := addressAttributes("CA", 7054)
-	address["advertised_address"] = replaceString(address["advertised_address"])
-	address["sans"] = replaceList(address["sans"])
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A Fabric CA server. It holds two CAs, one for enrolment certificates and one for TLS certificates, each with a root and a registry of its own. " +
 			"Their registrars' secrets are generated and live in a key volume on the engine, never in the state; so does a small root of the provider's own, for the admin and operations endpoints of the organization's nodes.",
-		Attributes: merge(runAttributes(ctx, "CA", caHolds, "hyperledger/fabric-ca:"+defaultCAVersion), address, map[string]schema.Attribute{
+		Attributes: merge(runAttributes(ctx, "CA", caHolds, "hyperledger/fabric-ca:"+defaultCAVersion), addressAttributes("CA", 7054), map[string]schema.Attribute{
 			"network": on,
 			"name":    nameAttribute("CA", "ca.org1"),
 			"organization": schema.StringAttribute{
@@ -96,22 +99,25 @@ func (r *caResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp 
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"validity_years": schema.Int64Attribute{
-				Optional: true, Computed: true, Default: int64default.StaticInt64(15),
-				MarkdownDescription: "Validity of the CA certificates in years. Defaults to 15. Changing it replaces the CA.",
-				Validators:          []validator.Int64{int64validator.Between(1, 50)},
+				Optional: true, Computed: true,
+				MarkdownDescription: "Validity of the CA certificates in years. Defaults to 15. With a `parent`, which decides that, it must not be set, and is null. Changing it replaces the CA.",
+				Validators:          []validator.Int64{int64validator.Between(1, 50), int64validator.ConflictsWith(path.MatchRoot("parent"))},
 				PlanModifiers:       []planmodifier.Int64{int64planmodifier.RequiresReplace()},
 			},
 			"certificate_validity_days": schema.Int64Attribute{
 				Optional: true, Computed: true, Default: int64default.StaticInt64(365),
-				MarkdownDescription: "Validity of the certificates that the CAs issue, in days. Defaults to 365. Changing it replaces the CA.",
+				MarkdownDescription: "Validity of the certificates that the CAs issue, in days. Defaults to 365. A change restarts the CA and counts for certificates that are issued from then on.",
 				Validators:          []validator.Int64{int64validator.Between(1, 3650)},
-				PlanModifiers:       []planmodifier.Int64{int64planmodifier.RequiresReplace()},
+			},
+			"identity_validity_days": schema.SetAttribute{
+				Optional: true, ElementType: types.Int64Type,
+				MarkdownDescription: "Further validities, in days, that a `fabric_identity` may choose from by its `validity_days`. Fabric CA issues certificates of validities that its configuration names only. A change restarts the CA.",
+				Validators:          []validator.Set{setvalidator.ValueInt64sAre(int64validator.Between(1, 3650))},
 			},
 			"affiliations": schema.ListAttribute{
 				Optional: true, ElementType: types.StringType,
-				MarkdownDescription: "Affiliations that both CAs know from the beginning, for example `org1.sales`. `fabric_identity` adds the ones that it needs by itself. Changing it replaces the CA.",
-				Validators:          []validator.List{listvalidator.UniqueValues(), listvalidator.ValueStringsAre(check{wants: "an affiliation", summary: "Not an affiliation", problem: ca.ValidateAffiliation})},
-				PlanModifiers:       []planmodifier.List{listplanmodifier.RequiresReplace()},
+				MarkdownDescription: "Affiliations that both CAs know, in lower case, for example `org1.sales`. `fabric_identity` adds the ones that it needs by itself. A change restarts the CA; an affiliation that has members cannot be taken out.",
+				Validators:          []validator.List{listvalidator.UniqueValues(), listvalidator.ValueStringsAre(check{wants: "an affiliation in lower case", summary: "Not an affiliation", problem: lowerAffiliation})},
 			},
 			"parent":          parent,
 			"port":            portAttribute("CA's REST API"),
@@ -134,19 +140,15 @@ func (r *caResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp 
 	}
 }
 
-// replaceString and replaceList make a change of an attribute replace the resource.
-func replaceString(a schema.Attribute) schema.Attribute {
-	s, _ := a.(schema.StringAttribute)
-	s.PlanModifiers = append(s.PlanModifiers, stringplanmodifier.RequiresReplace())
-	s.MarkdownDescription += " Changing it replaces the resource."
-	return s
-}
-
-func replaceList(a schema.Attribute) schema.Attribute {
-	l, _ := a.(schema.ListAttribute)
-	l.PlanModifiers = append(l.PlanModifiers, listplanmodifier.RequiresReplace())
-	l.MarkdownDescription += " Changing it replaces the resource."
-	return l
+// lowerAffiliation accepts affiliations of the server's configuration, which it makes lower case.
+func lowerAffiliation(name string) error {
+	if err := ca.ValidateAffiliation(name); err != nil {
+		return err
+	}
+	if name != strings.ToLower(name) {
+		return fmt.Errorf("affiliation %q must be in lower case: the CA makes those of its configuration so", name)
+	}
+	return nil
 }
 
 // ModifyPlan computes what follows from the configuration, and refuses to lose a protected CA.
@@ -159,6 +161,7 @@ func (r *caResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequ
 		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 	}
 	if req.Plan.Raw.IsNull() {
+		r.session.ports.leave(prior.Handle)
 		prior.protect(ctx, req.Private, "CA", caHolds, &resp.Diagnostics)
 		return
 	}
@@ -170,6 +173,14 @@ func (r *caResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequ
 	if config.CommonName.IsNull() {
 		plan.CommonName = plan.Name
 	}
+	switch {
+	case plan.Parent.IsUnknown():
+	case !plan.Parent.IsNull():
+		plan.ValidityYears = types.Int64Null()
+	case config.ValidityYears.IsNull():
+		plan.ValidityYears = types.Int64Value(defaultValidityYears)
+	}
+	plan.validate(&resp.Diagnostics)
 	var before *runModel
 	if !req.State.Raw.IsNull() {
 		before = &prior.runModel
@@ -183,9 +194,38 @@ func (r *caResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequ
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	if before != nil && changed(prior.Network, plan.Network, prior.Name, plan.Name, prior.Organization, plan.Organization,
 		prior.CommonName, plan.CommonName, prior.KeyAlgorithm, plan.KeyAlgorithm, prior.ValidityYears, plan.ValidityYears,
-		prior.CertificateValidityDays, plan.CertificateValidityDays, prior.Affiliations, plan.Affiliations, prior.Parent, plan.Parent,
-		prior.AdvertisedAddress, plan.AdvertisedAddress, prior.SANs, plan.SANs) {
+		prior.Parent, plan.Parent) {
 		prior.protect(ctx, req.Private, "CA", caHolds, &resp.Diagnostics)
+		return
+	}
+	r.session.claims.name(network.KindCA, plan.Network, plan.Name, path.Root("name"), req.State, req.Config, &resp.Diagnostics)
+	r.session.ports.want(plan.Handle, plan.wantedPorts(), &resp.Diagnostics)
+	r.session.claims.validities(plan.Handle, plan.CertificateValidityDays, plan.IdentityValidityDays)
+}
+
+func (m *caModel) wantedPorts() []portWish {
+	return wantedPorts(m.BindAddress, plannedAt{m.Port, path.Root("port")}, plannedAt{m.OperationsPort, path.Root("operations_port")})
+}
+
+const defaultValidityYears = 15
+
+// validate finds combinations that cannot be.
+func (m *caModel) validate(diags *diag.Diagnostics) {
+	if m.ValidityYears.IsNull() || m.ValidityYears.IsUnknown() {
+		return
+	}
+	most := m.ValidityYears.ValueInt64() * 365
+	refuse := func(at path.Path, days types.Int64) {
+		if !days.IsNull() && !days.IsUnknown() && days.ValueInt64() > most {
+			diags.AddAttributeError(at, "Validity beyond that of the CA",
+				fmt.Sprintf("Certificates of %d days would outlive the CA, whose validity_years = %d are %d days. Choose fewer days, or more years.", days.ValueInt64(), m.ValidityYears.ValueInt64(), most))
+		}
+	}
+	refuse(path.Root("certificate_validity_days"), m.CertificateValidityDays)
+	for _, e := range m.IdentityValidityDays.Elements() {
+		if days, ok := e.(types.Int64); ok {
+			refuse(path.Root("identity_validity_days"), days)
+		}
 	}
 }
 
@@ -205,12 +245,40 @@ func (m *caModel) spec(ctx context.Context, diags *diag.Diagnostics) network.CAS
 		RootValidity:        time.Duration(m.ValidityYears.ValueInt64()) * 365 * 24 * time.Hour,
 		CertificateValidity: time.Duration(m.CertificateValidityDays.ValueInt64()) * 24 * time.Hour,
 		Affiliations:        stringList(ctx, m.Affiliations, diags),
+		Validities:          daysOf(m.IdentityValidityDays),
 	}
 	if !m.Parent.IsNull() {
 		parent := handleFrom(ctx, m.Parent, diags)
 		spec.Parent = &parent
+		spec.RootValidity = defaultValidityYears * 365 * 24 * time.Hour // of the operations root, which has no parent
 	}
 	return spec
+}
+
+const day = 24 * time.Hour
+
+// daysOf reads a set of days, in ascending order.
+func daysOf(set types.Set) []time.Duration {
+	var out []time.Duration
+	for _, e := range set.Elements() {
+		if days, ok := e.(types.Int64); ok {
+			out = append(out, time.Duration(days.ValueInt64())*day)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// daysValue writes a set of days; an empty one is null.
+func daysValue(validities []time.Duration) types.Set {
+	if len(validities) == 0 {
+		return types.SetNull(types.Int64Type)
+	}
+	days := make([]attr.Value, len(validities))
+	for i, v := range validities {
+		days[i] = types.Int64Value(int64(v / day))
+	}
+	return types.SetValueMust(types.Int64Type, days)
 }
 
 func (m *caModel) merge(s network.CAState) {
@@ -229,15 +297,21 @@ func (r *caResource) Create(ctx context.Context, req resource.CreateRequest, res
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
 	spec := plan.spec(ctx, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	if err := f.PreflightCA(ctx, spec); err != nil {
-		addError(&resp.Diagnostics, "Unable to create CA "+plan.Name.ValueString(), err)
+		addNodeError(&resp.Diagnostics, "Unable to create CA "+plan.Name.ValueString(), err, portPaths(plan.wantedPorts()))
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
 	state, err := f.EnsureCA(ctx, spec)
 	if err != nil {
-		addError(&resp.Diagnostics, "Unable to create CA "+plan.Name.ValueString(), err)
+		addNodeError(&resp.Diagnostics, "Unable to create CA "+plan.Name.ValueString(), err, portPaths(plan.wantedPorts()))
 		return
 	}
 	beginProtection(ctx, resp.Private, &resp.Diagnostics)
@@ -265,12 +339,14 @@ func (r *caResource) Read(ctx context.Context, req resource.ReadRequest, resp *r
 	if found.HostPorts != nil {
 		state.Port, state.OperationsPort = portOf(found.HostPorts, "api"), portOf(found.HostPorts, "operations")
 	}
+	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 }
 
 func (r *caResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	var plan caModel
+	var plan, prior caModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 	f := r.fabric(&resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
@@ -279,13 +355,14 @@ func (r *caResource) Update(ctx context.Context, req resource.UpdateRequest, res
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	spec := plan.spec(ctx, &resp.Diagnostics)
+	spec.Former = stringList(ctx, prior.Affiliations, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
 	spec.Existing = true
 	state, err := f.EnsureCA(ctx, spec)
 	if err != nil {
-		addError(&resp.Diagnostics, "Unable to update CA "+plan.Name.ValueString(), err)
+		addNodeError(&resp.Diagnostics, "Unable to update CA "+plan.Name.ValueString(), err, portPaths(plan.wantedPorts()))
 		return
 	}
 	plan.merge(state)

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
@@ -104,10 +105,13 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 		return err
 	}}
 	count := func(what string) schema.Int64Attribute {
-		return schema.Int64Attribute{Optional: true, MarkdownDescription: what, Validators: []validator.Int64{int64validator.AtLeast(0)}}
+		return schema.Int64Attribute{
+			Optional: true, Computed: true, Default: int64default.StaticInt64(0), MarkdownDescription: what,
+			Validators: []validator.Int64{int64validator.AtLeast(0)},
+		}
 	}
 	flag := func(what string) schema.BoolAttribute {
-		return schema.BoolAttribute{Optional: true, MarkdownDescription: what}
+		return schema.BoolAttribute{Optional: true, Computed: true, Default: booldefault.StaticBool(false), MarkdownDescription: what}
 	}
 	limits := runAttributes(ctx, "server", "", "")["limits"]
 	resp.Schema = schema.Schema{
@@ -196,7 +200,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 			},
 			"status": schema.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "`running` when a server runs beside every peer of the channel. The next apply repairs what does not.",
+				MarkdownDescription: "`running` when a server runs beside every peer of the channel and every peer that runs has the package, else `stopped` or `absent`. The next apply repairs what is not.",
 			},
 			"handle":   handleOutput("chaincode"),
 			"timeouts": operationTimeouts(ctx),
@@ -204,20 +208,43 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 	}
 }
 
-// ValidateConfig refuses collections without members.
+// ValidateConfig refuses collections without members, and what nobody could ever meet.
 func (r *chaincodeResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	var config chaincodeModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	refuseUnsatisfiable(path.Root("endorsement_policy"), config.EndorsementPolicy, &resp.Diagnostics)
 	for _, name := range slices.Sorted(maps.Keys(config.Collections.Elements())) {
 		at := path.Root("collections").AtMapKey(name)
 		if err := lifecycle.ValidateCollectionName(name); err != nil {
 			resp.Diagnostics.AddAttributeError(at, "Not a collection name", sentence(err))
 		}
 		object, ok := config.Collections.Elements()[name].(types.Object)
-		if ok && !object.IsUnknown() && object.Attributes()["member_policy"].IsNull() {
+		if !ok || object.IsUnknown() || object.IsNull() {
+			continue
+		}
+		var c collectionModel
+		resp.Diagnostics.Append(object.As(ctx, &c, basetypes.ObjectAsOptions{})...)
+		if c.MemberPolicy.IsNull() {
 			resp.Diagnostics.AddAttributeError(at.AtName("member_policy"), "Missing member policy", "A collection needs a member_policy that says who may hold its data.")
 		}
+		refuseUnsatisfiable(at.AtName("endorsement_policy"), c.EndorsementPolicy, &resp.Diagnostics)
+		if !c.RequiredPeerCount.IsUnknown() && !c.MaxPeerCount.IsUnknown() && c.MaxPeerCount.ValueInt64() < c.RequiredPeerCount.ValueInt64() {
+			resp.Diagnostics.AddAttributeError(at.AtName("max_peer_count"), "Fewer peers than required",
+				fmt.Sprintf("The data is sent to %d other peers at most, and %d must have it. Set max_peer_count to required_peer_count or more.", c.MaxPeerCount.ValueInt64(), c.RequiredPeerCount.ValueInt64()))
+		}
 	}
+}
+
+// refuseUnsatisfiable refuses a policy that no number of signatures meets, although Fabric takes it.
+func refuseUnsatisfiable(at path.Path, text types.String, diags *diag.Diagnostics) {
+	if text.IsNull() || text.IsUnknown() {
+		return
+	}
+	parsed, err := policy.ParseApplicationPolicy(text.ValueString())
+	if err != nil || parsed.Signature.IsZero() || parsed.Signature.Satisfiable() {
+		return // what does not parse is the validator's to tell
+	}
+	diags.AddAttributeError(at, "Policy that nobody can meet", fmt.Sprintf("The policy %s asks for more signatures than it names principals. Fabric takes it, and then refuses every transaction.", parsed))
 }
 
 // ModifyPlan computes label, package ID and handle, and whether there will be a new definition.
@@ -243,16 +270,92 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	}
 	plan.planPackage(ctx, &resp.Diagnostics)
 	plan.Status, plan.Sequence, plan.ImageID = types.StringValue(string(engine.Running)), types.Int64Unknown(), types.StringUnknown()
+	same := false
 	if exists {
-		if !changed(prior.Version, plan.Version, prior.Label, plan.Label, prior.PackageID, plan.PackageID,
-			prior.EndorsementPolicy, plan.EndorsementPolicy, prior.InitRequired, plan.InitRequired, prior.Collections, plan.Collections) {
+		same = plan.keepMeaning(ctx, &prior)
+		// A release that is not whole may take another sequence to mend.
+		if same && prior.Status.Equal(plan.Status) && !changed(prior.Version, plan.Version, prior.Label, plan.Label, prior.PackageID, plan.PackageID, prior.InitRequired, plan.InitRequired) {
 			plan.Sequence = prior.Sequence
 		}
-		if plan.image().Equal(prior.image()) {
+		if plan.image().Equal(prior.image()) && !prior.ImageID.IsNull() {
 			plan.ImageID = prior.ImageID
 		}
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+	if !same {
+		r.checkPolicies(ctx, &plan, &resp.Diagnostics)
+	}
+}
+
+// keepMeaning keeps the prior text of policies that only changed their spelling, and tells whether
+// policy and collections mean what they meant before.
+func (m *chaincodeModel) keepMeaning(ctx context.Context, prior *chaincodeModel) bool {
+	if !known(ctx, m.EndorsementPolicy, m.Collections) {
+		return false
+	}
+	var diags diag.Diagnostics // validators have told already
+	before, now := prior.definition(ctx, &diags), m.definition(ctx, &diags)
+	if diags.HasError() {
+		return false
+	}
+	policies := network.SamePolicy(before.ValidationParameter, now.ValidationParameter)
+	if policies && !prior.EndorsementPolicy.IsNull() && !m.EndorsementPolicy.IsNull() {
+		m.EndorsementPolicy = prior.EndorsementPolicy
+	}
+	collections := network.SameCollections(before.Collections, now.Collections)
+	if collections && !prior.Collections.IsNull() && !m.Collections.IsNull() {
+		m.Collections = prior.Collections
+	}
+	return policies && collections
+}
+
+// checkPolicies holds the policies to the members of the channel, where it is there already. What it
+// finds is only told: nothing in the plan depends on it. What cannot be asked is asked at apply.
+func (r *chaincodeResource) checkPolicies(ctx context.Context, plan *chaincodeModel, diags *diag.Diagnostics) {
+	if r.session == nil || !known(ctx, plan.Channel, plan.Name, plan.EndorsementPolicy, plan.Collections) {
+		return
+	}
+	f, err := r.session.open()
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	addPolicyErrors(diags, f.CheckChaincodePolicies(ctx, plan.definition(ctx, diags)))
+}
+
+// addPolicyErrors reports what is wrong with policies, each at its attribute, and tells whether
+// there was anything.
+func addPolicyErrors(diags *diag.Diagnostics, err error) bool {
+	unknown, unsatisfiable, noPolicy := new(network.UnknownMSPError), new(network.UnsatisfiableError), new(network.UnknownPolicyError)
+	switch joined, ok := err.(interface{ Unwrap() []error }); {
+	case ok:
+		found := false
+		for _, one := range joined.Unwrap() {
+			found = addPolicyErrors(diags, one) || found
+		}
+		return found
+	case errors.As(err, &unknown):
+		diags.AddAttributeError(policyAttribute(unknown.Whose), "Policy that names an unknown MSP", sentence(err))
+	case errors.As(err, &unsatisfiable):
+		diags.AddAttributeError(policyAttribute(unsatisfiable.Whose), "Policy that the peers cannot meet", sentence(err))
+	case errors.As(err, &noPolicy):
+		diags.AddAttributeError(policyAttribute(noPolicy.Whose), "Policy that the channel does not have", sentence(err))
+	default:
+		return false
+	}
+	return true
+}
+
+func policyAttribute(whose network.Whose) path.Path {
+	if whose.Collection == "" {
+		return path.Root("endorsement_policy")
+	}
+	at := path.Root("collections").AtMapKey(whose.Collection)
+	if whose.Members {
+		return at.AtName("member_policy")
+	}
+	return at.AtName("endorsement_policy")
 }
 
 func (m *chaincodeModel) planPackage(ctx context.Context, diags *diag.Diagnostics) {
@@ -283,14 +386,11 @@ func (m *chaincodeModel) image() attr.Value {
 	return m.Server.Attributes()["image"]
 }
 
-func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) network.ChaincodeSpec {
-	var s serverModel
-	diags.Append(m.Server.As(ctx, &s, basetypes.ObjectAsOptions{})...)
-	options := (&runModel{Image: s.Image, ImageID: m.ImageID, Limits: s.Limits}).options(ctx, diags)
+// definition reads what goes to the ledger.
+func (m *chaincodeModel) definition(ctx context.Context, diags *diag.Diagnostics) network.ChaincodeSpec {
 	spec := network.ChaincodeSpec{
 		Channel: handleFrom(ctx, m.Channel, diags), Name: m.Name.ValueString(), Version: m.Version.ValueString(), Label: m.Label.ValueString(),
 		InitRequired: m.InitRequired.ValueBool(),
-		Server:       network.ChaincodeServer{NodeOptions: options, Env: stringMap(ctx, s.Env, diags), Command: stringList(ctx, s.Command, diags)},
 	}
 	if text := m.EndorsementPolicy.ValueString(); text != "" {
 		parsed, err := policy.ParseApplicationPolicy(text)
@@ -300,9 +400,18 @@ func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) netw
 		if err != nil {
 			diags.AddAttributeError(path.Root("endorsement_policy"), "Policy that does not parse", sentence(err))
 		}
-		spec.PolicyMembers = parsed.Signature.MSPIDs()
 	}
 	spec.Collections = m.collections(ctx, diags)
+	return spec
+}
+
+// spec reads the whole of a known model.
+func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) network.ChaincodeSpec {
+	spec := m.definition(ctx, diags)
+	var s serverModel
+	diags.Append(m.Server.As(ctx, &s, basetypes.ObjectAsOptions{})...)
+	options := (&runModel{Image: s.Image, ImageID: m.ImageID, Limits: s.Limits}).options(ctx, diags)
+	spec.Server = network.ChaincodeServer{NodeOptions: options, Env: stringMap(ctx, s.Env, diags), Command: stringList(ctx, s.Command, diags)}
 	return spec
 }
 
@@ -348,25 +457,14 @@ func takeCollections(ctx context.Context, collections *peer.CollectionConfigPack
 	if len(collections.GetConfig()) == 0 {
 		return types.MapNull(collectionType)
 	}
-	count := func(n int64) types.Int64 {
-		if n == 0 {
-			return types.Int64Null()
-		}
-		return types.Int64Value(n)
-	}
-	flag := func(b bool) types.Bool {
-		if !b {
-			return types.BoolNull()
-		}
-		return types.BoolValue(true)
-	}
 	models := map[string]collectionModel{}
 	for _, config := range collections.GetConfig() {
 		c := config.GetStaticCollectionConfig()
 		m := collectionModel{
 			MemberPolicy:      types.StringValue(policy.Describe(c.GetMemberOrgsPolicy().GetSignaturePolicy())),
-			RequiredPeerCount: count(int64(c.GetRequiredPeerCount())), MaxPeerCount: count(int64(c.GetMaximumPeerCount())),
-			BlockToLive: count(int64(c.GetBlockToLive())), MemberOnlyRead: flag(c.GetMemberOnlyRead()), MemberOnlyWrite: flag(c.GetMemberOnlyWrite()),
+			RequiredPeerCount: types.Int64Value(int64(c.GetRequiredPeerCount())), MaxPeerCount: types.Int64Value(int64(c.GetMaximumPeerCount())),
+			BlockToLive:    types.Int64Value(int64(c.GetBlockToLive())),
+			MemberOnlyRead: types.BoolValue(c.GetMemberOnlyRead()), MemberOnlyWrite: types.BoolValue(c.GetMemberOnlyWrite()),
 		}
 		if endorsement, err := policy.ApplicationPolicyFromProto(c.GetEndorsementPolicy()); err == nil && !endorsement.IsZero() {
 			m.EndorsementPolicy = types.StringValue(endorsement.String())
@@ -399,7 +497,7 @@ func (r *chaincodeResource) Create(ctx context.Context, req resource.CreateReque
 	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
 	state, err := f.ReleaseChaincode(ctx, spec)
 	if err != nil {
-		addError(&resp.Diagnostics, "Unable to create chaincode "+plan.Name.ValueString(), err)
+		addChaincodeError(&resp.Diagnostics, "Unable to create chaincode "+plan.Name.ValueString(), err)
 		return
 	}
 	plan.merge(state)
@@ -408,9 +506,12 @@ func (r *chaincodeResource) Create(ctx context.Context, req resource.CreateReque
 
 // addChaincodeError names the attribute where it is known.
 func addChaincodeError(diags *diag.Diagnostics, summary string, err error) {
-	switch unknown := new(network.UnknownMSPError); {
-	case errors.As(err, &unknown):
-		diags.AddAttributeError(path.Root("endorsement_policy"), "Policy that names an unknown MSP", sentence(err))
+	switch label, stopped := new(network.LabelTakenError), new(network.NotRunningError); {
+	case err == nil || addPolicyErrors(diags, err):
+	case errors.As(err, &label):
+		diags.AddAttributeError(path.Root("label"), summary, sentence(err)+"\n\nSet another label, or another version, from which it is made.")
+	case errors.As(err, &stopped):
+		diags.AddAttributeError(path.Root("channel"), summary, sentence(err)+"\n\nA chaincode is installed on every peer of its channel: start the peer, or take it out of the channel.")
 	case errors.Is(err, engine.ErrNoImage):
 		diags.AddAttributeError(path.Root("server").AtName("image"), summary, explain(err))
 	default:
@@ -435,9 +536,9 @@ func (r *chaincodeResource) Read(ctx context.Context, req resource.ReadRequest, 
 		return
 	}
 	found, err := f.ReadChaincode(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics))
-	if unanswered := new(network.UnansweredError); errors.As(err, &unanswered) {
+	if errors.As(err, new(*network.UnansweredError)) || errors.Is(err, network.ErrLost) {
 		resp.Diagnostics.AddWarning("Chaincode "+state.Name.ValueString()+" could not be read from the ledger",
-			explain(err)+"\n\nWhat the state holds of it is kept.")
+			sentence(err)+"\n\nWhat the state holds of it is kept.")
 		state.Status = types.StringValue(string(found.Status))
 		resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 		return
@@ -451,31 +552,42 @@ func (r *chaincodeResource) Read(ctx context.Context, req resource.ReadRequest, 
 		return
 	}
 	state.compare(ctx, found, &resp.Diagnostics)
+	state.forgetLostImage(ctx, f, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
+}
+
+// forgetLostImage has the image resolved again by its reference, when servers are to be made anew
+// and the content that they ran is gone from the engine.
+func (m *chaincodeModel) forgetLostImage(ctx context.Context, f *network.Fabric, diags *diag.Diagnostics) {
+	run := &runModel{Image: types.StringValue("of chaincode " + m.Name.ValueString()), ImageID: m.ImageID}
+	run.forgetLostImage(ctx, f, m.Status, diags)
+	m.ImageID = run.ImageID
 }
 
 // compare takes what the ledger says where it differs from what the state says.
 func (m *chaincodeModel) compare(ctx context.Context, found network.ChaincodeState, diags *diag.Diagnostics) {
 	m.Status = types.StringValue(string(found.Status))
-	known := m.spec(ctx, diags)
+	var unreadable diag.Diagnostics // after an import there is nothing to compare with yet
+	before := m.definition(ctx, &unreadable)
 	committed := found.Committed
 	m.Sequence, m.Version = types.Int64Value(committed.Sequence), types.StringValue(committed.Version)
-	m.InitRequired = types.BoolValue(committed.InitRequired)
-	if found.PackageID != "" {
-		m.PackageID = types.StringValue(found.PackageID)
+	m.InitRequired, m.PackageID = types.BoolValue(committed.InitRequired), types.StringValue(found.PackageID)
+	if !network.SamePolicy(before.ValidationParameter, committed.ValidationParameter) {
+		m.takePolicy(committed.ValidationParameter)
 	}
-	same := *committed
-	same.ValidationParameter = known.ValidationParameter
-	if len(same.Diff(*committed)) > 0 {
-		m.EndorsementPolicy = types.StringNull()
-		if ledger, err := policy.UnmarshalApplicationPolicy(committed.ValidationParameter); err == nil && !ledger.IsZero() {
-			m.EndorsementPolicy = types.StringValue(ledger.String())
-		}
+	if !network.SameCollections(before.Collections, committed.Collections) {
+		m.Collections = takeCollections(ctx, committed.Collections, diags)
 	}
-	same = *committed
-	same.Collections = known.Collections
-	if len(same.Diff(*committed)) > 0 {
-		m.Collections = types.MapNull(collectionType) // the plan shows all of ours as to be set again
+}
+
+// takePolicy writes the endorsement policy of a definition; the channel's default is none.
+func (m *chaincodeModel) takePolicy(parameter []byte) {
+	m.EndorsementPolicy = types.StringNull()
+	if network.SamePolicy(parameter, nil) {
+		return
+	}
+	if ledger, err := policy.UnmarshalApplicationPolicy(parameter); err == nil {
+		m.EndorsementPolicy = types.StringValue(ledger.String())
 	}
 }
 
@@ -500,7 +612,7 @@ func (r *chaincodeResource) Update(ctx context.Context, req resource.UpdateReque
 	}
 	state, err := f.ReleaseChaincode(ctx, spec)
 	if err != nil {
-		addError(&resp.Diagnostics, "Unable to update chaincode "+plan.Name.ValueString(), err)
+		addChaincodeError(&resp.Diagnostics, "Unable to update chaincode "+plan.Name.ValueString(), err)
 		return
 	}
 	if !plan.Sequence.IsUnknown() && plan.Sequence.ValueInt64() != state.Committed.Sequence {

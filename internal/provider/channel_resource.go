@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -28,16 +29,19 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
 type channelResource struct{ configured }
 
 var (
-	_ resource.ResourceWithConfigure   = &channelResource{}
-	_ resource.ResourceWithImportState = &channelResource{}
-	_ resource.ResourceWithModifyPlan  = &channelResource{}
+	_ resource.ResourceWithConfigure      = &channelResource{}
+	_ resource.ResourceWithImportState    = &channelResource{}
+	_ resource.ResourceWithModifyPlan     = &channelResource{}
+	_ resource.ResourceWithValidateConfig = &channelResource{}
 )
 
 func newChannelResource() resource.Resource { return &channelResource{} }
@@ -57,6 +61,8 @@ type channelModel struct {
 	ACLs                  types.Map      `tfsdk:"acls"`
 	ApplicationPolicies   types.Map      `tfsdk:"application_policies"`
 	DeletionProtection    types.Bool     `tfsdk:"deletion_protection"`
+	AcceptDataLoss        types.Bool     `tfsdk:"accept_data_loss"`
+	Status                types.String   `tfsdk:"status"`
 	Handle                types.Object   `tfsdk:"handle"`
 	Timeouts              timeouts.Value `tfsdk:"timeouts"`
 }
@@ -73,6 +79,12 @@ var channelOrganizationType = types.ObjectType{AttrTypes: map[string]attr.Type{
 }}
 
 const channelHolds = "its blocks on every node"
+
+// What status says of a channel, beside statusLost.
+const (
+	channelActive     = "active"
+	channelUnrecorded = "unrecorded"
+)
 
 func (r *channelResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_channel"
@@ -133,10 +145,22 @@ func (r *channelResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 			"application_policies": schema.MapAttribute{
 				Optional: true, ElementType: types.StringType,
 				MarkdownDescription: "Policies of the application by name, for example `{ LifecycleEndorsement = \"ANY Endorsement\" }`. They are added to Fabric's defaults or replace them.",
+				Validators: []validator.Map{mapvalidator.ValueStringsAre(check{wants: "a policy of a channel", summary: "Policy that does not parse", problem: func(text string) error {
+					_, err := policy.ParseConfigPolicy(text)
+					return err
+				}})},
 			},
 			"deletion_protection": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(true),
 				MarkdownDescription: "Refuse to destroy or replace the channel. Defaults to `true`.",
+			},
+			"accept_data_loss": schema.BoolAttribute{
+				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
+				MarkdownDescription: "Make the channel anew when its ordering nodes have lost it, although peers still hold its blocks: they lose them, and its chaincodes are released again by the apply after that. Defaults to `false`.",
+			},
+			"status": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "`active`; `lost` when no ordering node has the channel any more while peers hold blocks of it; `unrecorded` when the volume is gone that names its members, which the next apply makes again.",
 			},
 			"handle":   handleOutput("channel"),
 			"timeouts": operationTimeouts(ctx),
@@ -162,6 +186,7 @@ func (v channelMembers) MarkdownDescription(ctx context.Context) string { return
 
 func (channelMembers) ValidateMap(ctx context.Context, req validator.MapRequest, resp *validator.MapResponse) {
 	elements := req.ConfigValue.Elements()
+	organizations, joined := map[string]string{}, map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(elements)) {
 		object, ok := elements[key].(types.Object)
 		if !ok || object.IsNull() || object.IsUnknown() {
@@ -173,6 +198,7 @@ func (channelMembers) ValidateMap(ctx context.Context, req validator.MapRequest,
 			resp.Diagnostics.AddAttributeError(at.AtName("organization"), "Wrong kind of handle", sentence(err))
 		}
 		mspID := handleMember(organization, "msp_id")
+		once(at.AtName("organization"), "organization", mspID, key, organizations, &resp.Diagnostics)
 		if definition, ok := object.Attributes()["definition"].(types.Object); ok {
 			sameMSP(at.AtName("definition"), "definition", mspID, handleMember(definition, "msp_id"), &resp.Diagnostics)
 		}
@@ -182,12 +208,26 @@ func (channelMembers) ValidateMap(ctx context.Context, req validator.MapRequest,
 			if !ok {
 				continue
 			}
+			at := at.AtName("peers").AtMapKey(name)
 			if err := (handleKind{[]network.Kind{network.KindPeer}}).check(ctx, peer); err != nil {
-				resp.Diagnostics.AddAttributeError(at.AtName("peers").AtMapKey(name), "Wrong kind of handle", sentence(err))
+				resp.Diagnostics.AddAttributeError(at, "Wrong kind of handle", sentence(err))
 			}
-			sameMSP(at.AtName("peers").AtMapKey(name), "peer", mspID, handleMember(peer, "msp_id"), &resp.Diagnostics)
+			sameMSP(at, "peer", mspID, handleMember(peer, "msp_id"), &resp.Diagnostics)
+			once(at, "peer", handleMember(peer, "name"), key+"."+name, joined, &resp.Diagnostics)
 		}
 	}
+}
+
+// once refuses what is in a channel by two names.
+func once(at path.Path, what string, value types.String, name string, seen map[string]string, diags *diag.Diagnostics) {
+	if value.ValueString() == "" {
+		return
+	}
+	if other, ok := seen[value.ValueString()]; ok {
+		diags.AddAttributeError(at, "Twice in the channel", fmt.Sprintf("The %s %s is in the channel as %s already. Keep one of the two.", what, value.ValueString(), other))
+		return
+	}
+	seen[value.ValueString()] = name
 }
 
 // sameMSP refuses what belongs to another organization.
@@ -198,7 +238,39 @@ func sameMSP(at path.Path, what string, organization, other types.String, diags 
 	diags.AddAttributeError(at, "Another organization's", fmt.Sprintf("The %s belongs to %s, and the organization is %s.", what, other.ValueString(), organization.ValueString()))
 }
 
-// ModifyPlan computes the handle, and refuses what a running channel cannot become yet.
+// ValidateConfig refuses anchor peers that are not in the channel.
+func (r *channelResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var config channelModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	if resp.Diagnostics.HasError() || config.Organizations.IsUnknown() {
+		return
+	}
+	organizations := config.Organizations.Elements()
+	for _, key := range slices.Sorted(maps.Keys(config.AnchorPeers.Elements())) {
+		at := path.Root("anchor_peers").AtMapKey(key)
+		element, ok := organizations[key]
+		if !ok {
+			resp.Diagnostics.AddAttributeError(at, "Unknown organization", fmt.Sprintf("There is no organization %q in organizations: the keys of both maps must be the same.", key))
+			continue
+		}
+		organization, _ := element.(types.Object)
+		peers, _ := organization.Attributes()["peers"].(types.Map)
+		names, _ := config.AnchorPeers.Elements()[key].(types.List)
+		if organization.IsUnknown() || peers.IsUnknown() {
+			continue
+		}
+		for i, value := range names.Elements() {
+			name, _ := value.(types.String)
+			if _, ok := peers.Elements()[name.ValueString()]; !ok && !name.IsUnknown() {
+				resp.Diagnostics.AddAttributeError(at.AtListIndex(i), "Unknown anchor peer",
+					fmt.Sprintf("There is no peer %q among the peers of %s, which are: %s.", name.ValueString(), key, strings.Join(slices.Sorted(maps.Keys(peers.Elements())), ", ")))
+			}
+		}
+	}
+}
+
+// ModifyPlan computes the handle, and refuses what a channel cannot have, and what a running one
+// cannot become yet.
 func (r *channelResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if r.session == nil {
 		return
@@ -217,15 +289,123 @@ func (r *channelResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		return
 	}
 	plan.Handle = planHandle(ctx, plan.Orderers, network.KindChannel, plan.Name, types.StringNull(), &resp.Diagnostics)
+	plan.Status = types.StringValue(channelActive)
+	if exists {
+		plan.keepMeaning(ctx, &prior)
+	}
 	r.refuseCapability(&plan, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	switch {
 	case !exists:
+		plan.refuseConfig(ctx, &resp.Diagnostics)
 	case changed(prior.Name, plan.Name, prior.Orderers, plan.Orderers):
 		prior.protect(ctx, req.Private, &resp.Diagnostics)
+		plan.refuseConfig(ctx, &resp.Diagnostics)
 	default:
 		plan.refuseUpdate(ctx, &prior, &resp.Diagnostics)
+		plan.refuseLoss(&prior, &resp.Diagnostics)
 	}
+}
+
+// keepMeaning keeps the prior text of what only changed its spelling.
+func (m *channelModel) keepMeaning(ctx context.Context, prior *channelModel) {
+	before, err := time.ParseDuration(prior.BatchTimeout.ValueString())
+	if now, nowErr := time.ParseDuration(m.BatchTimeout.ValueString()); err == nil && nowErr == nil && before == now {
+		m.BatchTimeout = prior.BatchTimeout
+	}
+	if !known(ctx, m.ApplicationPolicies) || m.ApplicationPolicies.IsNull() || prior.ApplicationPolicies.IsNull() {
+		return
+	}
+	var diags diag.Diagnostics // validators have told already
+	same := maps.EqualFunc(stringMap(ctx, prior.ApplicationPolicies, &diags), stringMap(ctx, m.ApplicationPolicies, &diags), func(a, b string) bool {
+		before, err := policy.ParseConfigPolicy(a)
+		now, nowErr := policy.ParseConfigPolicy(b)
+		return err == nil && nowErr == nil && before.String() == now.String()
+	})
+	if same {
+		m.ApplicationPolicies = prior.ApplicationPolicies
+	}
+}
+
+// refuseLoss refuses to make a channel anew over what peers still hold of it.
+func (m *channelModel) refuseLoss(prior *channelModel, diags *diag.Diagnostics) {
+	if prior.Status.ValueString() != statusLost || m.AcceptDataLoss.IsUnknown() {
+		return
+	}
+	if !m.AcceptDataLoss.ValueBool() {
+		diags.AddAttributeError(path.Root("accept_data_loss"), "The ordering nodes have lost the channel",
+			"No ordering node has this channel any more, while peers hold blocks of it. Restore the volumes of the ordering nodes, or set accept_data_loss = true to make the channel anew: the peers then lose its ledger. To forget the channel instead: terraform state rm ADDRESS.")
+		return
+	}
+	diags.AddAttributeWarning(path.Root("accept_data_loss"), "The channel will be made anew",
+		"Its peers lose the ledger that they have of it. Its chaincodes are not on the new one: the plan after this apply releases them again.")
+}
+
+// refuseConfig refuses a configuration that Fabric would refuse, as far as it is known.
+func (m *channelModel) refuseConfig(ctx context.Context, diags *diag.Diagnostics) {
+	if !known(ctx, m.BatchTimeout, m.MaxMessageCount, m.AbsoluteMaxBytes, m.PreferredMaxBytes, m.ChannelCapability, m.ApplicationCapability, m.ACLs, m.ApplicationPolicies) {
+		return
+	}
+	channel := m.config(ctx, diags)
+	if diags.HasError() {
+		return
+	}
+	// Policies and ACLs are held to the organizations, where those are known.
+	orderers := handleMember(m.Orderers, "msp_id")
+	whole := !m.Organizations.IsUnknown() && !orderers.IsUnknown()
+	channel.OrdererOrganizations = []configtx.OrdererOrganization{{Definition: msp.Definition{ID: orderers.ValueString()}}}
+	for _, o := range m.members(ctx, diags) {
+		id := handleMember(o.Organization, "msp_id")
+		whole = whole && !id.IsUnknown() && !id.IsNull()
+		channel.ApplicationOrganizations = append(channel.ApplicationOrganizations, configtx.ApplicationOrganization{Definition: msp.Definition{ID: id.ValueString()}})
+	}
+	invalid := new(configtx.InvalidError)
+	if !errors.As(channel.Validate(), &invalid) {
+		return
+	}
+	for _, p := range invalid.Problems {
+		at := channelAttribute(p.Field)
+		name := at.String()
+		if strings.HasPrefix(name, "organizations") || strings.HasPrefix(name, "orderers") || name == "name" {
+			continue // their nodes and definitions are looked at when the channel is made
+		}
+		if whole || !strings.HasPrefix(name, "acls") && !strings.HasPrefix(name, "application_policies") {
+			diags.AddAttributeError(at, "Channel configuration refused", sentence(errors.New(p.Reason)))
+		}
+	}
+}
+
+// known tells whether values are known, with everything in them.
+func known(ctx context.Context, values ...attr.Value) bool {
+	for _, v := range values {
+		raw, err := v.ToTerraformValue(ctx)
+		if err != nil || !raw.IsFullyKnown() {
+			return false
+		}
+	}
+	return true
+}
+
+// channelAttribute gives the attribute that a field of configtx.Channel comes from.
+func channelAttribute(field string) path.Path {
+	head, rest, indexed := strings.Cut(field, "[")
+	key, _, _ := strings.Cut(rest, "]")
+	switch head {
+	case "acls", "application_policies":
+		if indexed {
+			return path.Root(head).AtMapKey(key)
+		}
+		return path.Root(head)
+	case "batch.timeout":
+		return path.Root("batch_timeout")
+	case "batch.preferred_max_bytes":
+		return path.Root("preferred_max_bytes")
+	case "name", "channel_capability", "application_capability":
+		return path.Root(head)
+	case "application_organizations":
+		return path.Root("organizations")
+	}
+	return path.Root("orderers")
 }
 
 func (r *channelResource) refuseCapability(plan *channelModel, diags *diag.Diagnostics) {
@@ -265,6 +445,40 @@ func (m *channelModel) refuseUpdate(ctx context.Context, prior *channelModel, di
 		diags.AddAttributeError(path.Root("organizations"), "Not changeable on a running channel yet",
 			"This release of the provider adds no organization to a running channel and removes none. Their peers can be added and taken out.")
 	}
+	for key, o := range now {
+		was, ok := before[key]
+		if ok && known(ctx, o.Definition, was.Definition) && !o.Definition.Equal(was.Definition) {
+			diags.AddAttributeWarning(path.Root("organizations").AtMapKey(key).AtName("definition"), "The channel keeps the definition that it has of "+key,
+				"This release of the provider does not send config updates: certificates that the new definition alone stands behind are not accepted on the channel.")
+		}
+	}
+	m.warnOfAnchors(ctx, prior, diags)
+}
+
+// warnOfAnchors tells of anchor peers that leave the channel and stay in its configuration.
+func (m *channelModel) warnOfAnchors(ctx context.Context, prior *channelModel, diags *diag.Diagnostics) {
+	if !known(ctx, m.AnchorPeers) {
+		return
+	}
+	anchors := map[string][]string{}
+	if !m.AnchorPeers.IsNull() {
+		diags.Append(m.AnchorPeers.ElementsAs(ctx, &anchors, false)...)
+	}
+	now := m.members(ctx, diags)
+	for key, was := range prior.members(ctx, diags) {
+		names := anchors[key]
+		if len(names) == 0 && len(was.Peers.Elements()) > 0 {
+			names = slices.Sorted(maps.Keys(was.Peers.Elements()))[:1]
+		}
+		for _, name := range names {
+			_, stays := now[key].Peers.Elements()[name]
+			_, before := was.Peers.Elements()[name]
+			if before && !stays && !now[key].Peers.IsUnknown() {
+				diags.AddAttributeWarning(path.Root("organizations").AtMapKey(key).AtName("peers"), "Anchor peer "+name+" leaves the channel",
+					"This release of the provider does not send config updates: peers of other organizations go on looking for it first. They find the others once one of them has spoken with it, or through another anchor peer.")
+			}
+		}
+	}
 }
 
 func (m *channelModel) protect(ctx context.Context, private privateState, diags *diag.Diagnostics) {
@@ -283,27 +497,31 @@ func (m *channelModel) members(ctx context.Context, diags *diag.Diagnostics) map
 	return out
 }
 
-func (m *channelModel) spec(ctx context.Context, diags *diag.Diagnostics) network.ChannelSpec {
-	orderers := handleFrom(ctx, m.Orderers, diags)
+// config reads what the channel configuration takes from the attributes alone.
+func (m *channelModel) config(ctx context.Context, diags *diag.Diagnostics) configtx.Channel {
 	timeout, err := time.ParseDuration(m.BatchTimeout.ValueString())
 	if err != nil {
-		addError(diags, "Unable to read batch_timeout", err)
+		diags.AddAttributeError(path.Root("batch_timeout"), "Not a duration", sentence(err))
 	}
+	return configtx.Channel{
+		ChannelCapability: m.ChannelCapability.ValueString(), ApplicationCapability: m.ApplicationCapability.ValueString(),
+		Batch: configtx.Batch{
+			Timeout: timeout, MaxMessageCount: uint32(m.MaxMessageCount.ValueInt64()),
+			AbsoluteMaxBytes: uint32(m.AbsoluteMaxBytes.ValueInt64()), PreferredMaxBytes: uint32(m.PreferredMaxBytes.ValueInt64()),
+		},
+		ACLs: stringMap(ctx, m.ACLs, diags), ApplicationPolicies: stringMap(ctx, m.ApplicationPolicies, diags),
+	}
+}
+
+func (m *channelModel) spec(ctx context.Context, diags *diag.Diagnostics) network.ChannelSpec {
+	orderers := handleFrom(ctx, m.Orderers, diags)
 	anchors := map[string][]string{}
 	if !m.AnchorPeers.IsNull() {
 		diags.Append(m.AnchorPeers.ElementsAs(ctx, &anchors, false)...)
 	}
 	spec := network.ChannelSpec{
 		Handle: orderers.With(network.KindChannel, m.Name.ValueString(), ""), Orderers: orderers,
-		Organizations: map[string]network.ChannelOrganization{},
-		Config: configtx.Channel{
-			ChannelCapability: m.ChannelCapability.ValueString(), ApplicationCapability: m.ApplicationCapability.ValueString(),
-			Batch: configtx.Batch{
-				Timeout: timeout, MaxMessageCount: uint32(m.MaxMessageCount.ValueInt64()),
-				AbsoluteMaxBytes: uint32(m.AbsoluteMaxBytes.ValueInt64()), PreferredMaxBytes: uint32(m.PreferredMaxBytes.ValueInt64()),
-			},
-			ACLs: stringMap(ctx, m.ACLs, diags), ApplicationPolicies: stringMap(ctx, m.ApplicationPolicies, diags),
-		},
+		Organizations: map[string]network.ChannelOrganization{}, Config: m.config(ctx, diags), AcceptDataLoss: m.AcceptDataLoss.ValueBool(),
 	}
 	for key, o := range m.members(ctx, diags) {
 		member := network.ChannelOrganization{
@@ -315,11 +533,6 @@ func (m *channelModel) spec(ctx context.Context, diags *diag.Diagnostics) networ
 					member.Peers = map[string]network.Handle{}
 				}
 				member.Peers[name] = handleFrom(ctx, object, diags)
-			}
-		}
-		for _, name := range member.AnchorPeers {
-			if _, ok := member.Peers[name]; !ok {
-				diags.AddAttributeError(path.Root("anchor_peers").AtMapKey(key), "Unknown anchor peer", fmt.Sprintf("There is no peer %q among the peers of %s.", name, key))
 			}
 		}
 		spec.Organizations[key] = member
@@ -341,17 +554,41 @@ func (r *channelResource) Create(ctx context.Context, req resource.CreateRequest
 		return
 	}
 	if err := f.PreflightChannel(ctx, spec); err != nil {
-		addError(&resp.Diagnostics, "Unable to create channel "+plan.Name.ValueString(), err)
+		plan.addError(&resp.Diagnostics, "create", err)
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
 	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
 	if err := f.CreateChannel(ctx, spec); err != nil {
-		addError(&resp.Diagnostics, "Unable to create channel "+plan.Name.ValueString(), err)
+		plan.addError(&resp.Diagnostics, "create", err)
+		if errors.As(err, new(*network.NotMadeError)) { // nothing of it is there that state would have to hold
+			resp.State.RemoveResource(ctx)
+		}
 		return
 	}
 	beginProtection(ctx, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+// addError names the attribute where it is known.
+func (m *channelModel) addError(diags *diag.Diagnostics, action string, err error) {
+	summary := "Unable to " + action + " channel " + m.Name.ValueString()
+	invalid, recorded, lost, capability := new(configtx.InvalidError), new(network.RecordedError), new(network.LostChannelError), new(network.CapabilityError)
+	switch {
+	case errors.As(err, &invalid):
+		for _, p := range invalid.Problems {
+			diags.AddAttributeError(channelAttribute(p.Field), summary, sentence(fmt.Errorf("%s: %s", p.Field, p.Reason)))
+		}
+	case errors.As(err, &recorded):
+		diags.AddAttributeError(path.Root("name"), summary, sentence(err)+
+			"\n\nGo back to the configuration that it was made from, or choose another name. To manage or destroy it as it is, import it: terraform import ADDRESS NETWORK/"+m.Name.ValueString())
+	case errors.As(err, &lost):
+		diags.AddAttributeError(path.Root("accept_data_loss"), summary, explain(err))
+	case errors.As(err, &capability):
+		diags.AddAttributeError(path.Root("channel_capability"), summary, sentence(err)+"\n\nUse V2_0, or another fabric_version for that node.")
+	default:
+		addError(diags, summary, err)
+	}
 }
 
 func (r *channelResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
@@ -367,16 +604,29 @@ func (r *channelResource) Read(ctx context.Context, req resource.ReadRequest, re
 		return
 	}
 	found, err := f.ReadChannel(ctx, spec.Handle, spec.Orderers, spec.Organizations)
-	if unanswered := new(network.UnansweredError); errors.As(err, &unanswered) {
+	unanswered := errors.As(err, new(*network.UnansweredError))
+	if unanswered {
 		resp.Diagnostics.AddWarning("Channel "+state.Name.ValueString()+" could not be read as a whole",
 			explain(err)+"\n\nWhat the state holds of it is kept.")
 	} else if err != nil {
-		addError(&resp.Diagnostics, "Unable to read channel "+state.Name.ValueString(), err)
+		state.addError(&resp.Diagnostics, "read", err)
 		return
 	}
 	if found.Absent {
 		resp.State.RemoveResource(ctx)
 		return
+	}
+	for _, name := range found.Without {
+		resp.Diagnostics.AddWarning("Ordering node "+name+" does not have channel "+state.Name.ValueString(),
+			"The others have it. A consenter that lost its volume must not begin with an empty one under its old identity: take it out of the cluster, and add another one.")
+	}
+	switch {
+	case found.Lost:
+		state.Status = types.StringValue(statusLost)
+	case found.Unrecorded:
+		state.Status = types.StringValue(channelUnrecorded)
+	case !unanswered || state.Status.IsNull():
+		state.Status = types.StringValue(channelActive)
 	}
 	state.drop(ctx, found, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
@@ -387,6 +637,9 @@ func (r *channelResource) Read(ctx context.Context, req resource.ReadRequest, re
 func (m *channelModel) drop(ctx context.Context, found network.ChannelState, diags *diag.Diagnostics) {
 	organizations := m.members(ctx, diags)
 	for key, o := range organizations {
+		if o.Peers.IsNull() {
+			continue
+		}
 		peers := maps.Clone(o.Peers.Elements())
 		for name := range peers {
 			if !slices.Contains(found.Joined[key], name) && !slices.Contains(found.Unanswered[key], name) {
@@ -418,7 +671,7 @@ func (r *channelResource) Update(ctx context.Context, req resource.UpdateRequest
 		return
 	}
 	if err := f.UpdateChannel(ctx, spec); err != nil {
-		addError(&resp.Diagnostics, "Unable to update channel "+plan.Name.ValueString(), err)
+		plan.addError(&resp.Diagnostics, "update", err)
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
@@ -440,6 +693,6 @@ func (r *channelResource) Delete(ctx context.Context, req resource.DeleteRequest
 		return
 	}
 	if err := f.DeleteChannel(ctx, spec.Handle, spec.Orderers, spec.Organizations); err != nil {
-		addError(&resp.Diagnostics, "Unable to delete channel "+state.Name.ValueString(), err)
+		state.addError(&resp.Diagnostics, "delete", err)
 	}
 }

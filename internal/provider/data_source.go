@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
@@ -39,11 +40,18 @@ func handleArgument(description string, kinds ...network.Kind) schema.ObjectAttr
 // addReadError reports why something could not be read, at the argument that names it.
 func addReadError(diags *diag.Diagnostics, argument, summary string, err error) {
 	text := explain(err)
-	unanswered := new(network.UnansweredError)
-	if errors.As(err, &unanswered) || errors.Is(err, network.ErrNotFound) || errors.Is(err, network.ErrLost) || errors.Is(err, engine.ErrNotFound) {
+	if absent(err) {
 		text = sentence(err) + "\n\n" + afterwards
 	}
 	diags.AddAttributeError(path.Root(argument), summary, text)
+}
+
+// absent tells that what was to be read is not there, or does not run.
+func absent(err error) bool {
+	unanswered, unreached := new(network.UnansweredError), new(endorser.CallError)
+	return !errors.Is(err, engine.ErrUnreachable) &&
+		(errors.As(err, &unanswered) || errors.As(err, &unreached) || errors.Is(err, network.ErrNotFound) ||
+			errors.Is(err, network.ErrLost) || errors.Is(err, engine.ErrNotFound))
 }
 
 // afterwards is the way out when what is to be read is made, started or repaired by the same apply.

@@ -42,7 +42,9 @@ func wayOut(err error) string {
 	case errors.Is(err, engine.ErrNoImage):
 		return "Load or build the image on the engine, or set image (or image_registry in the provider block) to one that can be pulled."
 	case errors.Is(err, engine.ErrPortTaken):
-		return "Free the port, or choose another one in ports; without a choice a free port is taken."
+		return "Free the port, or choose another one; without a choice a free port is taken."
+	case errors.Is(err, network.ErrExists):
+		return "If another resource of this configuration has that name, choose another one. If the state of this resource was lost, import it: terraform import ADDRESS NETWORK/NAME, for an ordering cluster with the name of the cluster."
 	}
 	return ""
 }

@@ -3,9 +3,15 @@ package provider
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
@@ -38,6 +44,7 @@ type identityModel struct {
 	Type         types.String `tfsdk:"type"`
 	Affiliation  types.String `tfsdk:"affiliation"`
 	Attributes   types.Map    `tfsdk:"attributes"`
+	ValidityDays types.Int64  `tfsdk:"validity_days"`
 	Directory    types.String `tfsdk:"directory"`
 	Certificate  types.String `tfsdk:"certificate"`
 	NotAfter     types.String `tfsdk:"not_after"`
@@ -76,7 +83,16 @@ func (r *identityResource) Schema(_ context.Context, _ resource.SchemaRequest, r
 			},
 			"attributes": schema.MapAttribute{
 				Optional: true, ElementType: types.StringType,
-				MarkdownDescription: "Attributes that go into the certificate, for chaincode that decides on them.",
+				MarkdownDescription: "Attributes that go into the certificate, for chaincode that decides on them. Values are not empty.",
+				Validators: []validator.Map{
+					mapvalidator.KeysAre(check{wants: "the name of an attribute", summary: "Not an attribute", problem: attributeName}),
+					mapvalidator.ValueStringsAre(stringvalidator.LengthAtLeast(1)),
+				},
+			},
+			"validity_days": schema.Int64Attribute{
+				Optional:            true,
+				MarkdownDescription: "Validity of the certificate in days: one of `identity_validity_days` of the `fabric_ca`. Defaults to its `certificate_validity_days`. A change enrols the identity again, with the same key.",
+				Validators:          []validator.Int64{int64validator.Between(1, 3650)},
 			},
 			"directory": schema.StringAttribute{
 				Optional:            true,
@@ -113,13 +129,42 @@ func (r *identityResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindIdentity, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	if !req.State.Raw.IsNull() {
 		gone := state.Certificate.ValueString() == ""
-		if gone || changed(state.Type, plan.Type, state.Affiliation, plan.Affiliation, state.Attributes, plan.Attributes) {
+		if gone || changed(state.Type, plan.Type, state.Affiliation, plan.Affiliation, state.Attributes, plan.Attributes, state.ValidityDays, plan.ValidityDays) {
 			plan.Certificate, plan.NotAfter = types.StringUnknown(), types.StringUnknown()
 		} else {
 			plan.Certificate, plan.NotAfter = state.Certificate, state.NotAfter
 		}
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+	if !req.State.Raw.IsNull() && changed(state.Organization, plan.Organization, state.Directory, plan.Directory) {
+		return // it is planned anew
+	}
+	r.session.claims.name(network.KindIdentity, plan.Organization, plan.Name, path.Root("name"), req.State, req.Config, &resp.Diagnostics)
+	r.session.claims.validity(plan.Organization, plan.ValidityDays, &resp.Diagnostics)
+	r.claimDirectory(&plan, &resp.Diagnostics)
+}
+
+// claimDirectory refuses two identities in one directory: an MSP folder holds one.
+func (r *identityResource) claimDirectory(m *identityModel, diags *diag.Diagnostics) {
+	if m.Directory.IsNull() || m.Directory.IsUnknown() || m.Name.IsUnknown() {
+		return
+	}
+	holder := handleMember(m.Handle, "network").ValueString() + "/" + handleMember(m.Handle, "msp_id").ValueString() + "/" + m.Name.ValueString()
+	if other := r.session.claims.exclusive("directory "+filepath.Clean(m.Directory.ValueString()), holder); other != "" {
+		diags.AddAttributeError(path.Root("directory"), "Directory used twice",
+			fmt.Sprintf("Directory %s is that of identity %s too, and an MSP folder holds one identity. Give each a directory of its own.", m.Directory.ValueString(), other))
+	}
+}
+
+// attributeName refuses names that the CA or this provider gives to every identity.
+func attributeName(name string) error {
+	if name == "" {
+		return errors.New("an attribute must have a name")
+	}
+	if network.ReservedAttribute(name) {
+		return fmt.Errorf("the attribute %q is given by the CA itself: choose another name", name)
+	}
+	return nil
 }
 
 func (m *identityModel) spec(ctx context.Context, diags *diag.Diagnostics) network.IdentitySpec {
@@ -127,6 +172,7 @@ func (m *identityModel) spec(ctx context.Context, diags *diag.Diagnostics) netwo
 	return network.IdentitySpec{
 		Handle: org.With(network.KindIdentity, m.Name.ValueString(), org.MSPID), Type: m.Type.ValueString(),
 		Affiliation: m.Affiliation.ValueString(), Attributes: stringMap(ctx, m.Attributes, diags), Directory: m.Directory.ValueString(),
+		Validity: time.Duration(m.ValidityDays.ValueInt64()) * day,
 	}
 }
 
@@ -138,6 +184,15 @@ func (m *identityModel) merge(s network.IdentityState) {
 	}
 }
 
+// addIdentityError reports an error, at the attribute that it is about where there is one.
+func addIdentityError(diags *diag.Diagnostics, summary string, err error) {
+	if errors.Is(err, network.ErrNoValidity) {
+		diags.AddAttributeError(path.Root("validity_days"), summary, explain(err)+"\n\nChoose one of these, or add it to identity_validity_days of the fabric_ca.")
+		return
+	}
+	addError(diags, summary, err)
+}
+
 func (r *identityResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var plan identityModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
@@ -147,9 +202,20 @@ func (r *identityResource) Create(ctx context.Context, req resource.CreateReques
 	}
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
+	spec := plan.spec(ctx, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if err := f.PreflightIdentity(ctx, spec); err != nil {
+		addIdentityError(&resp.Diagnostics, "Unable to create identity "+plan.Name.ValueString(), err)
+		return
+	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
-	state, err := f.CreateIdentity(ctx, plan.spec(ctx, &resp.Diagnostics))
+	state, err := f.CreateIdentity(ctx, spec)
 	if err != nil {
 		addError(&resp.Diagnostics, "Unable to create identity "+plan.Name.ValueString(), err)
 		return
@@ -172,10 +238,11 @@ func (r *identityResource) Read(ctx context.Context, req resource.ReadRequest, r
 	known := network.IdentityState{
 		Certificate: state.Certificate.ValueString(), Registered: true, Type: state.Type.ValueString(),
 		Affiliation: state.Affiliation.ValueString(), Attributes: stringMap(ctx, state.Attributes, &resp.Diagnostics),
+		Validity: time.Duration(state.ValidityDays.ValueInt64()) * day,
 	}
 	found, err := f.ReadIdentity(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics), state.Directory.ValueString(), known)
 	switch {
-	case errors.Is(err, engine.ErrUnreachable):
+	case errors.Is(err, engine.ErrUnreachable) || errors.Is(err, engine.ErrForeign):
 		addError(&resp.Diagnostics, "Unable to read identity "+state.Name.ValueString(), err)
 		return
 	case err != nil: // the apply that starts the CA again must be able to run
@@ -185,11 +252,11 @@ func (r *identityResource) Read(ctx context.Context, req resource.ReadRequest, r
 		return
 	}
 	state.merge(found)
-	state.Type = types.StringValue(found.Type)
+	state.Type, state.ValidityDays = types.StringValue(found.Type), daysOrNull(found.Validity)
 	if found.Affiliation != "" || !state.Affiliation.IsNull() {
 		state.Affiliation = types.StringValue(found.Affiliation)
 	}
-	if len(found.Attributes) > 0 || !state.Attributes.IsNull() {
+	if len(found.Attributes) > 0 || len(state.Attributes.Elements()) > 0 { // none may be null or empty
 		state.Attributes = mapOf(ctx, found.Attributes, &resp.Diagnostics)
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
@@ -205,9 +272,14 @@ func (r *identityResource) Update(ctx context.Context, req resource.UpdateReques
 	}
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
-	found, err := f.UpdateIdentity(ctx, plan.spec(ctx, &resp.Diagnostics), stringMap(ctx, state.Attributes, &resp.Diagnostics))
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	spec, before := plan.spec(ctx, &resp.Diagnostics), stringMap(ctx, state.Attributes, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	found, err := f.UpdateIdentity(ctx, spec, before)
 	if err != nil {
-		addError(&resp.Diagnostics, "Unable to update identity "+plan.Name.ValueString(), err)
+		addIdentityError(&resp.Diagnostics, "Unable to update identity "+plan.Name.ValueString(), err)
 		return
 	}
 	plan.merge(found)

@@ -3,6 +3,8 @@ package provider
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,7 +14,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
@@ -68,6 +69,14 @@ func orNull(text string) types.String {
 	return types.StringValue(text)
 }
 
+// daysOrNull writes a number of days; zero is none.
+func daysOrNull(d time.Duration) types.Int64 {
+	if d == 0 {
+		return types.Int64Null()
+	}
+	return types.Int64Value(int64(d / day))
+}
+
 // ImportState takes NETWORK/NAME.
 func (r *caResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &caModel{}
@@ -85,12 +94,12 @@ func (r *caResource) ImportState(ctx context.Context, req resource.ImportStateRe
 		m.Network, m.Name = place(spec.Handle), types.StringValue(spec.Handle.Name)
 		m.Organization, m.CommonName = types.StringValue(spec.Organization), types.StringValue(spec.CommonName)
 		m.KeyAlgorithm = types.StringValue(string(spec.KeyAlgorithm))
-		m.ValidityYears = types.Int64Value(int64(spec.RootValidity / (365 * 24 * time.Hour)))
-		m.CertificateValidityDays = types.Int64Value(int64(spec.CertificateValidity / (24 * time.Hour)))
+		m.ValidityYears = types.Int64Value(int64(spec.RootValidity / (365 * day)))
+		m.CertificateValidityDays, m.IdentityValidityDays = types.Int64Value(int64(spec.CertificateValidity/day)), daysValue(spec.Validities)
 		m.Affiliations, m.SANs = listOf(ctx, spec.Affiliations, &resp.Diagnostics), listOf(ctx, spec.Hosts, &resp.Diagnostics)
 		m.AdvertisedAddress, m.Parent = orNull(spec.AdvertisedAddress), types.ObjectNull(handleTypes)
 		if spec.Parent != nil {
-			m.Parent = handleValue(*spec.Parent)
+			m.Parent, m.ValidityYears = handleValue(*spec.Parent), types.Int64Null()
 		}
 		m.Endpoint = planEndpoint(m.AdvertisedAddress, m.Handle, 7054)
 		state.ImageID = spec.ImageID
@@ -139,7 +148,7 @@ func (r *identityResource) ImportState(ctx context.Context, req resource.ImportS
 		}
 		m.Organization, m.Name, m.Handle = handleValue(org), types.StringValue(parts[2]), handleValue(h)
 		m.Type, m.Affiliation, m.Directory = types.StringValue(state.Type), orNull(state.Affiliation), types.StringNull()
-		m.Attributes = mapOf(ctx, state.Attributes, &resp.Diagnostics)
+		m.Attributes, m.ValidityDays = mapOf(ctx, state.Attributes, &resp.Diagnostics), daysOrNull(state.Validity)
 		m.merge(state)
 		return nil
 	}, "NETWORK", "MSP_ID", "NAME")
@@ -181,7 +190,8 @@ func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.I
 			return err
 		}
 		handles, nodes := map[string]network.Handle{}, map[string]ordererModel{}
-		for name, spec := range specs {
+		for _, name := range slices.Sorted(maps.Keys(specs)) {
+			spec := specs[name]
 			m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
 			m.FabricVersion, m.Config, m.ImageID = types.StringValue(spec.Version.String()), overlayValue(spec.Config), types.StringValue(spec.ImageID)
 			handles[name] = spec.Handle
@@ -230,7 +240,7 @@ func (m *channelModel) take(ctx context.Context, spec network.ChannelSpec, diags
 	m.AbsoluteMaxBytes, m.PreferredMaxBytes = types.Int64Value(int64(config.Batch.AbsoluteMaxBytes)), types.Int64Value(int64(config.Batch.PreferredMaxBytes))
 	m.ChannelCapability, m.ApplicationCapability = types.StringValue(config.ChannelCapability), types.StringValue(config.ApplicationCapability)
 	m.ACLs, m.ApplicationPolicies = mapOf(ctx, config.ACLs, diags), mapOf(ctx, config.ApplicationPolicies, diags)
-	m.DeletionProtection = types.BoolValue(true)
+	m.DeletionProtection, m.AcceptDataLoss, m.Status = types.BoolValue(true), types.BoolValue(false), types.StringValue(channelActive)
 	organizations, anchors := map[string]channelOrganizationModel{}, map[string][]string{}
 	for key, o := range spec.Organizations {
 		peers := map[string]attr.Value{}
@@ -286,17 +296,15 @@ func (r *chaincodeResource) ImportState(ctx context.Context, req resource.Import
 		}
 		run := &runModel{}
 		run.take(ctx, spec.Server.NodeOptions, &resp.Diagnostics)
-		m.Channel, m.Name, m.Version, m.Label = handleValue(spec.Channel), types.StringValue(spec.Name), types.StringValue(spec.Version), types.StringValue(spec.Label)
-		m.Handle, m.Timeouts, m.InitRequired = handleValue(h), noTimeouts(), types.BoolValue(spec.InitRequired)
+		m.Channel, m.Name, m.Label = handleValue(spec.Channel), types.StringValue(spec.Name), types.StringValue(spec.Label)
+		m.Version, m.InitRequired = types.StringValue(state.Committed.Version), types.BoolValue(state.Committed.InitRequired)
+		m.Handle, m.Timeouts = handleValue(h), noTimeouts()
 		m.Server = types.ObjectValueMust(serverTypes, map[string]attr.Value{
 			"image": types.StringValue(spec.Server.Image), "env": mapOf(ctx, spec.Server.Env, &resp.Diagnostics),
 			"command": listOf(ctx, spec.Server.Command, &resp.Diagnostics), "limits": run.Limits,
 		})
-		m.EndorsementPolicy = types.StringNull()
-		if ledger, err := policy.UnmarshalApplicationPolicy(spec.ValidationParameter); err == nil && !ledger.IsZero() {
-			m.EndorsementPolicy = types.StringValue(ledger.String())
-		}
-		m.Collections = takeCollections(ctx, spec.Collections, &resp.Diagnostics)
+		m.takePolicy(state.Committed.ValidationParameter)
+		m.Collections = takeCollections(ctx, state.Committed.Collections, &resp.Diagnostics)
 		state.ImageID = spec.Server.ImageID
 		m.merge(state)
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/big"
+	"strconv"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -126,9 +127,9 @@ func terraformValue(plain any) attr.Value {
 	case bool:
 		return types.BoolValue(v)
 	case int64:
-		return types.NumberValue(big.NewFloat(float64(v)))
+		return types.NumberValue(new(big.Float).SetPrec(numberPrecision).SetInt64(v))
 	case float64:
-		return types.NumberValue(big.NewFloat(v))
+		return types.NumberValue(decimal(v))
 	case []any:
 		values, kinds := make([]attr.Value, len(v)), make([]attr.Type, len(v))
 		for i, element := range v {
@@ -145,6 +146,19 @@ func terraformValue(plain any) attr.Value {
 		return types.ObjectValueMust(kinds, values)
 	}
 	return types.DynamicNull()
+}
+
+// numberPrecision is that of the numbers in a configuration, in bits.
+const numberPrecision = 512
+
+// decimal gives the number that a person wrote, 0.1, and not the nearest binary fraction to it: the
+// two differ when Terraform compares them.
+func decimal(v float64) *big.Float {
+	number, _, err := big.ParseFloat(strconv.FormatFloat(v, 'g', -1, 64), 10, numberPrecision, big.ToNearestEven)
+	if err != nil { // infinities are no JSON
+		return big.NewFloat(v)
+	}
+	return number
 }
 
 // refuse reports the problems of an overlay on the attribute that holds it.

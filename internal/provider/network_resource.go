@@ -64,12 +64,12 @@ func (r *networkResource) Schema(_ context.Context, _ resource.SchemaRequest, re
 			},
 			"existing": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
-				MarkdownDescription: "Use a network of that name that somebody else made, and never change or remove it. Defaults to `false`.",
+				MarkdownDescription: "Use a network of that name that somebody else made, another `fabric_network` for example, and never change or remove it. Defaults to `false`. Changing it replaces the network.",
 				PlanModifiers:       []planmodifier.Bool{boolplanmodifier.RequiresReplace()},
 			},
 			"owner_id": schema.StringAttribute{
 				Optional: true, Computed: true,
-				MarkdownDescription: "Identity of the owner, on the labels of every engine object of this network. Generated; set it only to take back a network whose state was lost.",
+				MarkdownDescription: "Identity of the owner, on the labels of every engine object of this network. Generated; set it only to take back a network whose state was lost: the apply that creates this resource then takes up the containers and volumes that are there, instead of refusing their names.",
 				Validators:          []validator.String{objectName},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplaceIfConfigured()},
 			},
@@ -95,6 +95,14 @@ func (r *networkResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	plan.Status = types.StringValue(string(engine.Running))
 	plan.Handle = plan.handle()
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+	var state networkModel
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+		if changed(state.Domain, plan.Domain, state.Existing, plan.Existing) || !plan.OwnerID.IsUnknown() && changed(state.OwnerID, plan.OwnerID) {
+			return
+		}
+	}
+	r.session.claims.name(network.KindNetwork, plan.Handle, plan.Name, path.Root("name"), req.State, req.Config, &resp.Diagnostics)
 }
 
 // handle is known but for what is not known yet.
@@ -119,9 +127,13 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
 	if plan.OwnerID.IsUnknown() {
 		plan.OwnerID = types.StringValue(newOwnerID())
 		plan.Handle = plan.handle()
+	} else {
+		f.Adopt(plan.OwnerID.ValueString())
 	}
 	existing := plan.Existing.ValueBool()
 	if err := f.PreflightNetwork(ctx, plan.known(), existing); err != nil {
@@ -129,6 +141,9 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 	if err := f.EnsureNetwork(ctx, plan.known(), existing); err != nil {
 		addError(&resp.Diagnostics, "Unable to create network "+plan.Name.ValueString(), err)
@@ -148,8 +163,8 @@ func (r *networkResource) Read(ctx context.Context, req resource.ReadRequest, re
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if state.Handle.IsNull() { // after import the name is all there is
-		found, err := f.FindNetwork(ctx, state.Name.ValueString())
+	if state.Handle.IsNull() { // after import the name is all there is, and the owner if it was given
+		found, err := f.FindNetwork(ctx, state.Name.ValueString(), state.OwnerID.ValueString())
 		if err != nil {
 			addError(&resp.Diagnostics, "Unable to import network "+state.Name.ValueString(), err)
 			return
@@ -163,7 +178,7 @@ func (r *networkResource) Read(ctx context.Context, req resource.ReadRequest, re
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	found, err := f.ReadNetwork(ctx, state.known())
+	found, err := f.ReadNetwork(ctx, state.known(), state.Existing.ValueBool())
 	if err != nil {
 		addError(&resp.Diagnostics, "Unable to read network "+state.Name.ValueString(), err)
 		return
@@ -177,6 +192,12 @@ func (r *networkResource) Update(ctx context.Context, req resource.UpdateRequest
 	var plan networkModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
 	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -205,7 +226,11 @@ func (r *networkResource) Delete(ctx context.Context, req resource.DeleteRequest
 	}
 }
 
-// ImportState takes the network's name.
+// ImportState takes NAME, or NAME/OWNER_ID where several fabric_network share one network of the engine.
 func (r *networkResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("name"), strings.TrimSpace(req.ID))...)
+	name, owner, given := strings.Cut(strings.TrimSpace(req.ID), "/")
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("name"), name)...)
+	if given {
+		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("owner_id"), owner)...)
+	}
 }

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -263,6 +264,50 @@ func (m *runModel) plan(prior, configured *runModel, defaultImage types.String, 
 	}
 }
 
+// forgetLostImage has the image resolved again by its reference, when its container is gone and the
+// content that it ran is gone from the engine too.
+func (m *runModel) forgetLostImage(ctx context.Context, f *network.Fabric, status types.String, diags *diag.Diagnostics) {
+	if status.ValueString() != string(engine.Absent) || m.ImageID.IsNull() {
+		return
+	}
+	has, err := f.HasImage(ctx, m.ImageID.ValueString())
+	if err != nil {
+		addError(diags, "Unable to look for image "+m.Image.ValueString(), err)
+		return
+	}
+	if !has {
+		m.ImageID = types.StringNull()
+	}
+}
+
+// dropStale takes certificates out of the state that their organization does not stand behind any
+// more, so that the plan shows that they will be issued again.
+func dropStale(ctx context.Context, f *network.Fabric, h network.Handle, enrollment, tls *types.String) {
+	staleEnrollment, staleTLS := f.Stale(ctx, h, enrollment.ValueString(), tls.ValueString())
+	if staleEnrollment {
+		*enrollment = types.StringNull()
+	}
+	if staleTLS {
+		*tls = types.StringNull()
+	}
+}
+
+// carried gives a computed value of the state, unknown when there is none.
+func carried(prior types.String) types.String {
+	if prior.IsNull() {
+		return types.StringUnknown()
+	}
+	return prior
+}
+
+// nullable writes a text, null when it is empty.
+func nullable(text string) types.String {
+	if text == "" {
+		return types.StringNull()
+	}
+	return types.StringValue(text)
+}
+
 // protectedKey is the private state entry that tells that there is something to lose.
 const protectedKey = "protected"
 
@@ -270,9 +315,12 @@ const protectedKey = "protected"
 func (m *runModel) protect(ctx context.Context, private privateState, what, holds string, diags *diag.Diagnostics) {
 	raw, d := private.GetKey(ctx, protectedKey)
 	diags.Append(d...)
-	if !m.DeletionProtection.ValueBool() || len(raw) == 0 {
-		return
+	if m.DeletionProtection.ValueBool() && len(raw) > 0 {
+		m.refuseDeletion(what, holds, diags)
 	}
+}
+
+func (m *runModel) refuseDeletion(what, holds string, diags *diag.Diagnostics) {
 	diags.AddAttributeError(path.Root("deletion_protection"), "Protected from deletion",
 		fmt.Sprintf("Destroying or replacing this %s would lose %s. Apply deletion_protection = false first if that is meant.", what, holds))
 }
@@ -280,6 +328,36 @@ func (m *runModel) protect(ctx context.Context, private privateState, what, hold
 // beginProtection records that there is something to lose from now on.
 func beginProtection(ctx context.Context, private privateStateWriter, diags *diag.Diagnostics) {
 	diags.Append(private.SetKey(ctx, protectedKey, []byte("true"))...)
+}
+
+// setProtection follows what the nodes say of their ledgers: protection begins with the first block
+// and ends when it is known that there is none. What cannot be known changes nothing.
+func setProtection(ctx context.Context, private privateStateWriter, ledgers []network.Ledger, diags *diag.Diagnostics) {
+	none := true
+	for _, l := range ledgers {
+		if l == network.LedgerHeld {
+			beginProtection(ctx, private, diags)
+			return
+		}
+		none = none && l == network.LedgerNone
+	}
+	if none {
+		diags.Append(private.SetKey(ctx, protectedKey, nil)...)
+	}
+}
+
+// protectLedger is protect at the last moment, when a ledger may have come since the state was read.
+func (m *runModel) protectLedger(ctx context.Context, private privateState, what, holds string, held func() (bool, error), diags *diag.Diagnostics) {
+	m.protect(ctx, private, what, holds, diags)
+	if diags.HasError() || !m.DeletionProtection.ValueBool() {
+		return
+	}
+	yes, err := held()
+	if err != nil {
+		addError(diags, "Unable to tell whether the "+what+" holds "+holds, err)
+	} else if yes {
+		m.refuseDeletion(what, holds, diags)
+	}
 }
 
 // statusOf is what status says of a node.
@@ -291,6 +369,24 @@ func statusOf(s network.NodeState) types.String {
 }
 
 func (m *runModel) keepVolumes() bool { return m.OnDestroy.ValueString() == "keep" }
+
+// addNodeError reports why a node could not be made, on the attribute where it can be mended. At
+// tells where a host port is set.
+func addNodeError(diags *diag.Diagnostics, summary string, err error, at map[int]path.Path) {
+	port := new(engine.PortError)
+	switch {
+	case errors.As(err, &port) && at[port.Port].String() != "":
+		diags.AddAttributeError(at[port.Port], summary, explain(err))
+	case errors.Is(err, engine.ErrNoImage):
+		diags.AddAttributeError(path.Root("image"), summary, explain(err))
+	case errors.Is(err, network.ErrLost):
+		diags.AddAttributeError(path.Root("accept_data_loss"), summary, explain(err))
+	case errors.Is(err, network.ErrExists):
+		diags.AddAttributeError(path.Root("name"), summary, explain(err))
+	default:
+		addError(diags, summary, err)
+	}
+}
 
 // userLabels refuses labels of ours.
 type userLabels struct{}

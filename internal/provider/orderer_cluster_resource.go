@@ -129,7 +129,7 @@ func (r *ordererClusterResource) ValidateConfig(ctx context.Context, req resourc
 	}
 	if n := len(config.Nodes.Elements()); !config.Nodes.IsUnknown() && n > 0 && n%2 == 0 && config.Consensus.ValueString() != "bft" {
 		resp.Diagnostics.AddAttributeWarning(path.Root("nodes"), "Even number of ordering nodes",
-			fmt.Sprintf("%d nodes survive the loss of %d, which is what %d nodes survive too. Use an odd number.", n, (n-1)/2, n-1))
+			fmt.Sprintf("A cluster of %d nodes goes on after the loss of %d, and so does one of %d. Use an odd number.", n, (n-1)/2, n-1))
 	}
 }
 
@@ -142,6 +142,9 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 	}
 	if req.Plan.Raw.IsNull() {
+		for _, ports := range prior.wantedPorts(ctx, &resp.Diagnostics) {
+			r.session.ports.leave(ports.handle)
+		}
 		prior.protect(ctx, req.Private, "ordering cluster", clusterHolds, &resp.Diagnostics)
 		return
 	}
@@ -162,13 +165,67 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	plan.planNodes(ctx, &prior, before != nil, &resp.Diagnostics)
 	plan.validate(&resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
-	if before == nil {
+	switch {
+	case before == nil:
+	case changed(prior.Organization, plan.Organization, prior.Name, plan.Name, prior.Consensus, plan.Consensus):
+		prior.protect(ctx, req.Private, "ordering cluster", clusterHolds, &resp.Diagnostics)
+		return // Terraform plans it once more, as a new one
+	default:
+		prior.warnLostConsenters(ctx, req.Private, &resp.Diagnostics)
+		plan.refuseMembership(ctx, &prior, req.Private, &resp.Diagnostics)
+	}
+	r.session.claims.name(network.KindOrdererCluster, plan.Organization, plan.Name, path.Root("name"), req.State, req.Config, &resp.Diagnostics)
+	for _, node := range plan.wantedPorts(ctx, &resp.Diagnostics) {
+		name := handleMember(node.handle, "name")
+		r.session.claims.name(network.KindOrderer, plan.Organization, name, path.Root("nodes").AtMapKey(name.ValueString()), req.State, req.Config, &resp.Diagnostics)
+		r.session.ports.want(node.handle, node.ports, &resp.Diagnostics)
+	}
+}
+
+// nodePorts are the host ports of one node of a cluster.
+type nodePorts struct {
+	handle types.Object
+	ports  []portWish
+}
+
+// wantedPorts are the host ports of every node, in the order of their names.
+func (m *ordererClusterModel) wantedPorts(ctx context.Context, diags *diag.Diagnostics) []nodePorts {
+	var out []nodePorts
+	nodes := m.nodes(ctx, diags)
+	for _, name := range slices.Sorted(maps.Keys(nodes)) {
+		n, at := nodes[name], path.Root("nodes").AtMapKey(name)
+		out = append(out, nodePorts{
+			handle: planHandle(ctx, m.Organization, network.KindOrderer, types.StringValue(name), types.StringNull(), diags),
+			ports: wantedPorts(m.BindAddress, plannedAt{n.Port, at.AtName("port")},
+				plannedAt{n.AdminPort, at.AtName("admin_port")}, plannedAt{n.OperationsPort, at.AtName("operations_port")}),
+		})
+	}
+	return out
+}
+
+// portPaths tells where each host port of the cluster is set.
+func (m *ordererClusterModel) portPaths(ctx context.Context, diags *diag.Diagnostics) map[int]path.Path {
+	out := map[int]path.Path{}
+	for _, node := range m.wantedPorts(ctx, diags) {
+		maps.Copy(out, portPaths(node.ports))
+	}
+	return out
+}
+
+// warnLostConsenters says what a new node in place of a lost one is not: the channels know consenters
+// by their TLS keys.
+func (m *ordererClusterModel) warnLostConsenters(ctx context.Context, private privateState, diags *diag.Diagnostics) {
+	raw, d := private.GetKey(ctx, protectedKey)
+	diags.Append(d...)
+	if len(raw) == 0 {
 		return
 	}
-	if changed(prior.Organization, plan.Organization, prior.Name, plan.Name, prior.Consensus, plan.Consensus) {
-		prior.protect(ctx, req.Private, "ordering cluster", clusterHolds, &resp.Diagnostics)
-	} else {
-		plan.refuseMembership(ctx, &prior, req.Private, &resp.Diagnostics)
+	nodes := m.nodes(ctx, diags)
+	for _, name := range slices.Sorted(maps.Keys(nodes)) {
+		if nodes[name].Status.ValueString() == statusLost {
+			diags.AddAttributeWarning(path.Root("nodes").AtMapKey(name), "Ordering node "+name+" will not be a consenter",
+				"Its volume is gone, and its TLS key with it, by which the cluster's channels know it. A node that begins with an empty volume gets another key, and this release of the provider does not change the consenters of a running channel. The other nodes go on as long as more than half of the consenters are left.")
+		}
 	}
 }
 
@@ -201,9 +258,9 @@ func (m *ordererClusterModel) planNodes(ctx context.Context, prior *ordererClust
 		n.Status = m.DesiredState
 		n.EnrollmentCertificate, n.TLSCertificate = types.StringUnknown(), types.StringUnknown()
 		if was, ok := before[name]; ok && !(was.Status.ValueString() == statusLost && m.AcceptDataLoss.ValueBool()) {
-			n.EnrollmentCertificate = was.EnrollmentCertificate
+			n.EnrollmentCertificate = carried(was.EnrollmentCertificate)
 			if !changed(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs) {
-				n.TLSCertificate = was.TLSCertificate
+				n.TLSCertificate = carried(was.TLSCertificate)
 			}
 		}
 		nodes[name] = n
@@ -305,12 +362,35 @@ func (m *ordererClusterModel) merge(ctx context.Context, states map[string]netwo
 			n.Port, n.AdminPort, n.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "admin"), portOf(s.HostPorts, "operations")
 		}
 		if s.TLSCertificate != "" {
-			n.EnrollmentCertificate, n.TLSCertificate = types.StringValue(s.EnrollmentCertificate), types.StringValue(s.TLSCertificate)
+			n.EnrollmentCertificate, n.TLSCertificate = nullable(s.EnrollmentCertificate), nullable(s.TLSCertificate)
 		}
 		nodes[name] = n
 	}
 	m.setNodes(ctx, nodes, diags)
 	m.Status = worst(nodes)
+}
+
+func (m *ordererClusterModel) dropStale(ctx context.Context, f *network.Fabric, handles map[string]network.Handle, diags *diag.Diagnostics) {
+	nodes := m.nodes(ctx, diags)
+	for name, n := range nodes {
+		dropStale(ctx, f, handles[name], &n.EnrollmentCertificate, &n.TLSCertificate)
+		nodes[name] = n
+	}
+	m.setNodes(ctx, nodes, diags)
+}
+
+func ledgers(states map[string]network.MemberState) []network.Ledger {
+	var out []network.Ledger
+	for _, s := range states {
+		out = append(out, s.Ledger)
+	}
+	return out
+}
+
+// held asks the nodes whether one of them has joined a channel.
+func held(ctx context.Context, f *network.Fabric, handles map[string]network.Handle) (bool, error) {
+	states, err := f.ReadOrdererCluster(ctx, handles)
+	return slices.Contains(ledgers(states), network.LedgerHeld), err
 }
 
 func worst(nodes map[string]ordererModel) types.String {
@@ -338,7 +418,7 @@ func (r *ordererClusterResource) Create(ctx context.Context, req resource.Create
 		return
 	}
 	if err := f.PreflightOrdererCluster(ctx, specs); err != nil {
-		addError(&resp.Diagnostics, "Unable to create ordering cluster "+plan.Name.ValueString(), err)
+		addNodeError(&resp.Diagnostics, "Unable to create ordering cluster "+plan.Name.ValueString(), err, plan.portPaths(ctx, &resp.Diagnostics))
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
@@ -352,7 +432,7 @@ func (r *ordererClusterResource) Create(ctx context.Context, req resource.Create
 func (r *ordererClusterResource) apply(ctx context.Context, f *network.Fabric, plan *ordererClusterModel, specs map[string]network.OrdererSpec, action string, diags *diag.Diagnostics) {
 	states, err := f.EnsureOrdererCluster(ctx, specs)
 	if err != nil {
-		addError(diags, "Unable to "+action+" ordering cluster "+plan.Name.ValueString(), err)
+		addNodeError(diags, "Unable to "+action+" ordering cluster "+plan.Name.ValueString(), err, plan.portPaths(ctx, diags))
 		return
 	}
 	plan.merge(ctx, states, diags)
@@ -372,17 +452,16 @@ func (r *ordererClusterResource) Read(ctx context.Context, req resource.ReadRequ
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	states, err := f.ReadOrdererCluster(ctx, state.handles(ctx, &resp.Diagnostics))
+	handles := state.handles(ctx, &resp.Diagnostics)
+	states, err := f.ReadOrdererCluster(ctx, handles)
 	if err != nil {
 		addError(&resp.Diagnostics, "Unable to read ordering cluster "+state.Name.ValueString(), err)
 		return
 	}
 	state.merge(ctx, states, &resp.Diagnostics)
-	for _, s := range states {
-		if s.HoldsLedger {
-			beginProtection(ctx, resp.Private, &resp.Diagnostics)
-		}
-	}
+	state.dropStale(ctx, f, handles, &resp.Diagnostics)
+	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
+	setProtection(ctx, resp.Private, ledgers(states), &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 }
 
@@ -411,11 +490,20 @@ func (r *ordererClusterResource) Update(ctx context.Context, req resource.Update
 		spec.Existing = true
 		specs[name] = spec
 	}
+	if len(leaving) > 0 || len(specs) > len(state.Nodes.Elements()) {
+		// The plan has seen that there is no channel. One may have come since.
+		if has, err := held(ctx, f, state.handles(ctx, &resp.Diagnostics)); err != nil || has {
+			resp.Diagnostics.AddAttributeError(path.Root("nodes"), "The consenters of a running channel cannot be changed yet",
+				"The cluster orders a channel by now. This release of the provider does not add or remove consenters of a running channel.")
+			return
+		}
+	}
 	r.apply(ctx, f, &plan, specs, "update", &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.DeleteOrderers(ctx, leaving, plan.keepVolumes()); err != nil {
+	// Without a channel there is nothing to keep, and a volume that stays would count as a node.
+	if err := f.DeleteOrderers(ctx, leaving, false); err != nil {
 		addError(&resp.Diagnostics, "Unable to remove nodes of ordering cluster "+plan.Name.ValueString(), err)
 		return
 	}
@@ -432,11 +520,15 @@ func (r *ordererClusterResource) Delete(ctx context.Context, req resource.Delete
 	ctx, cancel := bounded(ctx, state.Timeouts.Delete, &resp.Diagnostics)
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
-	state.protect(ctx, req.Private, "ordering cluster", clusterHolds, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.DeleteOrderers(ctx, state.handles(ctx, &resp.Diagnostics), state.keepVolumes()); err != nil {
+	handles := state.handles(ctx, &resp.Diagnostics)
+	state.protectLedger(ctx, req.Private, "ordering cluster", clusterHolds, func() (bool, error) { return held(ctx, f, handles) }, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if err := f.DeleteOrderers(ctx, handles, state.keepVolumes()); err != nil {
 		addError(&resp.Diagnostics, "Unable to delete ordering cluster "+state.Name.ValueString(), err)
 	}
 }

@@ -133,14 +133,33 @@ func (r *organizationResource) ModifyPlan(ctx context.Context, req resource.Modi
 		return
 	}
 	plan.Handle = planHandle(ctx, plan.place(), network.KindOrganization, plan.MSPID, plan.MSPID, &resp.Diagnostics)
-	if !plan.Certificates.IsNull() && !plan.Certificates.IsUnknown() {
-		if definition, known := plan.partner(ctx, &resp.Diagnostics); known {
-			if err := definition.Validate(); err != nil {
-				resp.Diagnostics.AddAttributeError(path.Root("certificates"), "Certificates that make no MSP", sentence(err))
-			}
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+	if !req.State.Raw.IsNull() {
+		var state organizationModel
+		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+		if changed(state.CA, plan.CA, state.Network, plan.Network, state.Certificates, plan.Certificates) {
+			return // it is planned anew
+		}
+	} else {
+		plan.verify(ctx, &resp.Diagnostics)
+	}
+	r.session.claims.name(network.KindOrganization, plan.Handle, plan.MSPID, path.Root("msp_id"), req.State, req.Config, &resp.Diagnostics)
+	if !plan.CA.IsNull() {
+		r.session.claims.caOf(plan.CA, plan.MSPID, &resp.Diagnostics)
+	}
+}
+
+// verify refuses certificates of a partner that make no MSP. It is asked of a new organization only:
+// certificates of an old one that expired are no reason to refuse a plan.
+func (m *organizationModel) verify(ctx context.Context, diags *diag.Diagnostics) {
+	if m.Certificates.IsNull() || m.Certificates.IsUnknown() || m.MSPID.IsUnknown() {
+		return
+	}
+	if definition, known := m.partner(ctx, diags); known {
+		if err := definition.Validate(); err != nil {
+			diags.AddAttributeError(path.Root("certificates"), "Certificates that make no MSP", sentence(err))
 		}
 	}
-	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 }
 
 // place is a handle of something on the organization's network.
@@ -218,11 +237,17 @@ func (r *organizationResource) Create(ctx context.Context, req resource.CreateRe
 	} else {
 		spec.Definition, _ = plan.partner(ctx, &resp.Diagnostics)
 	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	if err := f.PreflightOrganization(ctx, spec); err != nil {
 		addError(&resp.Diagnostics, "Unable to create organization "+plan.MSPID.ValueString(), err)
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
 	state, err := f.CreateOrganization(ctx, spec)
 	if err != nil {
@@ -259,8 +284,17 @@ func (r *organizationResource) Read(ctx context.Context, req resource.ReadReques
 	}
 	if found.Lost {
 		resp.Diagnostics.AddWarning("The keys of organization "+state.MSPID.ValueString()+" are gone",
-			"Its key volume is not on the engine any more, and the admin's key with it. Restore the volume under its name. What is in the state is kept.")
+			"Its key volume is not on the engine any more, and with it the keys of its admin and of its identities. Restore the volume under its name. "+
+				"If it is gone for good, have new keys made: terraform apply -replace=ADDRESS of this organization, and a second apply for its identities. What is in the state is kept.")
 		return
+	}
+	if found.Definition.ID == "" {
+		return // its create failed: what is in the state is all there is
+	}
+	if found.Superseded {
+		resp.Diagnostics.AddWarning("Organization "+state.MSPID.ValueString()+" has the roots of a CA that is gone",
+			"Its CA was begun anew and has other roots than the organization's definition. Its nodes and members go on with the certificates that they have, and what the new CA issues is not recognised on its channels. "+
+				"Replace the organization (terraform apply -replace=ADDRESS) and what has certificates of it.")
 	}
 	state.merge(ctx, found, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)

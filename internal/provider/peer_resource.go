@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
@@ -85,6 +86,7 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 	}
 	if req.Plan.Raw.IsNull() {
+		r.session.ports.leave(prior.Handle)
 		prior.protect(ctx, req.Private, "peer", peerHolds, &resp.Diagnostics)
 		return
 	}
@@ -105,20 +107,36 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	plan.Endpoint = planEndpoint(plan.AdvertisedAddress, plan.Handle, 7051)
 	plan.EnrollmentCertificate, plan.TLSCertificate = types.StringUnknown(), types.StringUnknown()
 	if before != nil && !lostWillBeNew(before, &plan.runModel) {
-		plan.EnrollmentCertificate = prior.EnrollmentCertificate
+		plan.EnrollmentCertificate = carried(prior.EnrollmentCertificate)
 		if !changed(prior.AdvertisedAddress, plan.AdvertisedAddress, prior.SANs, plan.SANs) {
-			plan.TLSCertificate = prior.TLSCertificate
+			plan.TLSCertificate = carried(prior.TLSCertificate)
 		}
 	}
-	plan.validate(ctx, &resp.Diagnostics)
+	plan.validate(&resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	if before != nil && changed(prior.Organization, plan.Organization, prior.Name, plan.Name) {
 		prior.protect(ctx, req.Private, "peer", peerHolds, &resp.Diagnostics)
+		return // Terraform plans it once more, as a new one
 	}
+	r.session.claims.name(network.KindPeer, plan.Organization, plan.Name, path.Root("name"), req.State, req.Config, &resp.Diagnostics)
+	r.session.ports.want(plan.Handle, plan.wantedPorts(), &resp.Diagnostics)
+}
+
+func (m *peerModel) wantedPorts() []portWish {
+	return wantedPorts(m.BindAddress, plannedAt{m.Port, path.Root("port")}, plannedAt{m.OperationsPort, path.Root("operations_port")})
+}
+
+// portPaths tells where each host port is set.
+func portPaths(ports []portWish) map[int]path.Path {
+	out := map[int]path.Path{}
+	for _, p := range ports {
+		out[int(p.port)] = p.at
+	}
+	return out
 }
 
 // validate renders core.yaml as far as it is known.
-func (m *peerModel) validate(ctx context.Context, diags *diag.Diagnostics) {
+func (m *peerModel) validate(diags *diag.Diagnostics) {
 	overlay, known, err := overlayFrom(m.Config)
 	if err != nil {
 		refuse([]nodeconfig.Problem{{Message: sentence(err)}}, diags)
@@ -155,7 +173,7 @@ func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.P
 func (m *peerModel) merge(s network.MemberState) {
 	m.Status, m.ImageID = statusOf(s.NodeState), types.StringValue(s.ImageID)
 	m.Port, m.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "operations")
-	m.EnrollmentCertificate, m.TLSCertificate = types.StringValue(s.EnrollmentCertificate), types.StringValue(s.TLSCertificate)
+	m.EnrollmentCertificate, m.TLSCertificate = nullable(s.EnrollmentCertificate), nullable(s.TLSCertificate)
 }
 
 func (r *peerResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
@@ -172,14 +190,14 @@ func (r *peerResource) Create(ctx context.Context, req resource.CreateRequest, r
 		return
 	}
 	if err := f.PreflightPeer(ctx, spec); err != nil {
-		addError(&resp.Diagnostics, "Unable to create peer "+plan.Name.ValueString(), err)
+		addNodeError(&resp.Diagnostics, "Unable to create peer "+plan.Name.ValueString(), err, portPaths(plan.wantedPorts()))
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
 	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
 	state, err := f.EnsurePeer(ctx, spec)
 	if err != nil {
-		addError(&resp.Diagnostics, "Unable to create peer "+plan.Name.ValueString(), err)
+		addNodeError(&resp.Diagnostics, "Unable to create peer "+plan.Name.ValueString(), err, portPaths(plan.wantedPorts()))
 		return
 	}
 	plan.merge(state)
@@ -207,9 +225,9 @@ func (r *peerResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	if found.HostPorts != nil {
 		state.Port, state.OperationsPort = portOf(found.HostPorts, "grpc"), portOf(found.HostPorts, "operations")
 	}
-	if found.HoldsLedger {
-		beginProtection(ctx, resp.Private, &resp.Diagnostics)
-	}
+	dropStale(ctx, f, h, &state.EnrollmentCertificate, &state.TLSCertificate)
+	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
+	setProtection(ctx, resp.Private, []network.Ledger{found.Ledger}, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 }
 
@@ -230,7 +248,7 @@ func (r *peerResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	spec.Existing = true
 	state, err := f.EnsurePeer(ctx, spec)
 	if err != nil {
-		addError(&resp.Diagnostics, "Unable to update peer "+plan.Name.ValueString(), err)
+		addNodeError(&resp.Diagnostics, "Unable to update peer "+plan.Name.ValueString(), err, portPaths(plan.wantedPorts()))
 		return
 	}
 	plan.merge(state)
@@ -247,11 +265,18 @@ func (r *peerResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	ctx, cancel := bounded(ctx, state.Timeouts.Delete, &resp.Diagnostics)
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
-	state.protect(ctx, req.Private, "peer", peerHolds, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.DeletePeer(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics), state.keepVolumes()); err != nil {
+	h := handleFrom(ctx, state.Handle, &resp.Diagnostics)
+	state.protectLedger(ctx, req.Private, "peer", peerHolds, func() (bool, error) {
+		found, err := f.ReadPeer(ctx, h)
+		return found.Ledger == network.LedgerHeld, err
+	}, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if err := f.DeletePeer(ctx, h, state.keepVolumes()); err != nil {
 		addError(&resp.Diagnostics, "Unable to delete peer "+state.Name.ValueString(), err)
 	}
 }

@@ -22,6 +22,8 @@ import (
 type session struct {
 	config providerModel
 	open   func() (*network.Fabric, error)
+	ports  plannedPorts
+	claims claims
 }
 
 // errUnknownSetting: a setting of the provider block is not known during this plan.

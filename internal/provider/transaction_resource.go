@@ -2,10 +2,12 @@ package provider
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
@@ -140,12 +142,22 @@ func (r *transactionResource) Create(ctx context.Context, req resource.CreateReq
 	}
 	result, err := f.SubmitTransaction(ctx, call)
 	if err != nil {
-		addError(&resp.Diagnostics, "Unable to submit transaction "+plan.Function.ValueString(), err)
+		plan.addError(&resp.Diagnostics, err)
 		return
 	}
 	plan.Result, plan.TransactionID = types.StringValue(string(result.Payload)), types.StringValue(result.TxID)
 	plan.Block = types.Int64Value(int64(result.Block))
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+// addError names the attribute where it is known.
+func (m *transactionModel) addError(diags *diag.Diagnostics, err error) {
+	summary := "Unable to submit transaction " + m.Function.ValueString()
+	if noPeer := new(network.NoPeerError); errors.As(err, &noPeer) {
+		diags.AddAttributeError(path.Root("endorsing_organizations"), summary, sentence(err))
+		return
+	}
+	addError(diags, summary, err)
 }
 
 // Read keeps the state: a committed transaction does not change.

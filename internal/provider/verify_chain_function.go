@@ -88,7 +88,7 @@ func (verifyChainFunction) Run(ctx context.Context, req function.RunRequest, res
 	result := verifyChainResult{Valid: true}
 	err := certificate.VerifyChain(request)
 	if failure := new(certificate.VerifyError); errors.As(err, &failure) {
-		result = verifyChainResult{Reason: string(failure.Reason), Detail: sentence(errors.New(failure.Detail))}
+		result = verifyChainResult{Reason: string(failure.Reason), Detail: failure.Detail}
 	} else if err != nil {
 		resp.Error = function.NewFuncError(sentence(err))
 		return

@@ -252,7 +252,7 @@ func TestAnEngineThatFallsSilent(t *testing.T) {
 		d.on(route, hangs)
 	}
 	start := time.Now()
-	if _, err := e.Node(t.Context(), "n"); !errors.Is(err, engine.ErrUnreachable) {
+	if _, err := e.Node(t.Context(), "n"); !errors.Is(err, engine.ErrUnreachable) || !strings.Contains(err.Error(), "no answer within 200ms") {
 		t.Errorf("reading gave %v", err)
 	}
 	if _, err := e.AwaitExit(t.Context(), "n"); !errors.Is(err, engine.ErrUnreachable) {
@@ -531,6 +531,33 @@ func TestARunWhoseCreationHadNoAnswer(t *testing.T) {
 	_, err := d.engine(t, Options{}).RunOnce(t.Context(), spec)
 	if !errors.Is(err, engine.ErrUnreachable) || !removed.Load() {
 		t.Errorf("it gave %v; removed: %t", err, removed.Load())
+	}
+}
+
+// Of another host only what the engine itself knows is known.
+func TestPortsOfARemoteEngine(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	here := listener.Addr().(*net.TCPAddr).Port
+	d := newDaemon(t)
+	d.on("GET /containers/json", gives([]fields{{
+		"Id": "x", "Names": []string{"/other/n", "/n"}, "State": "running",
+		"Ports": []fields{{"IP": "0.0.0.0", "PrivatePort": 7051, "PublicPort": 17051, "Type": "tcp"}, {"IP": "127.0.0.1", "PrivatePort": 1, "PublicPort": 17052, "Type": "tcp"}, {"PrivatePort": 9443, "Type": "tcp"}},
+	}}))
+	e := d.engine(t, Options{})
+	e.address.local = false
+	for _, test := range []struct {
+		address string
+		port    int
+		holder  string
+	}{{"127.0.0.1", 17051, "n"}, {"192.0.2.1", 17052, ""}, {"127.0.0.1", 17052, "n"}, {"0.0.0.0", 17052, "n"}, {"127.0.0.1", 9443, ""}, {"127.0.0.1", here, ""}} {
+		holder, free, err := e.holder(t.Context(), test.address, test.port, "me")
+		if err != nil || holder != test.holder || free != (test.holder == "") {
+			t.Errorf("port %d at %s is held by %q, free %t, %v", test.port, test.address, holder, free, err)
+		}
 	}
 }
 

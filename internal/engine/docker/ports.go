@@ -79,7 +79,7 @@ func (e *Engine) endpoint(c container.InspectResponse, port int) (string, error)
 			}
 		}
 	}
-	return "", errors.New("it is not published on the engine's host")
+	return "", engine.ErrNotPublished
 }
 
 // PublishedPorts implements engine.Engine: tcp ports only. The list of containers tells the ports

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	"go.uber.org/goleak"
 
@@ -253,6 +254,59 @@ func TestRealNodesAreHardened(t *testing.T) {
 	for port, bindings := range c.NetworkSettings.Ports {
 		if len(bindings) > 0 && (port.String() != "7000/tcp" || len(bindings) != 1 || bindings[0].HostIP.String() != "127.0.0.1") {
 			t.Errorf("port %s is published on %v", port, bindings)
+		}
+	}
+}
+
+// What carries no label of ours is nobody's here, whatever owner is asked for.
+func TestRealForeignObjectsAreNotTouched(t *testing.T) {
+	ctx, b := t.Context(), newBench(t)
+	_, err := b.api.NetworkCreate(ctx, b.id, client.NetworkCreateOptions{})
+	must(t, err)
+	defer func() { _, _ = b.api.NetworkRemove(context.Background(), b.id, client.NetworkRemoveOptions{}) }()
+	_, err = b.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: b.id})
+	must(t, err)
+	defer func() { _, _ = b.api.VolumeRemove(context.Background(), b.id, client.VolumeRemoveOptions{}) }()
+	_, err = b.api.ContainerCreate(ctx, client.ContainerCreateOptions{
+		Name: b.id, Config: &container.Config{Image: b.image, Cmd: []string{"true"}},
+	})
+	must(t, err)
+	defer func() {
+		_, _ = b.api.ContainerRemove(context.Background(), b.id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	}()
+	spec := b.spec("node", "true")
+	spec.Name = b.id
+	for kind, calls := range map[string][]func() error{
+		"network": {
+			func() error { return b.CreateNetwork(ctx, engine.NetworkSpec{Name: b.id, Labels: b.labels()}) },
+			func() error { return b.RemoveNetwork(ctx, b.id, b.id) },
+			func() error { return b.RemoveNetwork(ctx, b.id, "") },
+		},
+		"volume": {
+			func() error { return b.CreateVolume(ctx, engine.VolumeSpec{Name: b.id, Labels: b.labels()}) },
+			func() error { return b.RemoveVolume(ctx, b.id, b.id) },
+			func() error { return b.RemoveVolume(ctx, b.id, "") },
+		},
+		"container": {
+			func() error { return b.CreateNode(ctx, spec) },
+			func() error { return b.RemoveNode(ctx, b.id, b.id) },
+			func() error { return b.RemoveNode(ctx, b.id, "") },
+		},
+	} {
+		for i, call := range calls {
+			var other *engine.ForeignError
+			if err := call(); !errors.As(err, &other) || *other != (engine.ForeignError{Kind: kind, Name: b.id}) {
+				t.Errorf("call %d on somebody else's %s gave %v", i, kind, err)
+			}
+		}
+	}
+	for kind, read := range map[string]func() error{
+		"network":   func() error { _, err := b.Network(ctx, b.id); return err },
+		"volume":    func() error { _, err := b.Volume(ctx, b.id); return err },
+		"container": func() error { _, err := b.Node(ctx, b.id); return err },
+	} {
+		if err := read(); err != nil {
+			t.Errorf("somebody else's %s reads as %v", kind, err)
 		}
 	}
 }

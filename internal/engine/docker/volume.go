@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/volume"
@@ -133,6 +132,5 @@ func (e *Engine) inspectVolume(ctx context.Context, name string) (volume.Volume,
 }
 
 func asVolume(v volume.Volume) engine.Volume {
-	created, _ := time.Parse(time.RFC3339Nano, v.CreatedAt) // plugins may leave it out
-	return engine.Volume{Name: v.Name, Labels: v.Labels, Created: created}
+	return engine.Volume{Name: v.Name, Labels: v.Labels}
 }

@@ -383,7 +383,7 @@ func (f *Fake) CreateVolume(ctx context.Context, spec engine.VolumeSpec) error {
 			return requireOwner("volume", spec.Name, have.Labels, owner)
 		}
 		f.volumes[spec.Name] = &fakeVolume{
-			Volume: engine.Volume{Name: spec.Name, Labels: maps.Clone(spec.Labels), Created: time.Now()},
+			Volume: engine.Volume{Name: spec.Name, Labels: maps.Clone(spec.Labels)},
 			files:  map[string]engine.File{},
 		}
 		return nil

@@ -40,6 +40,9 @@ type RefusedError struct {
 	Status int32
 	// Message is the reason given.
 	Message string
+	// Answered tells that the chaincode itself gave this answer: the peer then sends along what it
+	// simulated. Otherwise the peer refused to call it, could not reach it, or got no answer from it.
+	Answered bool
 }
 
 func (e *RefusedError) Error() string {
@@ -125,7 +128,7 @@ func process(ctx context.Context, proposal *Proposal, target Peer) (*peer.Propos
 	if status := response.GetResponse().GetStatus(); status < 200 || status >= 400 {
 		return nil, &RefusedError{
 			Peer: target.Name, Chaincode: proposal.Chaincode,
-			Status: status, Message: response.GetResponse().GetMessage(),
+			Status: status, Message: response.GetResponse().GetMessage(), Answered: len(response.GetPayload()) > 0,
 		}
 	}
 	return response, nil

@@ -181,7 +181,9 @@ func TestEndorseAsksAllAtOnce(t *testing.T) {
 func TestEndorseNamesThoseThatDoNot(t *testing.T) {
 	good := servePeer(t, "good", func(unpacked) (*peer.ProposalResponse, error) { return endorsed(t, "good", "x"), nil })
 	unwilling := servePeer(t, "unwilling", func(unpacked) (*peer.ProposalResponse, error) { return refusal(403, "not yours") })
-	away := servePeer(t, "away", func(unpacked) (*peer.ProposalResponse, error) { return nil, status.Error(codes.Unavailable, "gone fishing") })
+	away := servePeer(t, "away", func(unpacked) (*peer.ProposalResponse, error) {
+		return nil, status.Error(codes.Unavailable, "gone fishing")
+	})
 	proposal := propose(t, grpctest.Identity(t))
 
 	_, err := Endorse(t.Context(), proposal, good, unwilling, away)

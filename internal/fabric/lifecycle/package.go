@@ -36,12 +36,19 @@ const (
 	defaultDialTimeout = 10 * time.Second
 )
 
-// Limits of what ParsePackage unpacks; a compressed archive can hold a thousand times its size.
-const (
-	maxUnpacked = 512 << 20
-	maxEntries  = 100_000
-	maxDocument = 1 << 20
-)
+// limits bound what is unpacked of a package; a compressed archive can hold a thousand times its
+// size.
+type limits struct {
+	// unpacked are bytes of one archive, entries are its files and folders.
+	unpacked int64
+	entries  int
+}
+
+// packageLimits leave room for any chaincode with its dependencies.
+var packageLimits = limits{unpacked: 512 << 20, entries: 100_000}
+
+// maxDocument bounds the JSON files that are read.
+const maxDocument = 1 << 20
 
 // PackageRequest describes a chaincode-as-a-service package.
 type PackageRequest struct {
@@ -246,14 +253,14 @@ type PackageInfo struct {
 // that is not allowed, a chaincode server without connection.json, more content than any chaincode
 // has.
 func ParsePackage(packed []byte) (*PackageInfo, error) {
-	info, err := parse(packed)
+	info, err := packageLimits.parse(packed)
 	if err != nil {
 		return nil, fmt.Errorf("unable to read the chaincode package: %w", err)
 	}
 	return info, nil
 }
 
-func parse(packed []byte) (*PackageInfo, error) {
+func (l limits) parse(packed []byte) (*PackageInfo, error) {
 	if len(packed) > MaxPackageSize {
 		return nil, fmt.Errorf("it has %d bytes and a peer takes at most %d", len(packed), MaxPackageSize)
 	}
@@ -263,7 +270,7 @@ func parse(packed []byte) (*PackageInfo, error) {
 		Label string `json:"label"`
 	}
 	var code *codeSummary
-	err := walk(bytes.NewReader(packed), func(header *tar.Header, content io.Reader) error {
+	err := l.walk(bytes.NewReader(packed), func(header *tar.Header, content io.Reader) error {
 		if header.Typeflag != tar.TypeReg {
 			return fmt.Errorf("%s is not a regular file", header.Name)
 		}
@@ -286,7 +293,7 @@ func parse(packed []byte) (*PackageInfo, error) {
 			if code != nil {
 				return fmt.Errorf("%s is in it twice", codeFile)
 			}
-			summary, err := summarize(content)
+			summary, err := l.summarize(content)
 			if err != nil {
 				return fmt.Errorf("%s: %w", codeFile, err)
 			}
@@ -321,9 +328,9 @@ func parse(packed []byte) (*PackageInfo, error) {
 type codeSummary struct{ address string }
 
 // summarize walks through the inner archive and keeps the address of a chaincode server.
-func summarize(code io.Reader) (*codeSummary, error) {
+func (l limits) summarize(code io.Reader) (*codeSummary, error) {
 	summary := &codeSummary{}
-	err := walk(code, func(header *tar.Header, content io.Reader) error {
+	err := l.walk(code, func(header *tar.Header, content io.Reader) error {
 		name := path.Clean(header.Name)
 		if path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") {
 			return fmt.Errorf("the path %s leaves the archive", header.Name)
@@ -356,12 +363,12 @@ func summarize(code io.Reader) (*codeSummary, error) {
 }
 
 // walk calls visit with every entry of a gzipped tar, to its end, within the limits.
-func walk(packed io.Reader, visit func(*tar.Header, io.Reader) error) error {
+func (l limits) walk(packed io.Reader, visit func(*tar.Header, io.Reader) error) error {
 	unzipped, err := gzip.NewReader(packed)
 	if err != nil {
 		return fmt.Errorf("it is not in gzip format: %w", err)
 	}
-	bounded := &boundedReader{from: unzipped, left: maxUnpacked}
+	bounded := &boundedReader{from: unzipped, left: l.unpacked}
 	reader := tar.NewReader(bounded)
 	for entries := 0; ; entries++ {
 		header, err := reader.Next()
@@ -371,8 +378,12 @@ func walk(packed io.Reader, visit func(*tar.Header, io.Reader) error) error {
 		if err != nil {
 			return fmt.Errorf("it is not a tar archive: %w", err)
 		}
-		if entries == maxEntries {
-			return fmt.Errorf("it has more than %d entries", maxEntries)
+		// A sparse entry is larger than what it takes up in the archive.
+		if header.Size > l.unpacked {
+			return errTooLarge
+		}
+		if entries == l.entries {
+			return fmt.Errorf("it has more than %d entries", l.entries)
 		}
 		if err := visit(header, reader); err != nil {
 			return err
@@ -391,7 +402,7 @@ func readDocument(header *tar.Header, content io.Reader) ([]byte, error) {
 	return text, nil
 }
 
-var errTooLarge = fmt.Errorf("it unpacks to more than %d bytes", maxUnpacked)
+var errTooLarge = errors.New("it unpacks to more than any chaincode has")
 
 // boundedReader fails, where io.LimitReader would end quietly.
 type boundedReader struct {

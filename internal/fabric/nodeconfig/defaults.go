@@ -56,12 +56,10 @@ var releases = sync.OnceValue(func() []release {
 	}
 })
 
-// loadRelease panics when an embedded file is damaged, which is a defect of the
-// build and not of any input.
 func loadRelease(text, serves string) release {
 	version, err := ParseVersion(text)
 	if err != nil {
-		panic(fmt.Sprintf("nodeconfig: %v", err))
+		damaged(text, err)
 	}
 	return release{
 		version: version,
@@ -74,13 +72,18 @@ func loadRelease(text, serves string) release {
 func loadDefaults(name string) map[string]any {
 	raw, err := defaultsFS.ReadFile("defaults/" + name + ".yaml")
 	if err != nil {
-		panic(fmt.Sprintf("nodeconfig: %v", err))
+		damaged(name, err)
 	}
 	var tree map[string]any
 	if err := yaml.Unmarshal(raw, &tree); err != nil {
-		panic(fmt.Sprintf("nodeconfig: defaults of %s: %v", name, err))
+		damaged(name, err)
 	}
 	return tree
+}
+
+// damaged ends the program: what is embedded in it cannot be read.
+func damaged(what string, err error) {
+	panic(fmt.Sprintf("nodeconfig: defaults of %s: %v", what, err)) //nolint:forbidigo // a defect of the build, of no input
 }
 
 // releaseFor is the release whose defaults serve a version.

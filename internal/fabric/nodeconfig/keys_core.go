@@ -7,7 +7,9 @@ const (
 	attrName              = "name"
 	attrOrganization      = "organization"
 	attrAdvertisedAddress = "advertised_address"
-	attrStateDatabase     = "state_database"
+	attrSANs              = "sans"
+	attrPort              = "port"
+	attrOperationsPort    = "operations_port"
 )
 
 // Why the provider keeps a key to itself, or why a key does nothing.
@@ -21,7 +23,7 @@ const (
 	whyOperations = "the operations endpoint has mutual TLS with certificates of the provider's own"
 	whyStorage    = "the provider mounts the node's volumes"
 	whyGossip     = "the provider knows the peers of the organization"
-	whyDatabase   = "the provider runs the state database"
+	whyDatabase   = "the state database is goleveldb"
 	whySecret     = "a secret never goes into a configuration file, which the peer logs when it starts"
 	whyDocker     = "peers run chaincode as a service and have no access to a Docker daemon"
 	whyService    = "chaincode runs as a service, the peer does not build or start it"
@@ -35,7 +37,7 @@ const (
 // take another value, when it is not kept.
 var coreKeys = []keyRule{
 	{path: "peer.id", reserved: whyName, attribute: attrName},
-	{path: "peer.listenAddress", reserved: whyAddress},
+	{path: "peer.listenAddress", reserved: whyAddress, attribute: attrPort},
 	{path: "peer.chaincodeListenAddress", typ: typeString, hidden: true, reserved: whyAddress},
 	{path: "peer.chaincodeAddress", typ: typeString, hidden: true, reserved: whyAddress},
 	{path: "peer.address", reserved: whyAddress},
@@ -56,7 +58,7 @@ var coreKeys = []keyRule{
 
 	{path: "peer.tls.enabled", reserved: whyTLS},
 	{path: "peer.tls.clientAuthRequired", reserved: whyTLS},
-	{path: "peer.tls.cert", reserved: whyTLS},
+	{path: "peer.tls.cert", reserved: whyTLS, attribute: attrSANs},
 	{path: "peer.tls.key", reserved: whyTLS},
 	{path: "peer.tls.rootcert", reserved: whyTLS},
 	{path: "peer.tls.clientRootCAs", reserved: whyTLS},
@@ -114,15 +116,15 @@ var coreKeys = []keyRule{
 	{path: "chaincode.runtimeParams.maxSizeGetMultipleKeys", min: 1},
 
 	{path: "ledger.blockchain", inert: whyUnread},
-	{path: "ledger.state.stateDatabase", reserved: whyDatabase, attribute: attrStateDatabase},
-	{path: "ledger.state.couchDBConfig.couchDBAddress", reserved: whyDatabase, attribute: attrStateDatabase},
-	{path: "ledger.state.couchDBConfig.username", reserved: whyDatabase, attribute: attrStateDatabase},
-	{path: "ledger.state.couchDBConfig.password", reserved: whySecret, attribute: attrStateDatabase},
+	{path: "ledger.state.stateDatabase", reserved: whyDatabase},
+	{path: "ledger.state.couchDBConfig.couchDBAddress", reserved: whyDatabase},
+	{path: "ledger.state.couchDBConfig.username", reserved: whyDatabase},
+	{path: "ledger.state.couchDBConfig.password", reserved: whySecret},
 	{path: "ledger.state.couchDBConfig.internalQueryLimit", min: 1},
 	{path: "ledger.state.couchDBConfig.maxBatchUpdateSize", min: 1},
 	{path: "ledger.snapshots.rootDir", reserved: whyStorage},
 
-	{path: "operations", reserved: whyOperations},
+	{path: "operations", reserved: whyOperations, attribute: attrOperationsPort},
 
 	{path: "metrics.provider", oneOf: []string{"prometheus", "statsd", "disabled"}},
 	{path: "metrics.statsd.network", oneOf: []string{"udp", "tcp"}},

@@ -6,6 +6,7 @@ const (
 	whyAdmin         = "the admin endpoint has mutual TLS with certificates of the provider's own"
 	whyParticipation = "channels are joined through the channel participation API, without a system channel"
 	whyCluster       = "the provider sets the certificates and the listener that consenters know the node by"
+	attrNodes        = "nodes[*]."
 	whyKafka         = "the provider runs Raft and SmartBFT ordering only"
 )
 
@@ -13,13 +14,13 @@ const (
 // orderer/common/localconfig.TopLevel, which refuses every other key, and of
 // the configurations of etcdraft and SmartBFT below Consensus.
 var ordererKeys = []keyRule{
-	{path: "General.ListenAddress", reserved: whyAddress},
-	{path: "General.ListenPort", reserved: whyAddress},
+	{path: "General.ListenAddress", reserved: whyAddress, attribute: attrNodes + attrPort},
+	{path: "General.ListenPort", reserved: whyAddress, attribute: attrNodes + attrPort},
 	{path: "General.ConnectionTimeout", typ: typeDuration, hidden: true},
 
 	{path: "General.TLS.Enabled", reserved: whyTLS},
 	{path: "General.TLS.PrivateKey", reserved: whyTLS},
-	{path: "General.TLS.Certificate", reserved: whyTLS},
+	{path: "General.TLS.Certificate", reserved: whyTLS, attribute: attrNodes + attrSANs},
 	{path: "General.TLS.RootCAs", reserved: whyTLS},
 	{path: "General.TLS.ClientAuthRequired", reserved: whyTLS},
 	{path: "General.TLS.ClientRootCAs", reserved: whyTLS},
@@ -66,8 +67,8 @@ var ordererKeys = []keyRule{
 	{path: "Debug.BroadcastTraceDir", typ: typeString, absolute: true},
 	{path: "Debug.DeliverTraceDir", typ: typeString, absolute: true},
 
-	{path: "Operations", reserved: whyOperations},
-	{path: "Admin", reserved: whyAdmin},
+	{path: "Operations", reserved: whyOperations, attribute: attrNodes + attrOperationsPort},
+	{path: "Admin", reserved: whyAdmin, attribute: attrNodes + "admin_port"},
 	{path: "ChannelParticipation.Enabled", reserved: whyParticipation},
 
 	{path: "Metrics.Provider", oneOf: []string{"prometheus", "statsd", "disabled"}},

@@ -304,7 +304,7 @@ func couchDB(c *config) {
 	object, _ := settings.(map[string]any)
 	for name := range object {
 		if path := join(section, name); c.set[path] {
-			c.refuse(path, "remove it, or choose CouchDB with the attribute "+attrStateDatabase, "%s would have no effect: the state database is goleveldb", path)
+			c.refuse(path, "remove it", "%s would have no effect: the state database is goleveldb", path)
 		}
 	}
 }

@@ -108,7 +108,7 @@ func TestRefusals(t *testing.T) {
 				t.Fatalf("%v", err)
 			}
 			for _, sentinel := range sentinels {
-				if errors.Is(err, sentinel) != (sentinel == test.want) {
+				if errors.Is(err, sentinel) != errors.Is(test.want, sentinel) {
 					t.Errorf("errors.Is(err, %q) is %t", sentinel, errors.Is(err, sentinel))
 				}
 			}

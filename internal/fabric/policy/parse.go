@@ -135,7 +135,7 @@ func (p *parser) gate(depth int) (*node, error) {
 		}
 		return nil, p.failAt(start, "unexpected %q; expected AND, OR, OutOf or a principal in quotes", name)
 	}
-	kind := ""
+	var kind string
 	switch name {
 	case "AND", "And", "and":
 		kind = "AND"

@@ -76,7 +76,7 @@ func TestJourney(t *testing.T) {
 }
 
 // await polls until the condition holds.
-func await(t *testing.T, ctx context.Context, what string, condition func() error) time.Duration {
+func await(ctx context.Context, t *testing.T, what string, condition func() error) time.Duration {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -98,7 +98,7 @@ func await(t *testing.T, ctx context.Context, what string, condition func() erro
 
 func (j *journey) ordererJoins(t *testing.T) {
 	node := j.orderers[0]
-	await(t, j.ctx, "the admin endpoint", func() error { _, err := node.admin.List(j.ctx); return err })
+	await(j.ctx, t, "the admin endpoint", func() error { _, err := node.admin.List(j.ctx); return err })
 	if _, err := node.admin.Get(j.ctx, channel); !errors.Is(err, participation.ErrNotFound) {
 		t.Fatalf("Get before the join: %v", err)
 	}
@@ -130,7 +130,7 @@ func (j *journey) ordererJoins(t *testing.T) {
 		t.Fatalf("Get: %+v, %v", got, err)
 	}
 	statuses := map[string]int{}
-	elapsed := await(t, j.ctx, "a leader", func() error {
+	elapsed := await(j.ctx, t, "a leader", func() error {
 		has, err := orderer.HasLeader(j.ctx, node.conn, j.org1.admin, channel)
 		if err != nil {
 			t.Fatal(err)
@@ -146,7 +146,7 @@ func (j *journey) ordererJoins(t *testing.T) {
 			statuses[err.Error()]++
 		}
 		if !has || err != nil {
-			return fmt.Errorf("leader %t, broadcast %v", has, err)
+			return fmt.Errorf("leader %t, broadcast %w", has, err)
 		}
 		return nil
 	})
@@ -211,7 +211,7 @@ func (j *journey) ordererRefuses(t *testing.T) {
 func (j *journey) peersJoin(t *testing.T) {
 	for _, node := range j.peers {
 		admin := node.organization.admin
-		await(t, j.ctx, "the peer", func() error { _, err := endorser.Channels(j.ctx, node.Peer, admin); return err })
+		await(j.ctx, t, "the peer", func() error { _, err := endorser.Channels(j.ctx, node.Peer, admin); return err })
 		for round := range 2 {
 			if err := endorser.JoinChannel(j.ctx, node.Peer, admin, j.genesis); err != nil {
 				t.Fatalf("join %d: %v", round+1, err)
@@ -419,7 +419,7 @@ func (j *journey) approveAndCommit(t *testing.T) {
 func (j *journey) measureFirstSubmit(t *testing.T, target endorser.Peer, transaction *endorser.Transaction) {
 	t.Helper()
 	failures := map[string]int{}
-	elapsed := await(t, j.ctx, "a submission", func() error {
+	elapsed := await(j.ctx, t, "a submission", func() error {
 		_, err := gatewayproto.NewGatewayClient(target.Conn).Submit(j.ctx, &gatewayproto.SubmitRequest{
 			TransactionId: transaction.TxID, ChannelId: channel, PreparedTransaction: transaction.Envelope,
 		})
@@ -509,7 +509,7 @@ func (j *journey) invokeThroughGateway(t *testing.T) {
 	}
 	// Discovery of the other organization's peers takes gossip some seconds after the joins.
 	failures := map[string]int{}
-	elapsed := await(t, j.ctx, "discovery", func() error {
+	elapsed := await(j.ctx, t, "discovery", func() error {
 		ctx, cancel := context.WithTimeout(j.ctx, 10*time.Second)
 		defer cancel()
 		result, err := gateway.SubmitTransaction(ctx, conn, j.org2.admin, gateway.Request{
@@ -619,7 +619,7 @@ func (j *journey) ordererLeaves(t *testing.T) {
 	if err != nil || joined.Height != 1 {
 		t.Fatalf("rejoin: %+v, %v", joined, err)
 	}
-	elapsed := await(t, j.ctx, "a leader", func() error {
+	elapsed := await(j.ctx, t, "a leader", func() error {
 		has, err := orderer.HasLeader(j.ctx, node.conn, j.org1.admin, channel)
 		if err == nil && !has {
 			err = errors.New("no leader")
@@ -649,7 +649,7 @@ func (j *journey) ordererLeaves(t *testing.T) {
 	if _, err := node.admin.Join(j.ctx, j.genesis); err != nil {
 		t.Fatal(err)
 	}
-	elapsed = await(t, j.ctx, "a leader of the new channel", func() error {
+	elapsed = await(j.ctx, t, "a leader of the new channel", func() error {
 		has, err := orderer.HasLeader(j.ctx, node.conn, j.org1.admin, channel)
 		if err == nil && !has {
 			err = errors.New("no leader")

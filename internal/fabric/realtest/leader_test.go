@@ -46,11 +46,11 @@ func TestLeader(t *testing.T) {
 			n := startNetwork(t, version, 3, org)
 			genesis := n.genesis(t, channel)
 			peer := n.peers[0].Peer
-			await(t, ctx, "the peer", func() error { _, err := endorser.Channels(ctx, peer, org.admin); return err })
+			await(ctx, t, "the peer", func() error { _, err := endorser.Channels(ctx, peer, org.admin); return err })
 			if err := endorser.JoinChannel(ctx, peer, org.admin, genesis); err != nil {
 				t.Fatal(err)
 			}
-			submission := approve(t, ctx, org, peer)
+			submission := approve(ctx, t, org, peer)
 			// Before its ordering nodes have joined, a submission is refused for good.
 			var failed *gateway.Error
 			if err := gateway.Submit(ctx, peer.Conn, submission); !errors.As(err, &failed) || failed.Code != codes.Aborted {
@@ -58,7 +58,7 @@ func TestLeader(t *testing.T) {
 			}
 
 			for _, node := range n.orderers {
-				await(t, ctx, "the admin endpoint", func() error { _, err := node.admin.List(ctx); return err })
+				await(ctx, t, "the admin endpoint", func() error { _, err := node.admin.List(ctx); return err })
 			}
 			started := time.Now()
 			for _, node := range n.orderers {
@@ -81,7 +81,7 @@ func TestLeader(t *testing.T) {
 				submitted <- fmt.Sprintf("%s, %v", time.Since(begun).Round(time.Millisecond), err)
 			}()
 			failures := map[string]int{}
-			elapsed := await(t, ctx, "a broadcast", func() error {
+			elapsed := await(ctx, t, "a broadcast", func() error {
 				err := orderer.Broadcast(ctx, n.orderers[0].conn, submission.Envelope)
 				if err != nil {
 					failures[err.Error()]++
@@ -89,7 +89,7 @@ func TestLeader(t *testing.T) {
 				return err
 			})
 			t.Logf("a broadcast is taken after %s; failures before: %v", elapsed.Round(10*time.Millisecond), failures)
-			await(t, ctx, "the metrics of a leader", func() error {
+			await(ctx, t, "the metrics of a leader", func() error {
 				for _, node := range n.orderers {
 					if leads, err := node.leads(ctx); err != nil || leads {
 						return err
@@ -117,7 +117,7 @@ func TestLeader(t *testing.T) {
 			for _, node := range n.orderers[1:] {
 				docker(t, nil, "kill", node.name)
 			}
-			elapsed = await(t, ctx, "the loss of the leader", func() error {
+			elapsed = await(ctx, t, "the loss of the leader", func() error {
 				has, err := orderer.HasLeader(ctx, survivor.conn, org.admin, channel)
 				if err == nil && has {
 					err = errors.New("a leader shows")
@@ -130,7 +130,7 @@ func TestLeader(t *testing.T) {
 	}
 }
 
-func approve(t *testing.T, ctx context.Context, org *organization, peer endorser.Peer) *endorser.Transaction {
+func approve(ctx context.Context, t *testing.T, org *organization, peer endorser.Peer) *endorser.Transaction {
 	t.Helper()
 	transaction, err := lifecycle.Approve(ctx, org.admin, channel, lifecycle.Definition{Name: "kv", Version: "1", Sequence: 1}, "", peer)
 	if err != nil {

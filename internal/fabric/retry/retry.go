@@ -47,7 +47,7 @@ type Error struct {
 	Attempts int
 	// Elapsed is the time from the first attempt to the last failure.
 	Elapsed time.Duration
-	// Err is what the last attempt failed with.
+	// Err is what the last attempt failed with that ran to its end.
 	Err error
 	// Stopped is the context's cause when the context ended the attempts, nil otherwise.
 	Stopped error
@@ -58,7 +58,8 @@ func (e *Error) Error() string {
 	if e.Attempts == 1 {
 		text = fmt.Sprintf("%v (1 attempt in %s)", e.Err, e.Elapsed.Round(time.Millisecond))
 	}
-	if e.Stopped != nil && !errors.Is(e.Err, e.Stopped) {
+	late := errors.Is(e.Stopped, context.DeadlineExceeded) && status.Code(e.Err) == codes.DeadlineExceeded
+	if e.Stopped != nil && !late && !errors.Is(e.Err, e.Stopped) {
 		text += ": " + e.Stopped.Error()
 	}
 	return text
@@ -99,7 +100,10 @@ func Do[T any](ctx context.Context, policy Policy, operation func(context.Contex
 		}
 		defer cancel()
 		value, err := operation(attempt)
-		last = err
+		// An attempt that the end of the context cut short says less than the one before it.
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		if err != nil && !retryable(err) {
 			permanent = true
 			return value, backoff.Permanent(err)
@@ -136,13 +140,14 @@ func Transient(err error) bool {
 				return false
 			}
 		}
-		if _, ok := err.(*net.OpError); ok {
+		if _, ok := err.(*net.OpError); ok { //nolint:errorlint // one level of the tree at a time
 			return true
 		}
-		if err == context.DeadlineExceeded || err == io.EOF || err == io.ErrUnexpectedEOF {
+		switch err { //nolint:errorlint // one level of the tree at a time
+		case context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF:
 			return true
 		}
-		switch wrapped := err.(type) {
+		switch wrapped := err.(type) { //nolint:errorlint // one level of the tree at a time
 		case interface{ Unwrap() []error }:
 			all := wrapped.Unwrap()
 			for _, one := range all {

@@ -69,7 +69,8 @@ func TestDoSucceedsLater(t *testing.T) {
 func TestDoPermanent(t *testing.T) {
 	permanent := errors.New("permanent")
 	_, err := Do(t.Context(), quick, func(context.Context) (int, error) { return 0, permanent })
-	if err != permanent {
+	var wrapped *Error
+	if !errors.Is(err, permanent) || errors.As(err, &wrapped) {
 		t.Errorf("the first failure came back as %v", err)
 	}
 	attempts := 0
@@ -104,6 +105,27 @@ func TestDoUntilContextEnds(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "marked") || !strings.Contains(err.Error(), "Ctrl-C") {
 		t.Errorf("message %q names not both the last failure and why no other attempt was made", err)
+	}
+}
+
+func TestDoKeepsTheReason(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	reason := fmt.Errorf("no leader: %w", marked(true))
+	attempts := 0
+	_, err := Do(ctx, quick, func(ctx context.Context) (int, error) {
+		if attempts++; attempts < 3 {
+			return 0, reason
+		}
+		<-ctx.Done()
+		return 0, status.FromContextError(ctx.Err()).Err()
+	})
+	if !errors.Is(err, reason) || !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "no leader") {
+		t.Errorf("%v", err)
+	}
+	_, err = Do(ctx, quick, func(ctx context.Context) (int, error) { return 0, status.FromContextError(ctx.Err()).Err() })
+	if strings.Count(err.Error(), "deadline exceeded") != 1 {
+		t.Errorf("said twice: %v", err)
 	}
 }
 

@@ -1,0 +1,243 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
+)
+
+// Whose is a policy of a chaincode definition.
+type Whose struct {
+	// Collection is the private data collection; empty: the chaincode's own.
+	Collection string
+	// Members: it says who holds the data, rather than who endorses.
+	Members bool
+}
+
+// UnknownMSPError tells that a policy names an organization that the channel does not have.
+type UnknownMSPError struct {
+	Whose
+	MSPID, Channel string
+	Known          []string
+}
+
+func (e *UnknownMSPError) Error() string {
+	return fmt.Sprintf("the policy names %s, and the organizations of channel %s are %s", e.MSPID, e.Channel, strings.Join(e.Known, ", "))
+}
+
+// UnsatisfiableError tells that the peers of the channel together cannot meet a policy.
+type UnsatisfiableError struct {
+	Whose
+	Policy, Channel string
+	// Peers are the peers that there are, by MSP ID.
+	Peers []string
+}
+
+func (e *UnsatisfiableError) Error() string {
+	return fmt.Sprintf("the peers of channel %s (%s) cannot meet the policy %s, whatever they endorse: peers sign in the role peer, each once", e.Channel, strings.Join(e.Peers, ", "), e.Policy)
+}
+
+// UnknownPolicyError tells that a policy refers to one that the channel does not have.
+type UnknownPolicyError struct {
+	Whose
+	Reference, Channel string
+	Known              []string
+}
+
+func (e *UnknownPolicyError) Error() string {
+	return fmt.Sprintf("channel %s has no policy %s; its application has %s", e.Channel, e.Reference, strings.Join(e.Known, ", "))
+}
+
+// CheckChaincodePolicies holds the policies of a chaincode to the members of its channel, as its
+// record has them. A channel that is not there yet has nothing to say.
+func (f *Fabric) CheckChaincodePolicies(ctx context.Context, spec ChaincodeSpec) error {
+	record, err := f.channelRecord(ctx, spec.Channel)
+	if errors.Is(err, ErrLost) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return checkPolicies(record, spec)
+}
+
+func checkPolicies(record channelRecord, spec ChaincodeSpec) error {
+	c := policyCheck{channel: spec.Channel.Name, record: record}
+	var problems []error
+	endorsement, err := policy.UnmarshalApplicationPolicy(spec.ValidationParameter)
+	if err != nil {
+		return err
+	}
+	problems = append(problems, c.endorsement(endorsement, Whose{}))
+	for _, config := range spec.Collections.GetConfig() {
+		collection := config.GetStaticCollectionConfig()
+		whose := Whose{Collection: collection.GetName()}
+		if p := collection.GetEndorsementPolicy(); p != nil {
+			endorsement, err := policy.ApplicationPolicyFromProto(p)
+			if err != nil {
+				return err
+			}
+			problems = append(problems, c.endorsement(endorsement, whose))
+		}
+		members, err := policy.FromEnvelope(collection.GetMemberOrgsPolicy().GetSignaturePolicy())
+		if err != nil {
+			return err
+		}
+		whose.Members = true
+		problems = append(problems, c.names(members, whose))
+	}
+	return errors.Join(problems...)
+}
+
+// policyCheck holds policies to the members of a channel.
+type policyCheck struct {
+	channel string
+	record  channelRecord
+}
+
+// names refuses a policy that names an organization which is not a member.
+func (c policyCheck) names(p policy.Policy, whose Whose) error {
+	var known []string
+	for _, o := range c.record.Organizations {
+		known = append(known, o.Organization.MSPID)
+	}
+	slices.Sort(known)
+	for _, id := range p.MSPIDs() {
+		if !slices.Contains(known, id) {
+			return &UnknownMSPError{Whose: whose, MSPID: id, Channel: c.channel, Known: known}
+		}
+	}
+	return nil
+}
+
+// applicationPolicies are those that every application channel has, beside the ones that were asked for.
+var applicationPolicies = []string{"Admins", "Endorsement", "LifecycleEndorsement", "Readers", "Writers"}
+
+// endorsement refuses an endorsement policy that nobody could meet.
+func (c policyCheck) endorsement(p policy.ApplicationPolicy, whose Whose) error {
+	if p.IsZero() {
+		return nil
+	}
+	if p.Reference != "" {
+		name, below := strings.CutPrefix(p.Reference, "/Channel/Application/")
+		known := slices.Clone(applicationPolicies)
+		for own := range c.record.Config.ApplicationPolicies {
+			known = append(known, own)
+		}
+		slices.Sort(known)
+		if below && !strings.Contains(name, "/") && !slices.Contains(known, name) {
+			return &UnknownPolicyError{Whose: whose, Reference: p.Reference, Channel: c.channel, Known: slices.Compact(known)}
+		}
+		return nil
+	}
+	if err := c.names(p.Signature, whose); err != nil {
+		return err
+	}
+	signers, peers := c.signers()
+	if !p.Signature.SatisfiableBy(signers) {
+		return &UnsatisfiableError{Whose: whose, Policy: p.Signature.String(), Channel: c.channel, Peers: peers}
+	}
+	return nil
+}
+
+// peersElsewhere stands for the peers of an organization that runs them itself: nobody here knows
+// how many there are.
+const peersElsewhere = 16
+
+// signers gives an identity for every peer of the channel, and the same in words.
+func (c policyCheck) signers() (signers []policy.Principal, words []string) {
+	for _, o := range c.record.Organizations {
+		count, word := len(o.Peers), fmt.Sprintf("%d of %s", len(o.Peers), o.Organization.MSPID)
+		if count == 0 {
+			count, word = peersElsewhere, "those that "+o.Organization.MSPID+" runs itself"
+		}
+		for range count {
+			signers = append(signers, policy.Principal{MSPID: o.Organization.MSPID, Role: policy.RolePeer})
+		}
+		words = append(words, word)
+	}
+	slices.Sort(words)
+	return signers, words
+}
+
+// sameMeaning tells whether two definitions mean the same, however their policies are spelled and in
+// whatever order their collections stand.
+func sameMeaning(a, b lifecycle.Definition) bool {
+	if SamePolicy(a.ValidationParameter, b.ValidationParameter) {
+		a.ValidationParameter = b.ValidationParameter
+	}
+	if SameCollections(a.Collections, b.Collections) {
+		a.Collections = b.Collections
+	}
+	return len(a.Diff(b)) == 0
+}
+
+// SamePolicy tells whether two validation parameters (marshalled peer.ApplicationPolicy) mean the
+// same: equal bytes, or policies with one canonical form. None means the channel's default.
+func SamePolicy(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	before, err := policy.UnmarshalApplicationPolicy(a)
+	if err != nil {
+		return false
+	}
+	now, err := policy.UnmarshalApplicationPolicy(b)
+	if err != nil {
+		return false
+	}
+	return orDefault(before).Equal(orDefault(now))
+}
+
+func orDefault(p policy.ApplicationPolicy) policy.ApplicationPolicy {
+	if p.IsZero() {
+		return policy.ApplicationPolicy{Reference: policy.DefaultReference}
+	}
+	return p
+}
+
+// SameCollections tells whether two lists of collections mean the same.
+func SameCollections(a, b *peer.CollectionConfigPackage) bool {
+	return proto.Equal(canonicalCollections(a), canonicalCollections(b))
+}
+
+// canonicalCollections gives the collections in the order of their names, with policies that can be
+// written in the policy language in its canonical form.
+func canonicalCollections(list *peer.CollectionConfigPackage) *peer.CollectionConfigPackage {
+	out := &peer.CollectionConfigPackage{}
+	for _, config := range list.GetConfig() {
+		config = proto.Clone(config).(*peer.CollectionConfig)
+		if c := config.GetStaticCollectionConfig(); c != nil {
+			if p, err := policy.FromEnvelope(c.GetMemberOrgsPolicy().GetSignaturePolicy()); err == nil {
+				c.MemberOrgsPolicy = &peer.CollectionPolicyConfig{Payload: &peer.CollectionPolicyConfig_SignaturePolicy{SignaturePolicy: canonical(p).Envelope()}}
+			}
+			if p, err := policy.ApplicationPolicyFromProto(c.GetEndorsementPolicy()); err == nil {
+				p.Signature = canonical(p.Signature)
+				c.EndorsementPolicy = p.Proto()
+			}
+		}
+		out.Config = append(out.Config, config)
+	}
+	slices.SortStableFunc(out.Config, func(a, b *peer.CollectionConfig) int {
+		return strings.Compare(a.GetStaticCollectionConfig().GetName(), b.GetStaticCollectionConfig().GetName())
+	})
+	return out
+}
+
+// canonical gives the policy that its canonical form reads as.
+func canonical(p policy.Policy) policy.Policy {
+	out, err := policy.Parse(p.String())
+	if err != nil { // no policy at all
+		return p
+	}
+	return out
+}

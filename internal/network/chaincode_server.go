@@ -1,0 +1,539 @@
+package network
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
+)
+
+// server gives the handle of the server beside a peer.
+func server(spec ChaincodeSpec, peer Handle) Handle {
+	return peer.With(KindChaincode, serverPrefix(spec.Channel.Name, spec.Label)+"."+peer.Name, peer.MSPID)
+}
+
+// labels of a server, by which it is found when only the chaincode is known.
+const (
+	labelChannel   = engine.LabelPrefix + "channel"
+	labelChaincode = engine.LabelPrefix + "chaincode"
+)
+
+// serverInputs is what of a chaincode only its servers know. The rest is on the ledger, and a change
+// of it is no reason to replace a server.
+type serverInputs struct {
+	Channel     Handle
+	Name, Label string
+	Indexes     map[string][]byte `json:",omitempty"`
+	Server      ChaincodeServer
+}
+
+// serverNode renders the server beside a peer.
+func serverNode(spec ChaincodeSpec, peer Handle, imageID, packageID string) engine.NodeSpec {
+	h := server(spec, peer)
+	labels := h.labels()
+	labels[labelChannel], labels[labelChaincode] = spec.Channel.Name, spec.Name
+	labels[labelPeer], labels[labelPackage] = peer.Name, packageID
+	labels[labelInputs] = inputs(serverInputs{spec.Channel, spec.Name, spec.Label, spec.Indexes, spec.Server})
+	env := map[string]string{
+		"CHAINCODE_ID":             packageID,
+		"CORE_CHAINCODE_ID_NAME":   packageID,
+		"CHAINCODE_SERVER_ADDRESS": fmt.Sprintf("0.0.0.0:%d", chaincodePort),
+	}
+	maps.Copy(env, spec.Server.Env)
+	node := engine.NodeSpec{
+		Name: h.Object(), Hostname: h.Host(), Image: imageID, Network: h.Network, Command: spec.Server.Command, Env: env,
+		Tmpfs: []string{"/tmp"}, User: nodeUser, Limits: spec.Server.Limits, Log: spec.Server.Log, Labels: labels, Restart: true,
+	}
+	node.Labels[engine.LabelSpecHash] = specHash(node, nil)
+	return node
+}
+
+// serve runs the chaincode's server beside a peer, and has it watched. It holds no data: one with
+// another specification, or on a network that is no more, is replaced.
+func (f *Fabric) serve(ctx context.Context, watch *watch, spec ChaincodeSpec, peer Handle, imageID, packageID string) error {
+	h, node := server(spec, peer), serverNode(spec, peer, imageID, packageID)
+	fail := func(err error) error {
+		return fmt.Errorf("unable to create the server of chaincode %s beside %s: %w", spec.Name, peer, err)
+	}
+	keep, err := f.keepServer(ctx, h, node)
+	if err != nil {
+		return fail(err)
+	}
+	if !keep {
+		if err := f.engine.RemoveNode(ctx, node.Name, h.Owner); err != nil {
+			return fail(err)
+		}
+		if err := f.engine.CreateNode(ctx, node); err != nil {
+			return fail(err)
+		}
+	}
+	if err := f.engine.StartNode(ctx, node.Name); err != nil {
+		return f.nodeError(ctx, h, "start", err)
+	}
+	watch.over(h)
+	return nil
+}
+
+// keepServer tells whether the server that is there is the one that is wanted.
+func (f *Fabric) keepServer(ctx context.Context, h Handle, wanted engine.NodeSpec) (bool, error) {
+	have, err := f.engine.Node(ctx, wanted.Name)
+	if errors.Is(err, engine.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := h.requireSame("container", wanted.Name, have.Labels); err != nil {
+		return false, err
+	}
+	if have.Labels[engine.LabelSpecHash] != wanted.Labels[engine.LabelSpecHash] {
+		return false, nil
+	}
+	network, err := f.engine.Network(ctx, h.Network)
+	return err == nil && slices.Contains(have.NetworkIDs, network.ID), err
+}
+
+// watch looks after nodes while work goes on that needs them to run. The first of them that exits
+// ends the work.
+type watch struct {
+	fabric  *Fabric
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	watches sync.WaitGroup
+}
+
+// watchNodes begins a watch. The work is to be done with its context, and to be ended by end.
+func (f *Fabric) watchNodes(ctx context.Context) *watch {
+	w := &watch{fabric: f}
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	return w
+}
+
+func (w *watch) over(h Handle) {
+	w.watches.Go(func() {
+		code, err := w.fabric.engine.AwaitExit(w.ctx, h.Object())
+		if err == nil {
+			w.cancel(w.fabric.nodeError(w.ctx, h, "run", fmt.Errorf("it exited with code %d", code)))
+		}
+	})
+}
+
+// end ends the watch, and gives what became of the work: the exit of a node, where that was the reason.
+func (w *watch) end(err error) error {
+	cause := context.Cause(w.ctx)
+	w.cancel(nil)
+	w.watches.Wait()
+	if exited := new(NodeError); err != nil && errors.As(cause, &exited) {
+		return exited
+	}
+	return err
+}
+
+// awaitServed waits until every peer has reached its server.
+func (f *Fabric) awaitServed(ctx context.Context, spec ChaincodeSpec, members []member, packageID string) error {
+	group, gctx := errgroup.WithContext(ctx)
+	for _, m := range members {
+		for _, p := range m.peers {
+			if !p.running() {
+				continue
+			}
+			group.Go(func() error {
+				calls := &firstCalls{fabric: f, spec: spec, admin: m, peer: p, packageID: packageID}
+				if err := poll(gctx, calls.answered); err != nil {
+					return f.nodeError(gctx, server(spec, p.handle), "reach, from "+p.handle.String()+",", err)
+				}
+				return nil
+			})
+		}
+	}
+	return group.Wait()
+}
+
+// firstCalls make a peer connect to its chaincode server.
+type firstCalls struct {
+	fabric    *Fabric
+	spec      ChaincodeSpec
+	admin     member
+	peer      memberPeer
+	packageID string
+	before    *launches
+}
+
+// metadataFunction is answered by every chaincode that is written on Fabric's contract API. Any other
+// chaincode may refuse it as it likes: what counts is that it is the chaincode that does.
+const metadataFunction = "org.hyperledger.fabric:GetMetadata"
+
+// answered has the chaincode called, and fails unless the chaincode itself answered. Nothing is
+// written: what a peer simulates and nobody submits is forgotten.
+func (c *firstCalls) answered(ctx context.Context) error {
+	refused := new(endorser.RefusedError)
+	err := c.call(ctx, false)
+	if errors.As(err, &refused) && !refused.Answered && c.spec.InitRequired {
+		err = c.call(ctx, true) // before it is initialised, no other call reaches it
+	}
+	if err == nil {
+		return nil
+	}
+	if !errors.As(err, &refused) || ctx.Err() != nil {
+		return err
+	}
+	if refused.Answered {
+		return nil
+	}
+	// A program that throws in place of answering is not told apart, in the peer's answer, from one
+	// that cannot be reached. But to reach one that it has no connection to, the peer launches it, and
+	// counts that: calls without a failed launch, of a chaincode that was launched, reached it.
+	now, unread := c.fabric.launches(ctx, c.peer.handle, c.packageID)
+	if unread != nil {
+		return err // metrics may be switched off; then only an answer tells
+	}
+	before := c.before
+	c.before = &now
+	if before != nil && now.succeeded > 0 && now.failed == before.failed {
+		return nil
+	}
+	return err
+}
+
+func (c *firstCalls) call(ctx context.Context, init bool) error {
+	proposal, err := endorser.NewProposal(c.admin.admin, endorser.Invocation{
+		Channel: c.spec.Channel.Name, Chaincode: c.spec.Name, Args: [][]byte{[]byte(metadataFunction)}, Init: init,
+	})
+	if err != nil {
+		return permanent(err)
+	}
+	_, err = endorser.Evaluate(ctx, proposal, c.peer.Peer)
+	return err
+}
+
+// launches are how often a peer connected to a chaincode since the peer started, and how often it
+// tried in vain.
+type launches struct{ succeeded, failed int }
+
+// launches reads them from the peer's metrics (chaincode_launch_duration, by package ID and success).
+func (f *Fabric) launches(ctx context.Context, peer Handle, packageID string) (launches, error) {
+	var out launches
+	client, err := f.operationsClient(ctx, peer, peerOperationsPort)
+	if err != nil {
+		return out, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://%s:%d/metrics", peer.Host(), peerOperationsPort), nil)
+	if err != nil {
+		return out, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return out, fmt.Errorf("unable to read the metrics of %s: %w", peer, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return out, fmt.Errorf("unable to read the metrics of %s: it answered %s", peer, response.Status)
+	}
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		series, value, _ := strings.Cut(lines.Text(), "} ")
+		if !strings.HasPrefix(series, "chaincode_launch_duration_count{") || !strings.Contains(series, fmt.Sprintf("chaincode=%q", packageID)) {
+			continue
+		}
+		count, err := strconv.Atoi(value)
+		if err != nil {
+			return out, fmt.Errorf("unable to read the metrics of %s: %w", peer, err)
+		}
+		if strings.Contains(series, `success="true"`) {
+			out.succeeded += count
+		} else {
+			out.failed += count
+		}
+	}
+	return out, lines.Err()
+}
+
+// serversOn gives the chaincode servers of a channel.
+func (f *Fabric) serversOn(ctx context.Context, channel Handle) ([]engine.Node, error) {
+	return f.engine.Nodes(ctx, map[string]string{
+		engine.LabelOwner: channel.Owner, engine.LabelKind: string(KindChaincode), labelChannel: channel.Name,
+	})
+}
+
+// removeServers removes the servers of a chaincode that run certain packages.
+func (f *Fabric) removeServers(ctx context.Context, channel Handle, name string, which func(packageID string) bool) error {
+	return f.removeServersThat(ctx, channel, func(s engine.Node) bool {
+		return s.Labels[labelChaincode] == name && which(s.Labels[labelPackage])
+	})
+}
+
+// removeServersBeside removes the servers of every chaincode of the channel beside a peer.
+func (f *Fabric) removeServersBeside(ctx context.Context, channel, peer Handle) error {
+	return f.removeServersThat(ctx, channel, func(s engine.Node) bool { return s.Labels[labelPeer] == peer.Name })
+}
+
+// removeAllServers removes the servers of every chaincode of the channel.
+func (f *Fabric) removeAllServers(ctx context.Context, channel Handle) error {
+	return f.removeServersThat(ctx, channel, func(engine.Node) bool { return true })
+}
+
+func (f *Fabric) removeServersThat(ctx context.Context, channel Handle, which func(engine.Node) bool) error {
+	servers, err := f.serversOn(ctx, channel)
+	if err != nil {
+		return err
+	}
+	var jobs together
+	for _, s := range servers {
+		if which(s) {
+			jobs.do(func() error { return f.engine.RemoveNode(ctx, s.Name, channel.Owner) })
+		}
+	}
+	return jobs.wait()
+}
+
+// extendChaincodes brings the chaincodes in force on a channel to the peers that lack them: those
+// that joined later, and those that joined again with an empty ledger.
+func (f *Fabric) extendChaincodes(ctx context.Context, channel Handle) error {
+	servers, err := f.serversOn(ctx, channel)
+	if err != nil {
+		return err
+	}
+	byName := map[string][]engine.Node{}
+	for _, s := range servers {
+		byName[s.Labels[labelChaincode]] = append(byName[s.Labels[labelChaincode]], s)
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		group.Go(func() error { return f.extendChaincode(gctx, channel, name, byName[name]) })
+	}
+	return group.Wait()
+}
+
+func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name string, servers []engine.Node) error {
+	state, err := f.ReadChaincode(ctx, ChaincodeHandle(channel, name))
+	if err != nil || state.Committed == nil {
+		return err
+	}
+	inForce := slices.IndexFunc(servers, func(s engine.Node) bool { return s.Labels[labelPackage] == state.PackageID })
+	if inForce < 0 { // the chaincode's own next apply brings it
+		return nil
+	}
+	in := serverInputs{}
+	if err := json.Unmarshal([]byte(servers[inForce].Labels[labelInputs]), &in); err != nil {
+		return fmt.Errorf("unable to read what was asked for of chaincode %s: %w", name, err)
+	}
+	spec := ChaincodeSpec{
+		Channel: channel, Name: name, Label: in.Label, Indexes: in.Indexes, Server: in.Server,
+		Version: state.Committed.Version, InitRequired: state.Committed.InitRequired,
+	}
+	packed, packageID, err := ChaincodePackage(channel.Name, spec.Label, spec.Indexes)
+	if err != nil {
+		return err
+	}
+	record, err := f.channelRecord(ctx, channel)
+	if err != nil {
+		return err
+	}
+	members, err := f.members(ctx, record)
+	if err != nil {
+		return err
+	}
+	if err := requireRunning(channel.Name, members); err != nil {
+		return err
+	}
+	if err := f.awaitLevel(ctx, channel.Name, members); err != nil {
+		return err
+	}
+	watch := f.watchNodes(ctx)
+	return watch.end(func() error {
+		if err := f.prepareRelease(watch, spec, *state.Committed, true, members, packed, packageID, servers[inForce].ImageID); err != nil {
+			return err
+		}
+		return f.awaitServed(watch.ctx, spec, members, packageID)
+	}())
+}
+
+// DeleteChaincode removes the servers. A definition cannot be taken from a ledger, and a package
+// not from a peer: Fabric knows neither. They stay, unused, as long as the channel.
+func (f *Fabric) DeleteChaincode(ctx context.Context, h Handle) error {
+	channel, name := chaincodeOf(h)
+	return f.removeServers(ctx, channel, name, func(string) bool { return true })
+}
+
+// serverStatus gives Running when a server runs beside every peer, else the worst of them.
+func serverStatus(servers []engine.Node, peers []Handle) (engine.Status, string) {
+	status, image := engine.Running, ""
+	for _, p := range peers {
+		found := engine.Absent
+		for _, s := range servers {
+			if s.Labels[labelPeer] == p.Name && (found == engine.Absent || s.Status == engine.Running) {
+				found, image = s.Status, s.ImageID
+			}
+		}
+		status = worse(status, found)
+	}
+	return status, image
+}
+
+// worse gives the worse of two states.
+func worse(a, b engine.Status) engine.Status {
+	for _, s := range []engine.Status{engine.Absent, engine.Stopped, engine.Created} {
+		if a == s || b == s {
+			if s == engine.Created {
+				return engine.Stopped
+			}
+			return s
+		}
+	}
+	return engine.Running
+}
+
+// chaincodeReport is what a peer says of a chaincode.
+type chaincodeReport struct {
+	// committed is nil when the channel has no such chaincode.
+	committed *lifecycle.Committed
+	installed []lifecycle.Installed
+	err       error
+}
+
+// ReadChaincode reads the definition in force from the ledger and the state of the servers from the
+// engine. It fails with *UnansweredError when no peer answers; the state then holds what the engine
+// says.
+func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, error) {
+	channel, name := chaincodeOf(h)
+	state := ChaincodeState{Status: engine.Absent}
+	record, err := f.channelRecord(ctx, channel)
+	if err != nil {
+		return state, err
+	}
+	servers, err := f.serversOn(ctx, channel)
+	if err != nil {
+		return state, err
+	}
+	servers = slices.DeleteFunc(servers, func(s engine.Node) bool { return s.Labels[labelChaincode] != name })
+	peers := peersOf(record.Organizations)
+	state.Status, state.ImageID = serverStatus(servers, peers)
+	members, err := f.members(ctx, record)
+	if err != nil {
+		return state, &UnansweredError{Thing: channel, Cause: err}
+	}
+	reports, failures := f.reports(ctx, channel.Name, name, members)
+	if errors.Is(failures, engine.ErrUnreachable) || ctx.Err() != nil {
+		return state, errors.Join(failures, ctx.Err())
+	}
+	said := false
+	for _, r := range reports {
+		said = said || r.err == nil
+		if r.committed != nil && (state.Committed == nil || r.committed.Sequence > state.Committed.Sequence) {
+			state.Committed = &r.committed.Definition
+		}
+	}
+	if state.Committed == nil {
+		if failures != nil || !said {
+			return state, &UnansweredError{Thing: channel, Cause: failures}
+		}
+		return state, nil
+	}
+	state.PackageID = f.approvedByAll(ctx, channel.Name, *state.Committed, members)
+	for _, m := range members {
+		for _, p := range m.peers {
+			has, err := f.hasPackage(ctx, p, reports, state.PackageID)
+			if err != nil {
+				return state, err
+			}
+			if !has {
+				state.Status = engine.Absent
+			}
+		}
+	}
+	return state, nil
+}
+
+// reports asks every peer that runs, all at once. Failures of peers that did not answer are joined.
+func (f *Fabric) reports(ctx context.Context, channel, name string, members []member) (map[Handle]chaincodeReport, error) {
+	reports := map[Handle]chaincodeReport{}
+	var mu sync.Mutex
+	var jobs together
+	for _, m := range members {
+		for _, p := range m.peers {
+			if !p.running() {
+				continue
+			}
+			jobs.do(func() error {
+				ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+				defer cancel()
+				r := chaincodeReport{}
+				r.committed, r.err = lifecycle.QueryCommitted(ctx, p.Peer, m.admin, channel, name)
+				if errors.Is(r.err, lifecycle.ErrNotCommitted) {
+					r.committed, r.err = nil, nil
+				}
+				if r.err == nil && r.committed != nil {
+					r.installed, r.err = lifecycle.QueryInstalled(ctx, p.Peer, m.admin)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				reports[p.handle] = r
+				return r.err
+			})
+		}
+	}
+	err := jobs.wait()
+	return reports, err
+}
+
+// approvedByAll gives the package that every organization approved whose peers answer; when they
+// differ, that of one which differs from the first. One that knows of none has approved "".
+func (f *Fabric) approvedByAll(ctx context.Context, channel string, definition lifecycle.Definition, members []member) string {
+	approved, said := make([]string, len(members)), make([]bool, len(members))
+	var calls sync.WaitGroup
+	for i, m := range members {
+		calls.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+			defer cancel()
+			id, err := approvedPackage(ctx, channel, definition.Name, m, definition.Sequence)
+			approved[i], said[i] = id, err == nil && id != "" || errors.As(err, new(*endorser.RefusedError))
+		})
+	}
+	calls.Wait()
+	first := slices.Index(said, true)
+	if first < 0 {
+		return ""
+	}
+	for i, id := range approved {
+		if said[i] && id != approved[first] {
+			return id
+		}
+	}
+	return approved[first]
+}
+
+// hasPackage tells whether a peer has the package installed. One that does not answer keeps what its
+// volume holds.
+func (f *Fabric) hasPackage(ctx context.Context, p memberPeer, reports map[Handle]chaincodeReport, packageID string) (bool, error) {
+	if r, ok := reports[p.handle]; ok {
+		return r.err != nil || slices.ContainsFunc(r.installed, func(i lifecycle.Installed) bool { return i.PackageID == packageID }), nil
+	}
+	if _, err := f.engine.Volume(ctx, p.handle.Object()); errors.Is(err, engine.ErrNotFound) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// running tells whether a node's container runs.
+func (f *Fabric) running(ctx context.Context, h Handle) (bool, error) {
+	n, err := f.engine.Node(ctx, h.Object())
+	if errors.Is(err, engine.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && n.Status == engine.Running, err
+}

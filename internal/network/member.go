@@ -1,0 +1,292 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/ca"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
+)
+
+// MemberState is what is known of a node that is a member of an organization: a peer, an orderer.
+type MemberState struct {
+	NodeState
+	// EnrollmentCertificate and TLSCertificate are in PEM, the latter with its intermediates.
+	EnrollmentCertificate, TLSCertificate string
+	Ledger                                Ledger
+	// StateDatabase is the database beside a peer; nil with goleveldb, and as long as it was not asked for.
+	StateDatabase *NodeState
+}
+
+// Ledger says whether a node has joined a channel.
+type Ledger int
+
+// What can be known of it.
+const (
+	LedgerUnknown Ledger = iota
+	LedgerNone
+	LedgerHeld
+)
+
+func ledgerOf(channels int) Ledger {
+	if channels > 0 {
+		return LedgerHeld
+	}
+	return LedgerNone
+}
+
+// recorded looks for a channel of ours whose record has the node: what it holds when it cannot be
+// asked. No record proves nothing.
+func (f *Fabric) recorded(ctx context.Context, h Handle, has func(channelRecord) bool) (Ledger, error) {
+	volumes, err := f.engine.Volumes(ctx, map[string]string{engine.LabelOwner: h.Owner, engine.LabelKind: string(KindChannel)})
+	if err != nil {
+		return LedgerUnknown, err
+	}
+	for _, v := range volumes {
+		// A record that cannot be read says nothing of this node, and is the channel's business.
+		if record, err := f.channelRecord(ctx, handleOf(v.Labels)); err == nil && has(record) {
+			return LedgerHeld, nil
+		}
+	}
+	return LedgerUnknown, nil
+}
+
+// ensureMember makes a node that is a member of an organization, and reads its certificates.
+func (f *Fabric) ensureMember(ctx context.Context, n *node) (MemberState, error) {
+	f.conns.forget(n.handle)
+	state := MemberState{}
+	issue := n.material
+	n.material = func(ctx context.Context, have map[string][]byte) (map[string][]byte, error) {
+		files, err := issue(ctx, have)
+		pick := func(name string) string {
+			if content := files[name]; len(content) > 0 {
+				return string(content)
+			}
+			return string(have[name])
+		}
+		state.EnrollmentCertificate, state.TLSCertificate = pick(enrollmentFile), pick(tlsFolder+"/cert.pem")
+		return files, err
+	}
+	var err error
+	state.NodeState, err = f.ensure(ctx, n)
+	return state, err
+}
+
+// Files of a member below keysFolder.
+const (
+	enrollmentFile    = "msp/signcerts/cert.pem"
+	enrollmentKeyFile = "msp/keystore/key.pem"
+	tlsFolder         = "tls"
+	operationsFolder  = "operations"
+)
+
+// memberMaterial issues what a node of an organization needs and does not have: its local MSP from
+// the enrolment CA, its TLS certificate from the TLS CA, and the listener certificate of its
+// operations endpoint from the operations root. Keys are made here, written to the node's own
+// volume, and forgotten.
+func (f *Fabric) memberMaterial(h Handle, kind string, hosts []string) func(context.Context, map[string][]byte) (map[string][]byte, error) {
+	return func(ctx context.Context, have map[string][]byte) (map[string][]byte, error) {
+		org, err := f.organizationKeys(ctx, h.Organization())
+		if err != nil {
+			return nil, err
+		}
+		from, err := org.ca()
+		if err != nil {
+			return nil, err
+		}
+		registration := ca.Registration{ID: h.Name, Type: kind, MaxEnrollments: ca.Unlimited}
+		files := map[string][]byte{}
+		var enrolled, tls *ca.Enrollment
+		group, gctx := errgroup.WithContext(ctx)
+		if !paired(have[enrollmentFile], have[enrollmentKeyFile]) || !certifies(org.Definition, string(have[enrollmentFile])) {
+			group.Go(func() (err error) {
+				enrolled, err = f.enrollNew(gctx, from, enrollmentCA, registration, ca.EnrollRequest{})
+				return err
+			})
+		}
+		certPEM, keyPEM := pairIn(have, tlsFolder)
+		if !paired(certPEM, keyPEM) || !certifiesTLS(org.Definition, string(certPEM)) || !names(certPEM, hosts) {
+			request := ca.EnrollRequest{Profile: ca.ProfileTLS, Hosts: hosts}
+			if key, err := certificate.ParseKey(keyPEM); err == nil {
+				request.Key = key // consenters are recognised by their public key
+			}
+			group.Go(func() (err error) {
+				tls, err = f.enrollNew(gctx, from, tlsCA, registration, request)
+				return err
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return nil, err
+		}
+		var own *msp.Identity
+		if enrolled != nil {
+			own = &msp.Identity{ID: h.MSPID, CertificatePEM: enrolled.CertificatePEM(), Key: enrolled.Key}
+		}
+		folder, err := msp.Folder(org.Definition, own)
+		if err != nil {
+			return nil, err
+		}
+		for name, content := range folder {
+			files["msp/"+name] = content
+		}
+		if tls != nil {
+			if err := putPair(files, tlsFolder, tls.KeyPair); err != nil {
+				return nil, err
+			}
+			for _, text := range org.Definition.TLSIntermediateCertificates { // others know the roots only
+				files[tlsFolder+"/cert.pem"] = append(files[tlsFolder+"/cert.pem"], text...)
+			}
+		}
+		files[tlsFolder+"/root.pem"] = []byte(strings.Join(org.Definition.TLSRootCertificates, ""))
+		if err := f.operationsMaterial(ctx, h, hosts, have, files); err != nil {
+			return nil, err
+		}
+		// What the node has already need not be written again: it would have to be stopped for it.
+		maps.DeleteFunc(files, func(name string, content []byte) bool {
+			known, ok := have[name]
+			return ok && bytes.Equal(known, content)
+		})
+		return files, nil
+	}
+}
+
+// operationsMaterial adds the certificate of the operations and admin endpoints, unless the node has
+// one of today's operations root.
+func (f *Fabric) operationsMaterial(ctx context.Context, h Handle, hosts []string, have, files map[string][]byte) error {
+	root, err := f.operationsRoot(ctx, h)
+	if err != nil {
+		return err
+	}
+	rootPEM := root.CertificatePEM()
+	certPEM, keyPEM := pairIn(have, operationsFolder)
+	if paired(certPEM, keyPEM) && chains(string(certPEM), nil, []string{string(rootPEM)}) &&
+		bytes.Equal(have[operationsFolder+"/root.pem"], rootPEM) && names(certPEM, hosts) {
+		return nil
+	}
+	pair, err := issuePair(root, certificate.LeafRequest{CommonName: h.Host(), Hosts: hosts, Server: true, Validity: 10 * year})
+	if err != nil {
+		return err
+	}
+	files[operationsFolder+"/root.pem"] = rootPEM
+	return putPair(files, operationsFolder, pair)
+}
+
+func pairIn(files map[string][]byte, folder string) (certPEM, keyPEM []byte) {
+	return files[folder+"/cert.pem"], files[folder+"/key.pem"]
+}
+
+// paired tells whether a certificate, which intermediates may follow, is there with its key.
+func paired(certPEM, keyPEM []byte) bool {
+	_, err := certificate.ParseKeyPair(firstBlock(certPEM), keyPEM)
+	return err == nil
+}
+
+// certifies tells whether an enrolment certificate is one of the organization today: issued under
+// its roots, and not expired.
+func certifies(d msp.Definition, certPEM string) bool {
+	return chains(certPEM, d.IntermediateCertificates, d.RootCertificates)
+}
+
+// certifiesTLS is certifies for a TLS certificate. Its own intermediates must lead to a root: those
+// who verify the node know the roots only.
+func certifiesTLS(d msp.Definition, certPEM string) bool {
+	return chains(certPEM, nil, d.TLSRootCertificates)
+}
+
+func chains(certPEM string, intermediates, roots []string) bool {
+	request := certificate.VerifyRequest{Leaf: []byte(certPEM)}
+	for _, text := range intermediates {
+		request.Intermediates = append(request.Intermediates, []byte(text))
+	}
+	for _, text := range roots {
+		request.Roots = append(request.Roots, []byte(text))
+	}
+	return certificate.VerifyChain(request) == nil
+}
+
+// serves tells whether a certificate with its key is there, has not expired and holds all the hosts.
+func serves(certPEM, keyPEM []byte, hosts []string) bool {
+	cert, err := certificate.ParseOne(firstBlock(certPEM))
+	if err != nil || !paired(certPEM, keyPEM) || time.Now().After(cert.NotAfter) {
+		return false
+	}
+	return !slices.ContainsFunc(hosts, func(host string) bool { return cert.VerifyHostname(host) != nil })
+}
+
+// names tells whether a certificate is for exactly these hosts: one that is for more says of the
+// node what is no longer so.
+func names(certPEM []byte, hosts []string) bool {
+	cert, err := certificate.ParseOne(firstBlock(certPEM))
+	if err != nil {
+		return false
+	}
+	have := map[string]bool{}
+	for _, name := range cert.DNSNames {
+		have[name] = true
+	}
+	for _, ip := range cert.IPAddresses {
+		if address, ok := netip.AddrFromSlice(ip); ok {
+			have[address.Unmap().String()] = true
+		}
+	}
+	wanted := map[string]bool{}
+	for _, host := range hosts {
+		if address, err := netip.ParseAddr(host); err == nil {
+			host = address.Unmap().String()
+		}
+		wanted[host] = true
+	}
+	return maps.Equal(have, wanted)
+}
+
+// Stale tells which certificates of a node its organization does not stand behind any more: they
+// have expired, or its CA was made anew. The next time that the node is made they are issued again.
+// Nothing is stale while that cannot be told.
+func (f *Fabric) Stale(ctx context.Context, h Handle, enrollment, tls string) (staleEnrollment, staleTLS bool) {
+	org, err := f.organizationKeys(ctx, h.Organization())
+	if err != nil {
+		return false, false
+	}
+	return enrollment != "" && !certifies(org.Definition, enrollment), tls != "" && !certifiesTLS(org.Definition, tls)
+}
+
+// ReadCertificates reads the certificates of a node from its volume. Those that a half-made node
+// lacks stay empty.
+func (f *Fabric) ReadCertificates(ctx context.Context, h Handle, state *MemberState) error {
+	files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder)
+	if errors.Is(err, engine.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("unable to read the certificates of %s: %w", h, err)
+	}
+	for _, file := range files {
+		switch file.Name {
+		case "keys/" + enrollmentFile:
+			state.EnrollmentCertificate = string(file.Content)
+		case "keys/" + tlsFolder + "/cert.pem":
+			state.TLSCertificate = string(file.Content)
+		}
+	}
+	return nil
+}
+
+// HasImage tells whether the engine has an image, by its ID.
+func (f *Fabric) HasImage(ctx context.Context, id string) (bool, error) {
+	_, err := f.engine.ResolveImage(ctx, id)
+	if errors.Is(err, engine.ErrNoImage) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,161 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
+)
+
+// member is an organization of a channel whose admin we have, with its peers there.
+type member struct {
+	handle Handle
+	admin  *msp.Identity
+	// peers are those that run first, the others behind; never empty.
+	peers []memberPeer
+}
+
+type memberPeer struct {
+	endorser.Peer
+	handle Handle
+	status engine.Status
+}
+
+func (p memberPeer) running() bool { return p.status == engine.Running }
+
+// endorsers are the peers that run.
+func (m member) endorsers() []endorser.Peer {
+	var out []endorser.Peer
+	for _, p := range m.peers {
+		if p.running() {
+			out = append(out, p.Peer)
+		}
+	}
+	return out
+}
+
+// turn gives the peers that run in turns, and the first one when none does.
+func (m member) turn(n int) endorser.Peer {
+	if running := m.endorsers(); len(running) > 0 {
+		return running[n%len(running)]
+	}
+	return m.peers[0].Peer
+}
+
+// members gives the organizations of a channel that have peers of ours there, in the order of their names.
+func (f *Fabric) members(ctx context.Context, record channelRecord) ([]member, error) {
+	var out []member
+	for _, key := range slices.Sorted(maps.Keys(record.Organizations)) {
+		org := record.Organizations[key]
+		if len(org.Peers) == 0 {
+			continue
+		}
+		admin, err := f.identity(ctx, org.Organization)
+		if err != nil {
+			return nil, err
+		}
+		m := member{handle: org.Organization, admin: admin}
+		for _, name := range slices.Sorted(maps.Keys(org.Peers)) {
+			p := org.Peers[name]
+			conn, err := f.grpcConn(ctx, p, peerPort)
+			if err != nil {
+				return nil, err
+			}
+			status := engine.Absent
+			if n, err := f.engine.Node(ctx, p.Object()); err == nil {
+				status = n.Status
+			} else if !errors.Is(err, engine.ErrNotFound) {
+				return nil, err
+			}
+			m.peers = append(m.peers, memberPeer{Peer: endorser.Peer{Name: p.Name, Conn: conn}, handle: p, status: status})
+		}
+		slices.SortStableFunc(m.peers, func(a, b memberPeer) int {
+			return rank(a.status) - rank(b.status)
+		})
+		out = append(out, m)
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no organization of the channel has a peer there")
+	}
+	return out, nil
+}
+
+func rank(status engine.Status) int {
+	if status == engine.Running {
+		return 0
+	}
+	return 1
+}
+
+// NotRunningError tells that a peer does not run which has a part in what is to be done.
+type NotRunningError struct {
+	Peer    Handle
+	Channel string
+}
+
+func (e *NotRunningError) Error() string {
+	return fmt.Sprintf("%s of channel %s is not running", e.Peer, e.Channel)
+}
+
+// requireRunning fails with *NotRunningError unless every peer runs.
+func requireRunning(channel string, members []member) error {
+	var failed []error
+	for _, m := range members {
+		for _, p := range m.peers {
+			if !p.running() {
+				failed = append(failed, &NotRunningError{Peer: p.handle, Channel: channel})
+			}
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// levelTime is how long peers may take to have the blocks that others had when they were asked.
+const levelTime = time.Minute
+
+// awaitLevel waits until every peer has as many blocks as the furthest one had at first: one that
+// has just joined would answer from the past.
+func (f *Fabric) awaitLevel(ctx context.Context, channel string, members []member) error {
+	ctx, cancel := context.WithTimeout(ctx, levelTime)
+	defer cancel()
+	var handles []Handle
+	for _, m := range members {
+		for _, p := range m.peers {
+			handles = append(handles, p.handle)
+		}
+	}
+	answers, _ := f.askAll(ctx, handles, channel) // who did not answer is asked again below
+	heights, furthest := map[Handle]uint64{}, uint64(1)
+	for _, a := range answers {
+		heights[a.node] = a.height
+		furthest = max(furthest, a.height)
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	for _, h := range handles {
+		if heights[h] >= furthest {
+			continue
+		}
+		group.Go(func() error {
+			err := poll(gctx, func(ctx context.Context) error {
+				height, err := f.height(ctx, h, channel)
+				if err == nil && height < furthest {
+					err = fmt.Errorf("it has %d of %d blocks", height, furthest)
+				}
+				return err
+			})
+			if err != nil {
+				return f.nodeError(gctx, h, "await the blocks of channel "+channel+" on", err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}

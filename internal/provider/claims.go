@@ -1,0 +1,133 @@
+package provider
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+)
+
+// claims remember what the resources of one plan ask for, so that two which want the same are told so
+// before anything is made. Terraform plans every resource of a configuration once in the same
+// session, those that do not change too. The protocol gives no resource addresses: a resource is
+// known by what it claims.
+type claims struct {
+	mu   sync.Mutex
+	made map[string]claim
+}
+
+type claim struct {
+	// fresh tells that the resource is to be created; config is its configuration, as text.
+	fresh  bool
+	config string
+	// holder is for whom an exclusive thing is claimed.
+	holder     string
+	validities []time.Duration
+}
+
+// name claims the name of a thing on a network, given the handle of the network or of anything on it.
+// A resource that Terraform is asked to replace is planned twice: as it is, and then anew from the
+// same configuration. One that replaces itself claims its name only then.
+func (c *claims) name(kind network.Kind, of types.Object, name types.String, at path.Path, state tfsdk.State, config tfsdk.Config, diags *diag.Diagnostics) {
+	on := handleMember(of, "network")
+	if on.IsUnknown() || on.IsNull() || name.IsUnknown() || name.IsNull() {
+		return
+	}
+	key := fmt.Sprintf("%s %s/%s", kind, on.ValueString(), name.ValueString())
+	switch kind {
+	case network.KindCA, network.KindPeer, network.KindOrderer: // nodes share one space of names
+		key = fmt.Sprintf("node %s/%s", on.ValueString(), name.ValueString())
+	case network.KindIdentity: // identities have one in each organization
+		key += " of " + handleMember(of, "msp_id").ValueString()
+	}
+	mine := claim{fresh: state.Raw.IsNull(), config: config.Raw.String()}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	other, taken := c.made[key]
+	if !taken {
+		c.put(key, mine)
+		return
+	}
+	what := fmt.Sprintf("%s on network %s", network.Handle{Kind: kind, Name: name.ValueString()}, on.ValueString())
+	if mine.fresh != other.fresh && mine.config == other.config {
+		diags.AddAttributeWarning(at, "Is this name used twice?",
+			fmt.Sprintf("The state has %s, and the plan creates it. If you did not ask to replace it, two resources have this name: give one of them another.", what))
+		return
+	}
+	diags.AddAttributeError(at, "Name used twice",
+		fmt.Sprintf("Two resources of this configuration are %s. Give one of them another name.", what))
+}
+
+// exclusive claims something that only one holder may have. It gives the other one, or nothing.
+func (c *claims) exclusive(thing, holder string) (other string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if had, taken := c.made[thing]; taken && had.holder != holder {
+		return had.holder
+	}
+	c.put(thing, claim{holder: holder})
+	return ""
+}
+
+func (c *claims) put(key string, mine claim) {
+	if c.made == nil {
+		c.made = map[string]claim{}
+	}
+	c.made[key] = mine
+}
+
+// validities remembers which lifetimes a CA issues, caOf which organization it serves, so that an
+// identity can be told at plan what it may choose from. It is told nothing of a CA of another state.
+func (c *claims) validities(ca types.Object, standard types.Int64, further types.Set) {
+	on, name := handleMember(ca, "network"), handleMember(ca, "name")
+	if on.IsUnknown() || name.IsUnknown() || standard.IsUnknown() || further.IsUnknown() || slices.ContainsFunc(further.Elements(), attr.Value.IsUnknown) {
+		return
+	}
+	days := append([]time.Duration{time.Duration(standard.ValueInt64()) * day}, daysOf(further)...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.put("validities "+on.ValueString()+"/"+name.ValueString(), claim{validities: days})
+}
+
+// validity refuses a lifetime that the CA of the organization does not issue, as far as it is planned here.
+func (c *claims) validity(organization types.Object, wanted types.Int64, diags *diag.Diagnostics) {
+	on, mspID := handleMember(organization, "network"), handleMember(organization, "msp_id")
+	if wanted.IsNull() || wanted.IsUnknown() || on.IsUnknown() || mspID.IsUnknown() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	serves, known := c.made["issuer "+on.ValueString()+"/"+mspID.ValueString()]
+	issues, planned := c.made["validities "+serves.holder]
+	if !known || !planned || slices.Contains(issues.validities, time.Duration(wanted.ValueInt64())*day) {
+		return
+	}
+	_, name, _ := strings.Cut(serves.holder, "/")
+	h := network.Handle{Kind: network.KindCA, Network: on.ValueString(), Name: name}
+	diags.AddAttributeError(path.Root("validity_days"), "Validity that the CA does not issue", explain(&network.ValidityError{
+		CA: h, Wanted: time.Duration(wanted.ValueInt64()) * day, Known: issues.validities,
+	}))
+}
+
+// caOf claims a CA for an organization: whoever a CA certifies would be a member of every
+// organization that it serves.
+func (c *claims) caOf(ca types.Object, mspID types.String, diags *diag.Diagnostics) {
+	on, name := handleMember(ca, "network"), handleMember(ca, "name")
+	if on.IsUnknown() || name.IsUnknown() || name.IsNull() || mspID.IsUnknown() {
+		return
+	}
+	c.exclusive("issuer "+on.ValueString()+"/"+mspID.ValueString(), on.ValueString()+"/"+name.ValueString())
+	if other := c.exclusive("organization of "+on.ValueString()+"/"+name.ValueString(), mspID.ValueString()); other != "" {
+		diags.AddAttributeError(path.Root("ca"), "CA used twice",
+			fmt.Sprintf("CA %s issues the certificates of organization %s too: whoever it certifies would be a member of both. Give each organization a CA of its own.", name.ValueString(), other))
+	}
+}

@@ -1,0 +1,234 @@
+package provider
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-testing/echoprovider"
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+	"github.com/hashicorp/terraform-plugin-testing/statecheck"
+	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
+	"github.com/hashicorp/terraform-plugin-testing/tfversion"
+)
+
+// readingConfig continues channelConfig by a chaincode, a transaction, and every way to read.
+const readingConfig = `
+resource "fabric_chaincode" "kv" {
+  channel            = fabric_channel.trade.handle
+  name               = "kv"
+  version            = "1.0"
+  server             = { image = "fabricops/kv-chaincode:1.0" }
+  endorsement_policy = "AND('Org1MSP.peer', 'Org2MSP.peer')"
+}
+
+resource "fabric_identity" "clerk" {
+  organization = fabric_organization.this["org1"].handle
+  name         = "clerk"
+}
+
+resource "fabric_transaction" "first" {
+  chaincode = fabric_chaincode.kv.handle
+  identity  = fabric_identity.clerk.handle
+  function  = "put"
+  arguments = ["greeting", "hello"]
+}
+
+data "fabric_channel" "trade" {
+  channel    = fabric_channel.trade.handle
+  depends_on = [fabric_transaction.first]
+}
+
+data "fabric_query" "greeting" {
+  chaincode  = fabric_chaincode.kv.handle
+  identity   = fabric_identity.clerk.handle
+  function   = "get"
+  arguments  = ["greeting"]
+  depends_on = [fabric_transaction.first]
+}
+
+data "fabric_connection_profile" "org1" {
+  organization = fabric_organization.this["org1"].handle
+  channel      = fabric_channel.trade.handle
+}
+
+data "fabric_connection_profile" "inside" {
+  organization = fabric_organization.this["org2"].handle
+  from         = "network"
+  depends_on   = [fabric_peer.this]
+}
+
+data "fabric_node_config" "peer" {
+  node       = fabric_peer.this["org1"].handle
+  depends_on = [fabric_peer.this]
+}
+
+data "fabric_node_config" "orderer" {
+  node       = fabric_orderer_cluster.this.handle
+  depends_on = [fabric_orderer_cluster.this]
+}
+
+locals {
+  admin   = provider::fabric::certificate(fabric_organization.this["org1"].admin_certificate)
+  profile = yamldecode(data.fabric_connection_profile.org1.yaml)
+}
+
+output "read" {
+  value = {
+    endorsed_by   = provider::fabric::endorsement_policy(fabric_chaincode.kv.endorsement_policy).msp_ids
+    package_id    = provider::fabric::package_id({ channel = "trade", label = "kv_1.0" }) == fabric_chaincode.kv.package_id
+    admin         = [local.admin.common_name, local.admin.organizational_units[0]]
+    chain         = provider::fabric::verify_chain(fabric_organization.this["org1"].admin_certificate, [], fabric_organization.this["org1"].definition.root_certificates, { usage = "signing" }).valid
+    other_chain   = provider::fabric::verify_chain(fabric_organization.this["org1"].admin_certificate, [], fabric_organization.this["org2"].definition.root_certificates).reason
+    channel_group = [for name, group in jsondecode(data.fabric_channel.trade.configuration).channel_group.groups : name]
+    peer_id       = yamldecode(data.fabric_node_config.peer.yaml).peer.id
+    orderer_msp   = yamldecode(data.fabric_node_config.orderer.yaml).General.LocalMSPID
+    same_profile  = jsonencode(jsondecode(data.fabric_connection_profile.org1.json)) == jsonencode(local.profile)
+    peer_port     = local.profile.peers["peer0.org2.example.com"].url == "grpcs://127.0.0.1:${fabric_peer.this["org2"].port}"
+    inside        = yamldecode(data.fabric_connection_profile.inside.yaml).peers["peer0.org2.example.com"].url
+  }
+}
+`
+
+// TestAccReading reads a network that runs, by every data source and function, and then one whose
+// nodes are stopped.
+func TestAccReading(t *testing.T) {
+	name := networkName(t)
+	network := channelConfig(name, "3.1.1", "org1", "org2") + readingConfig
+	resource.Test(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories,
+		CheckDestroy:             nothingLeft(t, name),
+		Steps: []resource.TestStep{
+			{
+				Config: network,
+				ConfigStateChecks: []statecheck.StateCheck{
+					statecheck.ExpectKnownValue("data.fabric_query.greeting", tfjsonpath.New("result"), knownvalue.StringExact("hello")),
+					statecheck.ExpectKnownValue("data.fabric_query.greeting", tfjsonpath.New("result_base64"), knownvalue.StringExact("aGVsbG8=")),
+					statecheck.ExpectKnownValue("data.fabric_channel.trade", tfjsonpath.New("organizations"), knownvalue.ListExact([]knownvalue.Check{
+						knownvalue.StringExact("Org1MSP"), knownvalue.StringExact("Org2MSP"),
+					})),
+					statecheck.ExpectKnownValue("data.fabric_channel.trade", tfjsonpath.New("heights"), knownvalue.MapPartial(map[string]knownvalue.Check{
+						"orderer0": knownvalue.NotNull(), "peer0.org1": knownvalue.NotNull(), "peer0.org2": knownvalue.NotNull(),
+					})),
+					statecheck.ExpectKnownValue("data.fabric_channel.trade", tfjsonpath.New("consenters"), knownvalue.ListExact([]knownvalue.Check{
+						knownvalue.StringExact("orderer0.example.com:7050"),
+					})),
+					statecheck.ExpectKnownOutputValue("read", knownvalue.ObjectExact(map[string]knownvalue.Check{
+						"endorsed_by":   knownvalue.ListExact([]knownvalue.Check{knownvalue.StringExact("Org1MSP"), knownvalue.StringExact("Org2MSP")}),
+						"package_id":    knownvalue.Bool(true),
+						"admin":         knownvalue.TupleExact([]knownvalue.Check{knownvalue.StringExact("admin"), knownvalue.StringExact("admin")}),
+						"chain":         knownvalue.Bool(true),
+						"other_chain":   knownvalue.StringExact("unknown_authority"),
+						"channel_group": knownvalue.TupleExact([]knownvalue.Check{knownvalue.StringExact("Application"), knownvalue.StringExact("Orderer")}),
+						"peer_id":       knownvalue.StringExact("peer0.org1.example.com"),
+						"orderer_msp":   knownvalue.StringExact("OrdererMSP"),
+						"same_profile":  knownvalue.Bool(true),
+						"peer_port":     knownvalue.Bool(true),
+						"inside":        knownvalue.StringExact("grpcs://peer0.org2.example.com:7051"),
+					})),
+				},
+			},
+			{
+				// Data sources that wait for what they read from let one apply repair first.
+				PreConfig: func() { stopNodes(t, name+"-peer0.org1", name+"-peer0.org2", name+"-orderer0") },
+				Config:    network,
+				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+					plancheck.ExpectResourceAction("data.fabric_query.greeting", plancheck.ResourceActionRead),
+				}},
+				ConfigStateChecks: []statecheck.StateCheck{
+					statecheck.ExpectKnownValue("data.fabric_query.greeting", tfjsonpath.New("result"), knownvalue.StringExact("hello")),
+				},
+			},
+			{
+				// The ordering node alone still tells of the channel.
+				PreConfig: func() { stopNodes(t, name+"-peer0.org1", name+"-peer0.org2") },
+				Config:    network + `data "fabric_channel" "now" { channel = fabric_channel.trade.handle }`,
+				PlanOnly:  true, ExpectNonEmptyPlan: true,
+			},
+			{
+				// A query needs a peer, and says what to do.
+				Config: network + `
+data "fabric_query" "now" {
+  chaincode = fabric_chaincode.kv.handle
+  identity  = fabric_identity.clerk.handle
+  function  = "get"
+  arguments = ["greeting"]
+}
+`,
+				PlanOnly:    true,
+				ExpectError: regexp.MustCompile(`Unable to query get(?s:.*)not\s+running(?s:.*)depends_on`),
+			},
+		},
+	})
+}
+
+// stopNodes stops nodes behind Terraform's back.
+func stopNodes(t *testing.T, names ...string) {
+	t.Helper()
+	e := localEngine(t)
+	for _, name := range names {
+		if err := e.StopNode(t.Context(), name, 20*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestAccCredentials hands the credentials of an identity and of an admin to another provider.
+func TestAccCredentials(t *testing.T) {
+	name := networkName(t)
+	with := maps.Clone(factories)
+	with["echo"] = echoprovider.NewProviderServer()
+	base := organizationsConfig(name, "3.1.1", "org1") + `
+resource "fabric_identity" "clerk" {
+  organization = fabric_organization.this["org1"].handle
+  name         = "clerk"
+}
+
+resource "fabric_identity" "elsewhere" {
+  organization = fabric_organization.this["org1"].handle
+  name         = "elsewhere"
+  directory    = "` + t.TempDir() + `"
+}
+`
+	echo := func(handle string) string {
+		return base + fmt.Sprintf(`
+ephemeral "fabric_credentials" "this" {
+  identity = %s.handle
+}
+
+provider "echo" {
+  data = ephemeral.fabric_credentials.this
+}
+
+resource "echo" "this" {}
+
+output "same" {
+  value = provider::fabric::certificate(echo.this.data.certificate).common_name
+}
+`, handle)
+	}
+	of := func(name string) []statecheck.StateCheck {
+		return []statecheck.StateCheck{
+			statecheck.ExpectKnownValue("echo.this", tfjsonpath.New("data").AtMapKey("msp_id"), knownvalue.StringExact("Org1MSP")),
+			statecheck.ExpectKnownValue("echo.this", tfjsonpath.New("data").AtMapKey("private_key"), knownvalue.StringRegexp(regexp.MustCompile(`^-----BEGIN PRIVATE KEY-----\n`))),
+			statecheck.ExpectKnownValue("echo.this", tfjsonpath.New("data").AtMapKey("tls_root_certificates"), knownvalue.ListSizeExact(1)),
+			statecheck.ExpectKnownOutputValue("same", knownvalue.StringExact(name)),
+		}
+	}
+	resource.Test(t, resource.TestCase{
+		TerraformVersionChecks:   []tfversion.TerraformVersionCheck{tfversion.SkipBelow(tfversion.Version1_10_0)},
+		ProtoV6ProviderFactories: with,
+		CheckDestroy:             nothingLeft(t, name),
+		Steps: []resource.TestStep{
+			{Config: base},
+			{Config: echo("fabric_identity.clerk"), ConfigStateChecks: of("clerk")},
+			{Config: base},
+			{Config: echo(`fabric_organization.this["org1"]`), ConfigStateChecks: of("admin")},
+			{Config: echo("fabric_identity.elsewhere"), ExpectError: regexp.MustCompile(`keeps its key there and nowhere else`)},
+		},
+	})
+}

@@ -1,0 +1,138 @@
+// Command bench measures the provider against a program that does the same work with no Terraform:
+// bring-up of examples/quickstart from nothing to a committed transaction, an empty plan, and the way
+// back. It runs both in turn on one engine, so that a machine that is slow today is slow for both.
+//
+//	go run ./test/bench                     text, for a person
+//	go run ./test/bench -markdown           the tables of docs/benchmarks.md
+//	go run ./test/bench -write docs/benchmarks.md
+//
+// Everything that it makes carries a name of its own and is removed, also after an interrupt.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "\nerror:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are what the command line says.
+type settings struct {
+	runs, plans        int
+	batch              configtx.Batch
+	example, terraform string
+	// provider is a binary to measure; empty: one is built.
+	provider                 string
+	fabricVersion, caVersion string
+	verbose                  bool
+}
+
+// outputs say what becomes of the report.
+type outputs struct {
+	markdown, strict bool
+	jsonFile, write  string
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	s, out, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	report, err := measure(ctx, s, stderr)
+	if err != nil {
+		return err
+	}
+	return report.deliver(out, stdout)
+}
+
+func parse(args []string, stderr io.Writer) (settings, outputs, error) {
+	s, out := settings{}, outputs{}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.IntVar(&s.runs, "runs", 3, "how often each of both brings the network up and takes it down")
+	flags.IntVar(&s.plans, "plans", 3, "how many empty plans are timed in each run")
+	flags.DurationVar(&s.batch.Timeout, "batch-timeout", 0, "batch timeout of the channel; 0 is Fabric's default of 2s")
+	maxMessages := flags.Uint("max-messages", 0, "transactions of a block; 0 is the default, 1 cuts a block at once")
+	flags.StringVar(&s.example, "example", filepath.Join("examples", "quickstart"), "folder of the example")
+	flags.StringVar(&s.terraform, "terraform", terraformDefault(), "terraform or tofu")
+	flags.StringVar(&s.provider, "provider", "", "measure this binary instead of building one, to compare two versions")
+	flags.StringVar(&s.fabricVersion, "fabric-version", "3.1.1", "Fabric release of orderers and peers")
+	flags.StringVar(&s.caVersion, "ca-version", "1.5.13", "release of the CAs; what the provider takes by default")
+	flags.BoolVar(&s.verbose, "verbose", false, "show what Terraform prints")
+	flags.BoolVar(&out.markdown, "markdown", false, "print the tables in Markdown")
+	flags.StringVar(&out.jsonFile, "json", "", "write everything that was measured to this file")
+	flags.StringVar(&out.write, "write", "", "replace the tables in this Markdown file")
+	flags.BoolVar(&out.strict, "strict", false, "fail when a target is missed")
+	if err := flags.Parse(args); err != nil {
+		return s, out, err
+	}
+	s.batch.MaxMessageCount = uint32(*maxMessages)
+	switch {
+	case flags.NArg() > 0:
+		return s, out, fmt.Errorf("unknown argument %q", flags.Arg(0))
+	case s.runs < 1 || s.plans < 1:
+		return s, out, errors.New("at least one run and one plan are needed")
+	}
+	return s, out, nil
+}
+
+func terraformDefault() string {
+	if path := os.Getenv("FABRIC_TERRAFORM"); path != "" && path != "build" {
+		return path
+	}
+	return "terraform"
+}
+
+// deliver prints the report and writes the files that were asked for.
+func (r *report) deliver(out outputs, stdout io.Writer) error {
+	render := r.text
+	if out.markdown {
+		render = r.markdown
+	}
+	if _, err := io.WriteString(stdout, render()); err != nil {
+		return err
+	}
+	if out.jsonFile != "" {
+		text, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(out.jsonFile, append(text, '\n'), 0o644); err != nil {
+			return fmt.Errorf("unable to write the measurements: %w", err)
+		}
+	}
+	if out.write != "" {
+		if err := replaceTables(out.write, r.markdown()); err != nil {
+			return err
+		}
+	}
+	if missed := r.missed(); out.strict && len(missed) > 0 {
+		return fmt.Errorf("targets missed: %q", missed)
+	}
+	return nil
+}
+
+// cleanUpLimit bounds what is done after an interrupt or a failure.
+const cleanUpLimit = 5 * time.Minute

@@ -1,0 +1,15 @@
+// Package kill holds the tests that a provider which is killed at any moment loses nothing, and that
+// the next apply converges.
+//
+// TestAccKill kills the provider, Terraform, or both, at moments chosen at random, while real
+// Terraform makes a real network. TestAccSweep goes through the use cases of internal/network without
+// Terraform: a process of its own makes the network on the real engine and ends itself at every call
+// that changes something, in the middle of writing files, and in the middle of what it says to Fabric's
+// nodes. TestSweep does the same in memory with errors in place of deaths.
+//
+// What is chosen at random follows from a seed, which is printed and can be given:
+//
+//	FABRIC_KILL_SEED   the seed
+//	FABRIC_KILLS       how many moments TestAccKill tries
+//	FABRIC_SWEEP=all   every call in every manner, not one manner for each call
+package kill
