@@ -21,6 +21,9 @@ resource "fabric_ca" "organization" {
   name         = "ca.${each.key}"
   organization = each.key
 
+  # Further validities that identities may choose from.
+  identity_validity_days = [30]
+
   # How it is reached from outside the network, and where.
   advertised_address = "ca.${each.key}.example.org:7054"
   sans               = ["ca.${each.key}.internal"]

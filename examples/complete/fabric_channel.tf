@@ -32,6 +32,7 @@ resource "fabric_channel" "trade" {
   application_policies = { LifecycleEndorsement = "MAJORITY Endorsement" }
 
   deletion_protection = false
+  accept_data_loss    = false
 
   timeouts = { create = "3m", update = "3m", delete = "3m" }
 }

@@ -5,6 +5,9 @@ resource "fabric_identity" "clerk" {
   type         = "client"
   affiliation  = "org1.sales"
   attributes   = { role = "clerk", limit = "1000" }
+
+  # One of those that the CA offers.
+  validity_days = 30
 }
 
 # An identity for an application: an MSP folder in a local directory.

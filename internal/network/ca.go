@@ -59,6 +59,8 @@ type CAState struct {
 	NodeState
 	// Enrollment and TLS are the certificates of the two CAs, in PEM.
 	Enrollment, TLS string
+	// Kept are affiliations that are no longer wanted, and stay because they have members.
+	Kept []string
 }
 
 // PreflightCA finds what would fail before anything is made.
@@ -105,7 +107,8 @@ func (f *Fabric) EnsureCA(ctx context.Context, spec CASpec) (CAState, error) {
 	if err := f.enrollRegistrars(ctx, keys); err != nil {
 		return state, err
 	}
-	return state, f.removeAffiliations(ctx, spec)
+	state.Kept, err = f.removeAffiliations(ctx, spec)
+	return state, err
 }
 
 // prepareCA makes what must be in the key volume before the server starts: the root of the
@@ -538,8 +541,8 @@ func takeOver(ctx context.Context, client *ca.Client, registrar *certificate.Key
 }
 
 // removeAffiliations takes away what was an affiliation before and is none any more. One that still
-// has members is an error.
-func (f *Fabric) removeAffiliations(ctx context.Context, spec CASpec) error {
+// has members is kept: they may be about to leave it, but only after the CA.
+func (f *Fabric) removeAffiliations(ctx context.Context, spec CASpec) (kept []string, err error) {
 	var gone []string
 	for _, name := range spec.Former {
 		within := func(wanted string) bool { return wanted == name || strings.HasPrefix(wanted, name+".") }
@@ -553,14 +556,19 @@ func (f *Fabric) removeAffiliations(ctx context.Context, spec CASpec) error {
 		for _, part := range []string{enrollmentCA, tlsCA} {
 			client, registrar, err := f.registrar(ctx, spec.Handle, part)
 			if err != nil {
-				return err
+				return kept, err
 			}
-			if err := client.RemoveAffiliation(ctx, registrar, name, false); err != nil && !errors.Is(err, ca.ErrNotFound) {
-				return fmt.Errorf("unable to remove affiliation %s at %s (it must have no members): %w", name, spec.Handle, err)
+			err = client.RemoveAffiliation(ctx, registrar, name, false)
+			switch {
+			case err == nil || errors.Is(err, ca.ErrNotFound):
+			case errors.Is(err, ca.ErrAuthorization): // so the CA says that it has members
+				kept = append(kept, name)
+			default:
+				return kept, fmt.Errorf("unable to remove affiliation %s at %s: %w", name, spec.Handle, err)
 			}
 		}
 	}
-	return nil
+	return slices.Compact(kept), nil
 }
 
 // newSecret makes an enrolment secret of 160 bits.

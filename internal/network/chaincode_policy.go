@@ -169,6 +169,67 @@ func (c policyCheck) signers() (signers []policy.Principal, words []string) {
 	return signers, words
 }
 
+// Collection is a private data collection in the words of a person.
+type Collection struct {
+	Name string
+	// MemberPolicy says who holds the data, in the policy language; EndorsementPolicy who endorses
+	// writes, empty for whom the chaincode's policy asks.
+	MemberPolicy, EndorsementPolicy string
+	// RequiredPeerCount and MaxPeerCount are how many other peers must have, and are sent, the data
+	// at endorsement; BlockToLive is after how many blocks it is purged, 0 for never.
+	RequiredPeerCount, MaxPeerCount, BlockToLive int64
+	MemberOnlyRead, MemberOnlyWrite              bool
+}
+
+// CollectionPackage gives the collections in the form of a definition, in the given order; nil for
+// none. It fails when a policy does not parse.
+func CollectionPackage(list []Collection) (*peer.CollectionConfigPackage, error) {
+	if len(list) == 0 {
+		return nil, nil //nolint:nilnil // a definition without collections has none
+	}
+	out := &peer.CollectionConfigPackage{}
+	for _, c := range list {
+		members, err := policy.Parse(c.MemberPolicy)
+		if err != nil {
+			return nil, fmt.Errorf("unable to read the member policy of collection %s: %w", c.Name, err)
+		}
+		config := &peer.StaticCollectionConfig{
+			Name:              c.Name,
+			MemberOrgsPolicy:  &peer.CollectionPolicyConfig{Payload: &peer.CollectionPolicyConfig_SignaturePolicy{SignaturePolicy: members.Envelope()}},
+			RequiredPeerCount: int32(c.RequiredPeerCount), MaximumPeerCount: int32(c.MaxPeerCount), BlockToLive: uint64(c.BlockToLive),
+			MemberOnlyRead: c.MemberOnlyRead, MemberOnlyWrite: c.MemberOnlyWrite,
+		}
+		if c.EndorsementPolicy != "" {
+			endorsement, err := policy.ParseApplicationPolicy(c.EndorsementPolicy)
+			if err != nil {
+				return nil, fmt.Errorf("unable to read the endorsement policy of collection %s: %w", c.Name, err)
+			}
+			config.EndorsementPolicy = endorsement.Proto()
+		}
+		out.Config = append(out.Config, &peer.CollectionConfig{Payload: &peer.CollectionConfig_StaticCollectionConfig{StaticCollectionConfig: config}})
+	}
+	return out, nil
+}
+
+// Collections reads the collections of a definition. What cannot be written in the policy language
+// is described.
+func Collections(list *peer.CollectionConfigPackage) []Collection {
+	var out []Collection
+	for _, config := range list.GetConfig() {
+		c := config.GetStaticCollectionConfig()
+		one := Collection{
+			Name: c.GetName(), MemberPolicy: policy.Describe(c.GetMemberOrgsPolicy().GetSignaturePolicy()),
+			RequiredPeerCount: int64(c.GetRequiredPeerCount()), MaxPeerCount: int64(c.GetMaximumPeerCount()), BlockToLive: int64(c.GetBlockToLive()),
+			MemberOnlyRead: c.GetMemberOnlyRead(), MemberOnlyWrite: c.GetMemberOnlyWrite(),
+		}
+		if endorsement, err := policy.ApplicationPolicyFromProto(c.GetEndorsementPolicy()); err == nil {
+			one.EndorsementPolicy = endorsement.String()
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
 // sameMeaning tells whether two definitions mean the same, however their policies are spelled and in
 // whatever order their collections stand.
 func sameMeaning(a, b lifecycle.Definition) bool {

@@ -48,9 +48,9 @@ func (f *Fabric) removeChannel(ctx context.Context, channel, cluster Handle, org
 	return keystore.OpenVolume(f.engine, channel.record()).Remove(ctx, channel.Owner)
 }
 
-// apiTime is how long an ordering node may take to remove a channel by itself, before that is done
-// with the node stopped.
-const apiTime = 45 * time.Second
+// apiTime is how long an ordering node may take to answer that it removes a channel, before that is
+// done with the node stopped.
+const apiTime = 10 * time.Second
 
 // leaveOrderer removes the channel from an ordering node, together with the write-ahead log and the
 // snapshots that Fabric leaves behind (fabric #4016): a channel made anew under that name would
@@ -66,9 +66,7 @@ func (f *Fabric) leaveOrderer(ctx context.Context, o Handle, channel string, dou
 	}
 	running := node.Status == engine.Running
 	if running {
-		asked, cancel := context.WithTimeout(ctx, apiTime)
-		err := f.removeByAPI(asked, o, channel, doubtful)
-		cancel()
+		err := f.removeByAPI(ctx, o, channel, doubtful)
 		if err == nil {
 			return f.removeLog(ctx, o, image, channel)
 		}
@@ -109,7 +107,9 @@ func (f *Fabric) removeOnce(ctx context.Context, o Handle, channel string) error
 	if err != nil {
 		return err
 	}
-	err = poll(ctx, func(ctx context.Context) error {
+	asked, cancel := context.WithTimeout(ctx, apiTime)
+	defer cancel()
+	err = poll(asked, func(ctx context.Context) error {
 		err := client.Remove(ctx, channel)
 		if errors.Is(err, participation.ErrNotFound) || errors.Is(err, participation.ErrPendingRemoval) {
 			return nil
@@ -119,6 +119,7 @@ func (f *Fabric) removeOnce(ctx context.Context, o Handle, channel string) error
 	if err != nil {
 		return err
 	}
+	heard := time.Now()
 	return poll(ctx, func(ctx context.Context) error {
 		has, err := client.Get(ctx, channel)
 		switch {
@@ -127,7 +128,10 @@ func (f *Fabric) removeOnce(ctx context.Context, o Handle, channel string) error
 		case err == nil && has.Status == participation.StatusFailed:
 			return permanent(participation.ErrRemovalFailed)
 		case err == nil:
+			heard = time.Now()
 			return fmt.Errorf("it still has channel %s, with status %s", channel, has.Status)
+		case time.Since(heard) > apiTime:
+			return permanent(err)
 		}
 		return err
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -133,10 +134,31 @@ func (f *Fabric) PreflightIdentity(ctx context.Context, spec IdentitySpec) error
 	if by := attributeOf(found.Attributes, registeredFor); by != registeredForIdentity {
 		return &RegisteredError{ID: h.Name, For: by, CA: from}
 	}
-	if holds && !f.adopts(h.Owner) {
+	// An apply that was killed may have made it before Terraform heard of it.
+	if holds && !f.adopts(h.Owner) && (f.seen.marked(spec.mark()) || !spec.describes(found)) {
 		return &ExistsError{Thing: h}
 	}
 	return nil
+}
+
+// mark is the name by which a process remembers that it made the identity.
+func (s IdentitySpec) mark() string { return s.Handle.Organization().keys() + "/" + s.Handle.Name }
+
+// describes tells whether a registration is the one that is asked for.
+func (s IdentitySpec) describes(found *ca.Identity) bool {
+	return found.Type == s.Type && found.Affiliation == s.Affiliation && maps.Equal(ownAttributes(found), s.Attributes) &&
+		attributeOf(found.Attributes, registeredValidity) == s.Validity.String()
+}
+
+// ownAttributes are the attributes of a registration that a user gave.
+func ownAttributes(found *ca.Identity) map[string]string {
+	own := map[string]string{}
+	for _, a := range found.Attributes {
+		if a.ECert && !ReservedAttribute(a.Name) {
+			own[a.Name] = a.Value
+		}
+	}
+	return own
 }
 
 // requireValidity fails with *ValidityError when the CA has no such lifetime: it would give its own
@@ -196,9 +218,10 @@ func (f *Fabric) CreateIdentity(ctx context.Context, spec IdentitySpec) (Identit
 	if err != nil {
 		return IdentityState{}, err
 	}
-	if have, err := f.readIdentity(ctx, spec.Handle, spec.Directory); err == nil && f.adopts(spec.Handle.Owner) {
+	if have, err := f.readIdentity(ctx, spec.Handle, spec.Directory); err == nil {
 		request.Key = have.Key // it is taken back, not made
 	}
+	f.seen.mark(spec.mark())
 	enrollment, err := f.enrollNew(ctx, from, enrollmentCA, ca.Registration{
 		ID: spec.Handle.Name, Type: spec.Type, Affiliation: spec.Affiliation, Attributes: spec.attributes(), MaxEnrollments: ca.Unlimited,
 	}, request)
@@ -343,18 +366,14 @@ func (f *Fabric) ReadIdentity(ctx context.Context, h Handle, directory string, k
 	if err != nil {
 		return state, fmt.Errorf("unable to read the registration of %s at %s: %w", h, from, err)
 	}
-	state.Attributes = map[string]string{}
-	for _, a := range registered.Attributes {
-		if a.ECert && !ReservedAttribute(a.Name) {
-			state.Attributes[a.Name] = a.Value
-		}
-	}
+	state.Attributes = ownAttributes(registered)
 	return state, nil
 }
 
 // DeleteIdentity removes the registration, so that the name is free again, and erases the key. An
 // identity whose CA is provably gone leaves by its key alone.
 func (f *Fabric) DeleteIdentity(ctx context.Context, h Handle, directory string) error {
+	f.seen.unmark(IdentitySpec{Handle: h}.mark())
 	if err := f.unregister(ctx, h); err != nil && !errors.Is(err, ErrLost) {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
@@ -189,6 +190,14 @@ func (f *Fabric) configBlock(ctx context.Context, h Handle, channel string) (*co
 		return nil, err
 	}
 	return endorser.ConfigBlock(ctx, endorser.Peer{Name: h.Name, Conn: conn}, admin, channel)
+}
+
+// Absent tells that what was to be read is not there, or that none of its nodes answered: it may yet
+// be made, or started. An engine that does not answer is another matter.
+func Absent(err error) bool {
+	unanswered, unreached := new(UnansweredError), new(endorser.CallError)
+	return !errors.Is(err, engine.ErrUnreachable) &&
+		(errors.As(err, &unanswered) || errors.As(err, &unreached) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrLost) || errors.Is(err, engine.ErrNotFound))
 }
 
 // NodeConfig gives the configuration with which a peer or an ordering node was started: the file's

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 )
 
@@ -171,5 +172,28 @@ func TestCredentials(t *testing.T) {
 	}
 	if _, err := s.fabric.Credentials(t.Context(), s.organization("Org9MSP")); !errors.Is(err, ErrLost) {
 		t.Errorf("the error is %v, want ErrLost", err)
+	}
+}
+
+func TestAbsent(t *testing.T) {
+	s := newSketch(t)
+	h := s.peer("peer0.org1", "Org1MSP")
+	for _, c := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"nothing found", fmt.Errorf("unable to read: %w", ErrNotFound), true},
+		{"an engine's not found", &engine.NotFoundError{Kind: "container", Name: "x"}, true},
+		{"a lost volume", &LostError{Thing: h, Volume: "x"}, true},
+		{"no answer", fmt.Errorf("unable to read: %w", &UnansweredError{Thing: s.channel}), true},
+		{"a call that reached nobody", &endorser.CallError{Peer: "peer0", Err: errors.New("unavailable")}, true},
+		{"a refusal", &endorser.RefusedError{Peer: "peer0", Status: 500}, false},
+		{"no engine", &UnansweredError{Thing: s.channel, Cause: engine.ErrUnreachable}, false},
+		{"something foreign", &engine.ForeignError{Kind: "container", Name: "x"}, false},
+	} {
+		if got := Absent(c.err); got != c.want {
+			t.Errorf("%s is absent: %v", c.name, got)
+		}
 	}
 }

@@ -32,7 +32,7 @@ func (f *Fabric) PreflightNetwork(ctx context.Context, h Handle, existing bool) 
 		return err
 	}
 	if owner := found.Labels[engine.LabelOwner]; !existing && owner != h.Owner {
-		return &engine.ForeignError{Kind: "network", Name: h.Network, Owner: owner}
+		return fmt.Errorf("%w; existing = true would use it as it is", &engine.ForeignError{Kind: "network", Name: h.Network, Owner: owner})
 	}
 	return nil
 }
@@ -42,10 +42,7 @@ func (f *Fabric) EnsureNetwork(ctx context.Context, h Handle, existing bool) err
 	if existing {
 		return f.PreflightNetwork(ctx, h, existing)
 	}
-	if err := f.engine.CreateNetwork(ctx, engine.NetworkSpec{Name: h.Network, Labels: h.labels()}); err != nil {
-		return fmt.Errorf("unable to create %s: %w", h, err)
-	}
-	return nil
+	return f.engine.CreateNetwork(ctx, engine.NetworkSpec{Name: h.Network, Labels: h.labels()})
 }
 
 // ReadNetwork reads the network. One that is gone reads as absent: its nodes and their ledgers may
@@ -107,10 +104,7 @@ func (f *Fabric) DeleteNetwork(ctx context.Context, h Handle, existing bool) err
 	if existing {
 		return nil
 	}
-	if err := f.engine.RemoveNetwork(ctx, h.Network, h.Owner); err != nil {
-		return fmt.Errorf("unable to remove %s: %w", h, err)
-	}
-	return nil
+	return f.engine.RemoveNetwork(ctx, h.Network, h.Owner)
 }
 
 // requireNetwork fails when the network that a thing is to be on is not there. Whose it is matters to

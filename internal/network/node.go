@@ -82,6 +82,30 @@ type sighting struct {
 type sightings struct {
 	mu   sync.Mutex
 	seen map[string]sighting
+	// made are the names of what this process has made.
+	made map[string]bool
+}
+
+// mark remembers that this process makes something of that name, unmark that it took it away again.
+func (s *sightings) mark(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.made == nil {
+		s.made = map[string]bool{}
+	}
+	s.made[name] = true
+}
+
+func (s *sightings) unmark(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.made, name)
+}
+
+func (s *sightings) marked(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.made[name]
 }
 
 // put remembers what was seen of an object; false when somebody else is about to make it.
@@ -145,10 +169,21 @@ func (f *Fabric) preflight(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
-	if seen.container != nil && !f.adopts(n.handle.Owner) || !f.seen.put(n.handle.Object(), seen) {
+	if seen.container != nil && !f.takesUp(n, *seen.container) || !f.seen.put(n.handle.Object(), seen) {
 		return &ExistsError{Thing: n.handle}
 	}
 	return nil
+}
+
+// takesUp tells whether a container of ours that is there already may be gone on with. An apply that
+// was killed leaves containers of which Terraform never heard: half-made ones, and ones that are
+// exactly what is wanted. A container of another kind is another resource's, and so is one that this
+// process made itself.
+func (f *Fabric) takesUp(n *node, there engine.Node) bool {
+	if f.adopts(n.handle.Owner) {
+		return true
+	}
+	return !f.seen.marked(n.handle.Object()) && (there.Status == engine.Created || there.Labels[labelInputs] == n.inputs)
 }
 
 // look finds out what of a node is there, and completes its ports. Nothing is changed.
@@ -216,6 +251,7 @@ func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
 			return NodeState{}, err
 		}
 	}
+	f.seen.mark(name)
 	fresh, err := f.ensureVolume(ctx, n, seen.volume)
 	if err != nil {
 		return NodeState{}, err
@@ -563,6 +599,11 @@ func (f *Fabric) readNode(ctx context.Context, h Handle, ports map[string]int) (
 		}
 		n := node{ports: ports}
 		state.HostPorts = n.hostPorts(current.Ports)
+		if state.Status == engine.Running {
+			if state.Status, err = f.onNetwork(ctx, h, current); err != nil {
+				return state, err
+			}
+		}
 	}
 	volume, err := f.engine.Volume(ctx, h.Object())
 	switch {
@@ -576,11 +617,27 @@ func (f *Fabric) readNode(ctx context.Context, h Handle, ports map[string]int) (
 	return state, nil
 }
 
+// Detached is the state of a node that runs, but is not on its network: others cannot reach it.
+const Detached engine.Status = "detached"
+
+// onNetwork tells whether a running node is on the network of today.
+func (f *Fabric) onNetwork(ctx context.Context, h Handle, current engine.Node) (engine.Status, error) {
+	net, err := f.engine.Network(ctx, h.Network)
+	if err != nil && !errors.Is(err, engine.ErrNotFound) {
+		return engine.Running, err
+	}
+	if err != nil || !slices.Contains(current.NetworkIDs, net.ID) {
+		return Detached, nil
+	}
+	return engine.Running, nil
+}
+
 // removeNode removes a node, and its volume unless it is to be kept.
 func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) error {
 	defer f.locks.lock(h.Object())()
 	f.conns.forget(h)
 	f.seen.take(h.Object())
+	f.seen.unmark(h.Object())
 	if keepVolume { // what stays is left in order; what goes may be killed
 		if err := f.stop(ctx, h); err != nil {
 			return err

@@ -62,10 +62,26 @@ func (f *Fabric) PreflightOrganization(ctx context.Context, spec OrganizationSpe
 		return nil
 	case err != nil:
 		return err
-	case len(files[organizationRecord]) > 0 && !f.adopts(h.Owner):
+	case len(files[organizationRecord]) == 0 || f.adopts(h.Owner):
+		return nil
+	}
+	have, err := f.organizationKeys(ctx, h)
+	if err != nil { // an apply that was killed wrote half of it
+		return nil //nolint:nilerr // it is written again
+	}
+	// An apply that was killed may have made it before Terraform heard of it.
+	if f.seen.marked(h.keys()) || !spec.describes(have) {
 		return &ExistsError{Thing: h}
 	}
 	return nil
+}
+
+// describes tells whether the organization that is there is the one that is asked for.
+func (s OrganizationSpec) describes(have *organizationKeys) bool {
+	if s.CA != nil {
+		return have.CA == s.CA.Name
+	}
+	return have.CA == "" && inputs(have.Definition) == inputs(s.Definition)
 }
 
 // requireUnshared fails when another organization has its certificates from the CA: its members
@@ -118,6 +134,7 @@ func (f *Fabric) CreateOrganization(ctx context.Context, spec OrganizationSpec) 
 	if err != nil {
 		return OrganizationState{}, err
 	}
+	f.seen.mark(spec.Handle.keys())
 	if err := f.createKeys(ctx, spec.Handle, resolved.ID, labels); err != nil {
 		return OrganizationState{}, err
 	}
@@ -144,7 +161,7 @@ func (f *Fabric) enrollMember(ctx context.Context, org, from Handle, folder stri
 	if err != nil {
 		return err
 	}
-	if len(have[folder+"/cert.pem"]) > 0 && len(have[folder+"/key.pem"]) > 0 {
+	if paired(pairIn(have, folder)) {
 		return nil
 	}
 	enrollment, err := f.enrollNew(ctx, from, enrollmentCA, registration, ca.EnrollRequest{})
@@ -190,5 +207,6 @@ func (f *Fabric) ReadOrganization(ctx context.Context, h Handle) (OrganizationSt
 // DeleteOrganization removes the organization's key volume with every key in it, its admin's among
 // them. The admin stays registered at the CA; an organization that comes after gets a new secret for it.
 func (f *Fabric) DeleteOrganization(ctx context.Context, h Handle) error {
+	f.seen.unmark(h.keys())
 	return f.removeKeys(ctx, h)
 }

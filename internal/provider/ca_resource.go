@@ -116,7 +116,7 @@ func (r *caResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp 
 			},
 			"affiliations": schema.ListAttribute{
 				Optional: true, ElementType: types.StringType,
-				MarkdownDescription: "Affiliations that both CAs know, in lower case, for example `org1.sales`. `fabric_identity` adds the ones that it needs by itself. A change restarts the CA; an affiliation that has members cannot be taken out.",
+				MarkdownDescription: "Affiliations that both CAs know, in lower case, for example `org1.sales`. `fabric_identity` adds the ones that it needs by itself. A change restarts the CA. One that is taken out stays known to the CA while it has members.",
 				Validators:          []validator.List{listvalidator.UniqueValues(), listvalidator.ValueStringsAre(check{wants: "an affiliation in lower case", summary: "Not an affiliation", problem: lowerAffiliation})},
 			},
 			"parent":          parent,
@@ -364,6 +364,10 @@ func (r *caResource) Update(ctx context.Context, req resource.UpdateRequest, res
 	if err != nil {
 		addNodeError(&resp.Diagnostics, "Unable to update CA "+plan.Name.ValueString(), err, portPaths(plan.wantedPorts()))
 		return
+	}
+	if len(state.Kept) > 0 {
+		resp.Diagnostics.AddAttributeWarning(path.Root("affiliations"), "Affiliations with members stay",
+			"CA "+plan.Name.ValueString()+" goes on to know the affiliations "+strings.Join(state.Kept, ", ")+", because identities belong to them. They are no longer managed here.")
 	}
 	plan.merge(state)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)

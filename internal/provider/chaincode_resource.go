@@ -23,7 +23,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
-	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
@@ -401,7 +400,11 @@ func (m *chaincodeModel) definition(ctx context.Context, diags *diag.Diagnostics
 			diags.AddAttributeError(path.Root("endorsement_policy"), "Policy that does not parse", sentence(err))
 		}
 	}
-	spec.Collections = m.collections(ctx, diags)
+	collections, err := network.CollectionPackage(m.collections(ctx, diags))
+	if err != nil {
+		diags.AddAttributeError(path.Root("collections"), "Policy that does not parse", sentence(err))
+	}
+	spec.Collections = collections
 	return spec
 }
 
@@ -415,12 +418,9 @@ func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) netw
 	return spec
 }
 
-// collections gives the collections in the form of a definition, in the order of their names.
-func (m *chaincodeModel) collections(ctx context.Context, diags *diag.Diagnostics) *peer.CollectionConfigPackage {
-	if len(m.Collections.Elements()) == 0 {
-		return nil
-	}
-	out := &peer.CollectionConfigPackage{}
+// collections reads the collections, in the order of their names.
+func (m *chaincodeModel) collections(ctx context.Context, diags *diag.Diagnostics) []network.Collection {
+	var out []network.Collection
 	for _, name := range slices.Sorted(maps.Keys(m.Collections.Elements())) {
 		object, ok := m.Collections.Elements()[name].(types.Object)
 		if !ok {
@@ -428,52 +428,32 @@ func (m *chaincodeModel) collections(ctx context.Context, diags *diag.Diagnostic
 		}
 		var c collectionModel
 		diags.Append(object.As(ctx, &c, basetypes.ObjectAsOptions{})...)
-		members, err := policy.Parse(c.MemberPolicy.ValueString())
-		if err != nil {
-			diags.AddAttributeError(path.Root("collections").AtMapKey(name).AtName("member_policy"), "Policy that does not parse", sentence(err))
-			continue
-		}
-		config := &peer.StaticCollectionConfig{
-			Name:              name,
-			MemberOrgsPolicy:  &peer.CollectionPolicyConfig{Payload: &peer.CollectionPolicyConfig_SignaturePolicy{SignaturePolicy: members.Envelope()}},
-			RequiredPeerCount: int32(c.RequiredPeerCount.ValueInt64()), MaximumPeerCount: int32(c.MaxPeerCount.ValueInt64()),
-			BlockToLive: uint64(c.BlockToLive.ValueInt64()), MemberOnlyRead: c.MemberOnlyRead.ValueBool(), MemberOnlyWrite: c.MemberOnlyWrite.ValueBool(),
-		}
-		if text := c.EndorsementPolicy.ValueString(); text != "" {
-			endorsement, err := policy.ParseApplicationPolicy(text)
-			if err != nil {
-				diags.AddAttributeError(path.Root("collections").AtMapKey(name).AtName("endorsement_policy"), "Policy that does not parse", sentence(err))
-				continue
-			}
-			config.EndorsementPolicy = endorsement.Proto()
-		}
-		out.Config = append(out.Config, &peer.CollectionConfig{Payload: &peer.CollectionConfig_StaticCollectionConfig{StaticCollectionConfig: config}})
+		out = append(out, network.Collection{
+			Name: name, MemberPolicy: c.MemberPolicy.ValueString(), EndorsementPolicy: c.EndorsementPolicy.ValueString(),
+			RequiredPeerCount: c.RequiredPeerCount.ValueInt64(), MaxPeerCount: c.MaxPeerCount.ValueInt64(), BlockToLive: c.BlockToLive.ValueInt64(),
+			MemberOnlyRead: c.MemberOnlyRead.ValueBool(), MemberOnlyWrite: c.MemberOnlyWrite.ValueBool(),
+		})
 	}
 	return out
 }
 
 // takeCollections writes the collections of a definition.
-func takeCollections(ctx context.Context, collections *peer.CollectionConfigPackage, diags *diag.Diagnostics) types.Map {
-	if len(collections.GetConfig()) == 0 {
-		return types.MapNull(collectionType)
+func (m *chaincodeModel) takeCollections(ctx context.Context, collections []network.Collection, diags *diag.Diagnostics) {
+	m.Collections = types.MapNull(collectionType)
+	if len(collections) == 0 {
+		return
 	}
 	models := map[string]collectionModel{}
-	for _, config := range collections.GetConfig() {
-		c := config.GetStaticCollectionConfig()
-		m := collectionModel{
-			MemberPolicy:      types.StringValue(policy.Describe(c.GetMemberOrgsPolicy().GetSignaturePolicy())),
-			RequiredPeerCount: types.Int64Value(int64(c.GetRequiredPeerCount())), MaxPeerCount: types.Int64Value(int64(c.GetMaximumPeerCount())),
-			BlockToLive:    types.Int64Value(int64(c.GetBlockToLive())),
-			MemberOnlyRead: types.BoolValue(c.GetMemberOnlyRead()), MemberOnlyWrite: types.BoolValue(c.GetMemberOnlyWrite()),
+	for _, c := range collections {
+		models[c.Name] = collectionModel{
+			MemberPolicy: types.StringValue(c.MemberPolicy), EndorsementPolicy: nullable(c.EndorsementPolicy),
+			RequiredPeerCount: types.Int64Value(c.RequiredPeerCount), MaxPeerCount: types.Int64Value(c.MaxPeerCount), BlockToLive: types.Int64Value(c.BlockToLive),
+			MemberOnlyRead: types.BoolValue(c.MemberOnlyRead), MemberOnlyWrite: types.BoolValue(c.MemberOnlyWrite),
 		}
-		if endorsement, err := policy.ApplicationPolicyFromProto(c.GetEndorsementPolicy()); err == nil && !endorsement.IsZero() {
-			m.EndorsementPolicy = types.StringValue(endorsement.String())
-		}
-		models[c.GetName()] = m
 	}
 	value, d := types.MapValueFrom(ctx, collectionType, models)
 	diags.Append(d...)
-	return value
+	m.Collections = value
 }
 
 func (r *chaincodeResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
@@ -576,7 +556,7 @@ func (m *chaincodeModel) compare(ctx context.Context, found network.ChaincodeSta
 		m.takePolicy(committed.ValidationParameter)
 	}
 	if !network.SameCollections(before.Collections, committed.Collections) {
-		m.Collections = takeCollections(ctx, committed.Collections, diags)
+		m.takeCollections(ctx, network.Collections(committed.Collections), diags)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
@@ -134,12 +133,16 @@ func (m *channelFactsModel) take(ctx context.Context, facts network.ChannelFacts
 	for node, height := range facts.Heights {
 		heights[node] = int64(height)
 	}
-	var consenters []string
+	var members, orderers, consenters []string
 	for _, c := range s.Consenters {
 		consenters = append(consenters, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
 	}
+	for _, o := range s.OrdererOrganizations {
+		orderers = append(orderers, o.Definition.ID)
+	}
 	anchors := map[string][]string{}
 	for _, o := range s.ApplicationOrganizations {
+		members = append(members, o.Definition.ID)
 		for _, a := range o.AnchorPeers {
 			anchors[o.Definition.ID] = append(anchors[o.Definition.ID], net.JoinHostPort(a.Host, strconv.Itoa(a.Port)))
 		}
@@ -148,7 +151,7 @@ func (m *channelFactsModel) take(ctx context.Context, facts network.ChannelFacts
 	m.Height, m.ConfigurationBlock = types.Int64Value(int64(facts.Height)), types.Int64Value(int64(s.Block))
 	m.Sequence, m.Configuration = types.Int64Value(int64(s.Sequence)), types.StringValue(string(facts.Configuration))
 	m.Heights = valuesByName(ctx, types.Int64Type, heights, diags)
-	m.Organizations, m.OrdererOrganizations = texts(ctx, mspIDs(s.ApplicationOrganizations), diags), texts(ctx, mspIDs(s.OrdererOrganizations), diags)
+	m.Organizations, m.OrdererOrganizations = texts(ctx, members, diags), texts(ctx, orderers, diags)
 	m.Consenters = texts(ctx, consenters, diags)
 	m.AnchorPeers = valuesByName(ctx, types.ListType{ElemType: types.StringType}, anchors, diags)
 	m.Policies, m.ACLs = valuesByName(ctx, types.StringType, s.Policies, diags), valuesByName(ctx, types.StringType, s.ACLs, diags)
@@ -158,14 +161,6 @@ func (m *channelFactsModel) take(ctx context.Context, facts network.ChannelFacts
 		Application: append([]string{}, s.ApplicationCapabilities...),
 	})
 	diags.Append(more...)
-}
-
-func mspIDs(organizations []configtx.OrganizationSummary) []string {
-	var out []string
-	for _, o := range organizations {
-		out = append(out, o.Definition.ID)
-	}
-	return out
 }
 
 // texts writes a list of strings, an empty one as such.

@@ -29,7 +29,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
-	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
@@ -353,11 +352,14 @@ func (m *channelModel) refuseConfig(ctx context.Context, diags *diag.Diagnostics
 	// Policies and ACLs are held to the organizations, where those are known.
 	orderers := handleMember(m.Orderers, "msp_id")
 	whole := !m.Organizations.IsUnknown() && !orderers.IsUnknown()
-	channel.OrdererOrganizations = []configtx.OrdererOrganization{{Definition: msp.Definition{ID: orderers.ValueString()}}}
+	channel.OrdererOrganizations = make([]configtx.OrdererOrganization, 1)
+	channel.OrdererOrganizations[0].Definition.ID = orderers.ValueString()
 	for _, o := range m.members(ctx, diags) {
 		id := handleMember(o.Organization, "msp_id")
 		whole = whole && !id.IsUnknown() && !id.IsNull()
-		channel.ApplicationOrganizations = append(channel.ApplicationOrganizations, configtx.ApplicationOrganization{Definition: msp.Definition{ID: id.ValueString()}})
+		organization := configtx.ApplicationOrganization{}
+		organization.Definition.ID = id.ValueString()
+		channel.ApplicationOrganizations = append(channel.ApplicationOrganizations, organization)
 	}
 	invalid := new(configtx.InvalidError)
 	if !errors.As(channel.Validate(), &invalid) {

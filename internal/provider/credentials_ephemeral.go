@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"errors"
 
 	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
 	"github.com/hashicorp/terraform-plugin-framework/ephemeral/schema"
@@ -87,7 +86,7 @@ func (e *credentialsEphemeral) Open(ctx context.Context, req ephemeral.OpenReque
 	found, err := f.Credentials(ctx, h)
 	if err != nil {
 		text := explain(err)
-		if errors.Is(err, network.ErrNotFound) || errors.Is(err, network.ErrLost) {
+		if network.Absent(err) {
 			text = sentence(err) + "\n\nAn identity that has a directory keeps its key there and nowhere else. " +
 				"An identity that this same apply makes has credentials only afterwards: apply it first (terraform apply -target)."
 		}

@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
@@ -11,8 +10,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
-	"github.com/fabricops/terraform-provider-fabric/internal/engine"
-	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
@@ -40,22 +37,14 @@ func handleArgument(description string, kinds ...network.Kind) schema.ObjectAttr
 // addReadError reports why something could not be read, at the argument that names it.
 func addReadError(diags *diag.Diagnostics, argument, summary string, err error) {
 	text := explain(err)
-	if absent(err) {
+	if network.Absent(err) {
 		text = sentence(err) + "\n\n" + afterwards
 	}
 	diags.AddAttributeError(path.Root(argument), summary, text)
 }
 
-// absent tells that what was to be read is not there, or does not run.
-func absent(err error) bool {
-	unanswered, unreached := new(network.UnansweredError), new(endorser.CallError)
-	return !errors.Is(err, engine.ErrUnreachable) &&
-		(errors.As(err, &unanswered) || errors.As(err, &unreached) || errors.Is(err, network.ErrNotFound) ||
-			errors.Is(err, network.ErrLost) || errors.Is(err, engine.ErrNotFound))
-}
-
 // afterwards is the way out when what is to be read is made, started or repaired by the same apply.
-const afterwards = "If this same apply makes, starts or repairs it, let Terraform read afterwards: give the data source depends_on with the resource."
+const afterwards = "If this same apply makes, starts or repairs it, let Terraform read afterwards: name that resource itself in depends_on of the data source."
 
 // readDuringPlan is what the description of every data source ends with.
-const readDuringPlan = " It is read during plan. Where the same apply makes, starts or repairs what it reads from, give it `depends_on` with those resources: Terraform then reads after them."
+const readDuringPlan = " It is read during plan. Where the same apply may make, start or repair what it reads from, name those resources in `depends_on`: Terraform then reads after them."

@@ -111,6 +111,6 @@ func everyAddress(address string) bool {
 
 func refusePort(port portWish, both string, diags *diag.Diagnostics) {
 	diags.AddAttributeError(port.at, "Host port wanted twice", fmt.Sprintf(
-		"Host port %s is wanted by %s. Choose another port for one of them, or none: then a free one is chosen.",
-		net.JoinHostPort(port.address, strconv.FormatInt(port.port, 10)), both))
+		"Host port %s (%s) is wanted by %s. Choose another port for one of them, or none: then a free one is chosen.",
+		net.JoinHostPort(port.address, strconv.FormatInt(port.port, 10)), port.at, both))
 }

@@ -304,7 +304,7 @@ func (r *chaincodeResource) ImportState(ctx context.Context, req resource.Import
 			"command": listOf(ctx, spec.Server.Command, &resp.Diagnostics), "limits": run.Limits,
 		})
 		m.takePolicy(state.Committed.ValidationParameter)
-		m.Collections = takeCollections(ctx, state.Committed.Collections, &resp.Diagnostics)
+		m.takeCollections(ctx, network.Collections(state.Committed.Collections), &resp.Diagnostics)
 		state.ImageID = spec.Server.ImageID
 		m.merge(state)
 		return nil

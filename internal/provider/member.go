@@ -2,9 +2,11 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/big"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -48,7 +50,7 @@ func overlayFrom(value types.Dynamic) (overlay nodeconfig.Overlay, known bool, e
 	}
 	overlay, ok := plain.(map[string]any)
 	if !ok {
-		return nil, true, fmt.Errorf("the overlay is %s, and must be an object", value.UnderlyingValue().Type(context.Background()))
+		return nil, true, errors.New("this is one single value")
 	}
 	return overlay, true, nil
 }
@@ -85,7 +87,7 @@ func plainValue(value attr.Value) (plain any, known bool, err error) {
 	case types.Tuple:
 		return plainList(v.Elements())
 	}
-	return nil, true, fmt.Errorf("a value of type %s has no place in a configuration file", value.Type(context.Background()))
+	return nil, true, fmt.Errorf("a value of type %s has no place in it", value.Type(context.Background()))
 }
 
 func plainMap(elements map[string]attr.Value) (any, bool, error) {
@@ -164,10 +166,22 @@ func decimal(v float64) *big.Float {
 // refuse reports the problems of an overlay on the attribute that holds it.
 func refuse(problems []nodeconfig.Problem, diags *diag.Diagnostics) {
 	for _, p := range problems {
-		detail := p.Message
-		if p.Next != "" {
-			detail += "\n\n" + p.Next
+		detail := p.Message + "."
+		if !strings.HasPrefix(p.Message, p.Path) { // a key is spelled as Fabric does
+			detail = sentence(errors.New(p.Message))
+		}
+		switch next := strings.TrimSpace(p.Next); {
+		case strings.HasPrefix(next, "did you mean"):
+			detail += "\n\n" + strings.TrimSuffix(sentence(errors.New(next)), ".") + "?"
+		case next != "":
+			detail += "\n\n" + sentence(errors.New(next))
 		}
 		diags.AddAttributeError(path.Root("config"), "Configuration refused: "+p.Path, detail)
 	}
+}
+
+// refuseOverlay reports that a value is no overlay at all.
+func refuseOverlay(file string, err error, diags *diag.Diagnostics) {
+	diags.AddAttributeError(path.Root("config"), "Configuration refused",
+		fmt.Sprintf("Config must be an object with the keys of %s: %v.", file, err))
 }

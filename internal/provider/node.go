@@ -144,7 +144,7 @@ func runAttributes(ctx context.Context, what, holds, defaultImage string) map[st
 		},
 		"status": schema.StringAttribute{
 			Computed:            true,
-			MarkdownDescription: "What the engine says: `running`, `stopped`, `absent` when the container is gone, `lost` when the volume is. The next apply repairs what differs from `desired_state`.",
+			MarkdownDescription: "What the engine says: `running`, `detached` when it runs but was taken off the network, `stopped`, `absent` when the container is gone, `lost` when the volume is. The next apply repairs what differs from `desired_state`.",
 		},
 		"handle":   handleOutput(what),
 		"timeouts": operationTimeouts(ctx),
@@ -381,7 +381,7 @@ func addNodeError(diags *diag.Diagnostics, summary string, err error, at map[int
 		diags.AddAttributeError(path.Root("image"), summary, explain(err))
 	case errors.Is(err, network.ErrLost):
 		diags.AddAttributeError(path.Root("accept_data_loss"), summary, explain(err))
-	case errors.Is(err, network.ErrExists):
+	case errors.Is(err, network.ErrExists), errors.Is(err, engine.ErrForeign):
 		diags.AddAttributeError(path.Root("name"), summary, explain(err))
 	default:
 		addError(diags, summary, err)

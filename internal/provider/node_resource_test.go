@@ -207,7 +207,7 @@ func TestAccNodes(t *testing.T) {
 					seen.same(clusterAddress, "nodes.orderer0.enrollment_certificate", "nodes.orderer1.tls_certificate", "image_id"),
 					seen.serves(clusterAddress, "nodes.orderer0.tls_certificate", "orderer.example.net", "orderer0.example.com"),
 					resource.TestCheckResourceAttr(clusterAddress, "nodes.orderer0.admin_port", "16162"),
-					seen.configures("orderer1", "orderer.yaml", "ServerInterval: 30m0s"),
+					seen.configures("orderer1", "orderer.yaml", "ServerInterval: 1800s"),
 					hardened(t, containers...),
 				),
 			},
@@ -816,4 +816,25 @@ func nodeFiles(t *testing.T, container string) map[string][]byte {
 		out[strings.TrimPrefix(f.Name, "keys/")] = f.Content
 	}
 	return out
+}
+
+// occupy listens at an address of this host until the test is over.
+func occupy(t *testing.T, address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+}
+
+// foreignVolume makes a volume without labels.
+func foreignVolume(t *testing.T, name string) {
+	t.Helper()
+	if _, err := dockerClient(t).VolumeCreate(t.Context(), client.VolumeCreateOptions{Name: name}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, _ = dockerClient(t).VolumeRemove(context.WithoutCancel(t.Context()), name, client.VolumeRemoveOptions{})
+	})
 }

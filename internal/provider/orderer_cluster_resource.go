@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -126,6 +127,11 @@ func (r *ordererClusterResource) ValidateConfig(ctx context.Context, req resourc
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
 	if resp.Diagnostics.HasError() {
 		return
+	}
+	for name, element := range config.Nodes.Elements() {
+		if element.IsNull() {
+			resp.Diagnostics.AddAttributeError(path.Root("nodes").AtMapKey(name), "Not a node", "Write "+name+" = {} for a node with nothing special about it.")
+		}
 	}
 	if n := len(config.Nodes.Elements()); !config.Nodes.IsUnknown() && n > 0 && n%2 == 0 && config.Consensus.ValueString() != "bft" {
 		resp.Diagnostics.AddAttributeWarning(path.Root("nodes"), "Even number of ordering nodes",
@@ -287,7 +293,7 @@ func (m *ordererClusterModel) validate(diags *diag.Diagnostics) {
 	}
 	overlay, known, err := overlayFrom(m.Config)
 	if err != nil {
-		refuse([]nodeconfig.Problem{{Message: sentence(err)}}, diags)
+		refuseOverlay("orderer.yaml", err, diags)
 		return
 	}
 	if known {
@@ -298,16 +304,27 @@ func (m *ordererClusterModel) validate(diags *diag.Diagnostics) {
 func (m *ordererClusterModel) nodes(ctx context.Context, diags *diag.Diagnostics) map[string]ordererModel {
 	out := map[string]ordererModel{}
 	for name, element := range m.Nodes.Elements() {
-		object, ok := element.(types.Object)
-		if !ok || object.IsNull() || object.IsUnknown() {
-			out[name] = ordererModel{SANs: types.ListNull(types.StringType)}
+		if element.IsUnknown() {
+			out[name] = unknownOrderer()
 			continue
 		}
 		var n ordererModel
-		diags.Append(object.As(ctx, &n, basetypes.ObjectAsOptions{})...)
+		if object, ok := element.(types.Object); ok {
+			diags.Append(object.As(ctx, &n, basetypes.ObjectAsOptions{})...)
+		}
 		out[name] = n
 	}
 	return out
+}
+
+// unknownOrderer is a node of which only the name is known.
+func unknownOrderer() ordererModel {
+	return ordererModel{
+		AdvertisedAddress: types.StringUnknown(), SANs: types.ListUnknown(types.StringType),
+		Port: types.Int64Unknown(), AdminPort: types.Int64Unknown(), OperationsPort: types.Int64Unknown(),
+		Endpoint: types.StringUnknown(), Status: types.StringUnknown(),
+		EnrollmentCertificate: types.StringUnknown(), TLSCertificate: types.StringUnknown(),
+	}
 }
 
 func (m *ordererClusterModel) setNodes(ctx context.Context, nodes map[string]ordererModel, diags *diag.Diagnostics) {
@@ -418,7 +435,7 @@ func (r *ordererClusterResource) Create(ctx context.Context, req resource.Create
 		return
 	}
 	if err := f.PreflightOrdererCluster(ctx, specs); err != nil {
-		addNodeError(&resp.Diagnostics, "Unable to create ordering cluster "+plan.Name.ValueString(), err, plan.portPaths(ctx, &resp.Diagnostics))
+		plan.addError(ctx, &resp.Diagnostics, "create", err)
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
@@ -429,10 +446,19 @@ func (r *ordererClusterResource) Create(ctx context.Context, req resource.Create
 	}
 }
 
+func (m *ordererClusterModel) addError(ctx context.Context, diags *diag.Diagnostics, action string, err error) {
+	summary := "Unable to " + action + " ordering cluster " + m.Name.ValueString()
+	if errors.Is(err, network.ErrExists) || errors.Is(err, engine.ErrForeign) { // it is a node that has the name
+		diags.AddAttributeError(path.Root("nodes"), summary, explain(err))
+		return
+	}
+	addNodeError(diags, summary, err, m.portPaths(ctx, diags))
+}
+
 func (r *ordererClusterResource) apply(ctx context.Context, f *network.Fabric, plan *ordererClusterModel, specs map[string]network.OrdererSpec, action string, diags *diag.Diagnostics) {
 	states, err := f.EnsureOrdererCluster(ctx, specs)
 	if err != nil {
-		addNodeError(diags, "Unable to "+action+" ordering cluster "+plan.Name.ValueString(), err, plan.portPaths(ctx, diags))
+		plan.addError(ctx, diags, action, err)
 		return
 	}
 	plan.merge(ctx, states, diags)

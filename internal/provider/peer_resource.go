@@ -139,7 +139,7 @@ func portPaths(ports []portWish) map[int]path.Path {
 func (m *peerModel) validate(diags *diag.Diagnostics) {
 	overlay, known, err := overlayFrom(m.Config)
 	if err != nil {
-		refuse([]nodeconfig.Problem{{Message: sentence(err)}}, diags)
+		refuseOverlay("core.yaml", err, diags)
 		return
 	}
 	if !known || m.FabricVersion.IsUnknown() {

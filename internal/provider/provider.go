@@ -135,7 +135,11 @@ func (fabricVersion) ValidateString(_ context.Context, req validator.StringReque
 	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
 		return
 	}
-	if _, err := nodeconfig.ParseVersion(req.ConfigValue.ValueString()); err != nil {
+	version, err := nodeconfig.ParseVersion(req.ConfigValue.ValueString())
+	if err == nil {
+		err = version.Supported()
+	}
+	if err != nil {
 		resp.Diagnostics.AddAttributeError(req.Path, "Unsupported Fabric version", sentence(err))
 	}
 }

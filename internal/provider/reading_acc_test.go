@@ -3,7 +3,9 @@ package provider
 import (
 	"fmt"
 	"maps"
+	"os"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,8 +18,69 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfversion"
 )
 
-// readingConfig continues channelConfig by a chaincode, a transaction, and every way to read.
-const readingConfig = `
+// memberConfig is a network and an organization for each name. plugin-testing does not know
+// for_each, so every resource has a name of its own.
+func memberConfig(network string, names ...string) string {
+	config := fmt.Sprintf(`
+provider "fabric" {
+  fabric_version = "3.1.1"
+}
+
+resource "fabric_network" "this" {
+  name   = %q
+  domain = "example.com"
+}
+`, network)
+	for _, name := range names {
+		config += strings.ReplaceAll(`
+resource "fabric_ca" "ORG" {
+  network             = fabric_network.this.handle
+  name                = "ca.ORG"
+  organization        = "ORG"
+  deletion_protection = false
+}
+
+resource "fabric_organization" "ORG" {
+  msp_id = "${title("ORG")}MSP"
+  ca     = fabric_ca.ORG.handle
+}
+`, "ORG", name)
+	}
+	return config
+}
+
+// tradeConfig continues memberConfig of orderer, org1 and org2 by a channel of both, a chaincode and a
+// transaction.
+const tradeConfig = `
+resource "fabric_orderer_cluster" "this" {
+  organization        = fabric_organization.orderer.handle
+  nodes               = { orderer0 = {} }
+  deletion_protection = false
+}
+
+resource "fabric_peer" "org1" {
+  organization        = fabric_organization.org1.handle
+  name                = "peer0.org1"
+  deletion_protection = false
+}
+
+resource "fabric_peer" "org2" {
+  organization        = fabric_organization.org2.handle
+  name                = "peer0.org2"
+  deletion_protection = false
+}
+
+resource "fabric_channel" "trade" {
+  name              = "trade"
+  orderers          = fabric_orderer_cluster.this.handle
+  max_message_count = 1
+  organizations = {
+    org1 = { organization = fabric_organization.org1.handle, definition = fabric_organization.org1.definition, peers = { peer0 = fabric_peer.org1.handle } }
+    org2 = { organization = fabric_organization.org2.handle, definition = fabric_organization.org2.definition, peers = { peer0 = fabric_peer.org2.handle } }
+  }
+  deletion_protection = false
+}
+
 resource "fabric_chaincode" "kv" {
   channel            = fabric_channel.trade.handle
   name               = "kv"
@@ -27,7 +90,7 @@ resource "fabric_chaincode" "kv" {
 }
 
 resource "fabric_identity" "clerk" {
-  organization = fabric_organization.this["org1"].handle
+  organization = fabric_organization.org1.handle
   name         = "clerk"
 }
 
@@ -38,9 +101,13 @@ resource "fabric_transaction" "first" {
   arguments = ["greeting", "hello"]
 }
 
+`
+
+// readingConfig continues tradeConfig by every way to read.
+const readingConfig = `
 data "fabric_channel" "trade" {
   channel    = fabric_channel.trade.handle
-  depends_on = [fabric_transaction.first]
+  depends_on = [fabric_peer.org1, fabric_peer.org2, fabric_orderer_cluster.this, fabric_transaction.first]
 }
 
 data "fabric_query" "greeting" {
@@ -48,23 +115,23 @@ data "fabric_query" "greeting" {
   identity   = fabric_identity.clerk.handle
   function   = "get"
   arguments  = ["greeting"]
-  depends_on = [fabric_transaction.first]
+  depends_on = [fabric_peer.org1, fabric_peer.org2, fabric_transaction.first]
 }
 
 data "fabric_connection_profile" "org1" {
-  organization = fabric_organization.this["org1"].handle
+  organization = fabric_organization.org1.handle
   channel      = fabric_channel.trade.handle
 }
 
 data "fabric_connection_profile" "inside" {
-  organization = fabric_organization.this["org2"].handle
+  organization = fabric_organization.org2.handle
   from         = "network"
-  depends_on   = [fabric_peer.this]
+  depends_on   = [fabric_peer.org1, fabric_peer.org2]
 }
 
 data "fabric_node_config" "peer" {
-  node       = fabric_peer.this["org1"].handle
-  depends_on = [fabric_peer.this]
+  node       = fabric_peer.org1.handle
+  depends_on = [fabric_peer.org1, fabric_peer.org2]
 }
 
 data "fabric_node_config" "orderer" {
@@ -73,7 +140,7 @@ data "fabric_node_config" "orderer" {
 }
 
 locals {
-  admin   = provider::fabric::certificate(fabric_organization.this["org1"].admin_certificate)
+  admin   = provider::fabric::certificate(fabric_organization.org1.admin_certificate)
   profile = yamldecode(data.fabric_connection_profile.org1.yaml)
 }
 
@@ -82,13 +149,13 @@ output "read" {
     endorsed_by   = provider::fabric::endorsement_policy(fabric_chaincode.kv.endorsement_policy).msp_ids
     package_id    = provider::fabric::package_id({ channel = "trade", label = "kv_1.0" }) == fabric_chaincode.kv.package_id
     admin         = [local.admin.common_name, local.admin.organizational_units[0]]
-    chain         = provider::fabric::verify_chain(fabric_organization.this["org1"].admin_certificate, [], fabric_organization.this["org1"].definition.root_certificates, { usage = "signing" }).valid
-    other_chain   = provider::fabric::verify_chain(fabric_organization.this["org1"].admin_certificate, [], fabric_organization.this["org2"].definition.root_certificates).reason
+    chain         = provider::fabric::verify_chain(fabric_organization.org1.admin_certificate, [], fabric_organization.org1.definition.root_certificates, { usage = "signing" }).valid
+    other_chain   = provider::fabric::verify_chain(fabric_organization.org1.admin_certificate, [], fabric_organization.org2.definition.root_certificates).reason
     channel_group = [for name, group in jsondecode(data.fabric_channel.trade.configuration).channel_group.groups : name]
     peer_id       = yamldecode(data.fabric_node_config.peer.yaml).peer.id
     orderer_msp   = yamldecode(data.fabric_node_config.orderer.yaml).General.LocalMSPID
     same_profile  = jsonencode(jsondecode(data.fabric_connection_profile.org1.json)) == jsonencode(local.profile)
-    peer_port     = local.profile.peers["peer0.org2.example.com"].url == "grpcs://127.0.0.1:${fabric_peer.this["org2"].port}"
+    peer_port     = local.profile.peers["peer0.org2.example.com"].url == "grpcs://127.0.0.1:${fabric_peer.org2.port}"
     inside        = yamldecode(data.fabric_connection_profile.inside.yaml).peers["peer0.org2.example.com"].url
   }
 }
@@ -98,13 +165,13 @@ output "read" {
 // nodes are stopped.
 func TestAccReading(t *testing.T) {
 	name := networkName(t)
-	network := channelConfig(name, "3.1.1", "org1", "org2") + readingConfig
+	checkNothingLeft(t, name)
+	network := memberConfig(name, "orderer", "org1", "org2") + tradeConfig
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
-		CheckDestroy:             nothingLeft(t, name),
 		Steps: []resource.TestStep{
 			{
-				Config: network,
+				Config: network + readingConfig,
 				ConfigStateChecks: []statecheck.StateCheck{
 					statecheck.ExpectKnownValue("data.fabric_query.greeting", tfjsonpath.New("result"), knownvalue.StringExact("hello")),
 					statecheck.ExpectKnownValue("data.fabric_query.greeting", tfjsonpath.New("result_base64"), knownvalue.StringExact("aGVsbG8=")),
@@ -135,7 +202,7 @@ func TestAccReading(t *testing.T) {
 			{
 				// Data sources that wait for what they read from let one apply repair first.
 				PreConfig: func() { stopNodes(t, name+"-peer0.org1", name+"-peer0.org2", name+"-orderer0") },
-				Config:    network,
+				Config:    network + readingConfig,
 				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
 					plancheck.ExpectResourceAction("data.fabric_query.greeting", plancheck.ResourceActionRead),
 				}},
@@ -144,13 +211,18 @@ func TestAccReading(t *testing.T) {
 				},
 			},
 			{
-				// The ordering node alone still tells of the channel.
+				// The ordering node alone still tells of the channel to one that does not wait.
 				PreConfig: func() { stopNodes(t, name+"-peer0.org1", name+"-peer0.org2") },
 				Config:    network + `data "fabric_channel" "now" { channel = fabric_channel.trade.handle }`,
-				PlanOnly:  true, ExpectNonEmptyPlan: true,
+				ConfigStateChecks: []statecheck.StateCheck{
+					statecheck.ExpectKnownValue("data.fabric_channel.now", tfjsonpath.New("heights"), knownvalue.MapExact(map[string]knownvalue.Check{
+						"orderer0": knownvalue.NotNull(),
+					})),
+				},
 			},
 			{
 				// A query needs a peer, and says what to do.
+				PreConfig: func() { stopNodes(t, name+"-peer0.org1", name+"-peer0.org2") },
 				Config: network + `
 data "fabric_query" "now" {
   chaincode = fabric_chaincode.kv.handle
@@ -159,10 +231,22 @@ data "fabric_query" "now" {
   arguments = ["greeting"]
 }
 `,
-				PlanOnly:    true,
 				ExpectError: regexp.MustCompile(`Unable to query get(?s:.*)not\s+running(?s:.*)depends_on`),
 			},
 		},
+	})
+}
+
+// checkNothingLeft checks at the end of the test that nothing of the network is on the engine.
+func checkNothingLeft(t *testing.T, network string) {
+	t.Helper()
+	t.Cleanup(func() {
+		if os.Getenv("TF_ACC") == "" {
+			return
+		}
+		if err := nothingLeft(t, network)(nil); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
@@ -180,16 +264,17 @@ func stopNodes(t *testing.T, names ...string) {
 // TestAccCredentials hands the credentials of an identity and of an admin to another provider.
 func TestAccCredentials(t *testing.T) {
 	name := networkName(t)
+	checkNothingLeft(t, name)
 	with := maps.Clone(factories)
 	with["echo"] = echoprovider.NewProviderServer()
-	base := organizationsConfig(name, "3.1.1", "org1") + `
+	base := memberConfig(name, "org1") + `
 resource "fabric_identity" "clerk" {
-  organization = fabric_organization.this["org1"].handle
+  organization = fabric_organization.org1.handle
   name         = "clerk"
 }
 
 resource "fabric_identity" "elsewhere" {
-  organization = fabric_organization.this["org1"].handle
+  organization = fabric_organization.org1.handle
   name         = "elsewhere"
   directory    = "` + t.TempDir() + `"
 }
@@ -222,13 +307,13 @@ output "same" {
 	resource.Test(t, resource.TestCase{
 		TerraformVersionChecks:   []tfversion.TerraformVersionCheck{tfversion.SkipBelow(tfversion.Version1_10_0)},
 		ProtoV6ProviderFactories: with,
-		CheckDestroy:             nothingLeft(t, name),
 		Steps: []resource.TestStep{
 			{Config: base},
 			{Config: echo("fabric_identity.clerk"), ConfigStateChecks: of("clerk")},
 			{Config: base},
-			{Config: echo(`fabric_organization.this["org1"]`), ConfigStateChecks: of("admin")},
-			{Config: echo("fabric_identity.elsewhere"), ExpectError: regexp.MustCompile(`keeps its key there and nowhere else`)},
+			{Config: echo(`fabric_organization.org1`), ConfigStateChecks: of("admin")},
+			{Config: echo("fabric_identity.elsewhere"), ExpectError: regexp.MustCompile(`keeps\s+its\s+key\s+there\s+and\s+nowhere\s+else`)},
+			{Config: base}, // destroy would ask for the credentials again
 		},
 	})
 }

@@ -174,8 +174,8 @@ func (t *terraform) runWith(ctx context.Context, env []string, arguments ...stri
 		e.events = parseEvents(out.Bytes())
 	}
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
+		if cause := context.Cause(ctx); cause != nil { // what Terraform says of its interrupt is no news
+			return e, fmt.Errorf("terraform %s: %w", arguments[0], cause)
 		}
 		return e, fmt.Errorf("terraform %s: %w\n%s", arguments[0], err, explain(e.events, out.Bytes()))
 	}

@@ -14,7 +14,7 @@ func TestFind(t *testing.T) {
 		"quickstart/steps/01.tfvars":           "",
 		"quickstart/.terraform/modules/a/x.tf": ours,
 		"resources/fabric_network/resource.tf": `resource "fabric_network" "dev" {}`,
-		"resources/fabric_network/provider.tf": "source   =   \"registry.terraform.io/fabricops/fabric\"",
+		"resources/fabric_network/provider.tf": "source   =   \"registry.example.com/fabricops/fabric\"",
 		"functions/package_id/function.tf":     `output "id" {}`,
 		"application/client/main.go":           ours,
 	} {

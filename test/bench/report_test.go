@@ -1,0 +1,125 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func sample() *report {
+	took := func(seconds ...float64) (out []times) {
+		for _, s := range seconds {
+			out = append(out, times{Seconds: s, Phases: []phase{{Name: "all", End: s, Times: 1}}})
+		}
+		return out
+	}
+	return &report{
+		Began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Settings: "3 runs", LoadBefore: "0.10", LoadAfter: "0.90",
+		Machine:   machine{Cores: 2, MemoryBytes: 24 << 30, System: "Debian", Engine: "20.10", Terraform: "1.11"},
+		Direct:    directReport{Up: took(10, 11, 12), Down: took(2), Dismantle: took(5)},
+		Terraform: terraformReport{Apply: took(12, 14, 13), Plan: []float64{0.9, 1.1}, Destroy: took(6)},
+		Provider: providerReport{
+			BinaryBytes: 25_000_000, PeakBytes: []int64{40_000_000, 60_000_000}, StartSeconds: []float64{0.1}, Starts: []int{2, 3},
+			PlanCalls: [][]call{{{Method: "ReadResource", Type: "fabric_ca", Begin: 1, End: 1.2}, {Method: "ReadResource", Type: "fabric_ca", Begin: 1.1, End: 1.5}}},
+		},
+	}
+}
+
+func TestTargets(t *testing.T) {
+	all := func(*report) {}
+	for _, tt := range []struct {
+		name   string
+		change func(*report)
+		missed []string
+	}{
+		{"all but the shortcut", all, []string{"destroy, times the removal of everything at once"}},
+		{"slow apply", func(r *report) { r.Terraform.Apply = []times{{Seconds: 15}} }, []string{"apply, times the direct bring-up", "apply", "destroy, times the removal of everything at once"}},
+		{"slow provider", func(r *report) { r.Provider.StartSeconds = []float64{0.2} }, []string{"of which the provider", "destroy, times the removal of everything at once"}},
+		{"quick destroy", func(r *report) { r.Terraform.Destroy = []times{{Seconds: 2.9}} }, nil},
+		{"large binary", func(r *report) { r.Provider.BinaryBytes = 30_100_000 }, []string{"destroy, times the removal of everything at once", "provider binary, stripped"}},
+		{"memory not known", func(r *report) { r.Provider.PeakBytes = []int64{0} }, []string{"destroy, times the removal of everything at once"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := sample()
+			tt.change(r)
+			if got := r.missed(); !slices.Equal(got, tt.missed) {
+				t.Errorf("missed %q, want %q", got, tt.missed)
+			}
+		})
+	}
+}
+
+func TestReportSaysTheFigures(t *testing.T) {
+	r := sample()
+	text, markdown := r.text(), r.markdown()
+	for _, want := range []string{"11.0 [10.0-12.0]", "13.0 [12.0-14.0]", "1.18", "0.80 [0.80-0.80] s", "25.0 MB", "60 MB", "load average 0.10 before", "52.0 [50.2-58.8]", "ReadResource fabric_ca"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the text lacks %q:\n%s", want, text)
+		}
+		if !strings.Contains(strings.ReplaceAll(markdown, "\n", " "), want) {
+			t.Errorf("the Markdown lacks %q:\n%s", want, markdown)
+		}
+	}
+	for _, table := range r.tables() {
+		for _, row := range table.rows {
+			if len(row) != len(table.header) {
+				t.Errorf("%s: the row %q has not the columns %q", table.title, row, table.header)
+			}
+		}
+	}
+}
+
+func TestReplaceTables(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "benchmarks.md")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("# Benchmarks\n\n" + tablesBegin + "\nold\n" + tablesEnd + "\n\nMore.\n")
+	if err := replaceTables(file, "new\n"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "# Benchmarks\n\n" + tablesBegin + "\nnew\n" + tablesEnd + "\n\nMore.\n"; string(text) != want {
+		t.Errorf("got %q, want %q", text, want)
+	}
+	write("no place")
+	if err := replaceTables(file, "new\n"); err == nil {
+		t.Error("a document without a place for the tables was accepted")
+	}
+}
+
+func TestBatchOverride(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{"-max-messages", "1"}, "resource \"fabric_channel\" \"trade\" {\n  max_message_count = 1\n}\n"},
+		{[]string{"-batch-timeout", "200ms"}, "resource \"fabric_channel\" \"trade\" {\n  batch_timeout = \"200ms\"\n}\n"},
+	} {
+		s, _, err := parse(tt.args, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := batchOverride(s); got != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.args, got, tt.want)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, args := range [][]string{{"-runs", "0"}, {"-plans", "0"}, {"quickstart"}, {"-unknown"}} {
+		if _, _, err := parse(args, &strings.Builder{}); err == nil {
+			t.Errorf("%q was accepted", args)
+		}
+	}
+}
