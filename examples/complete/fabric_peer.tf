@@ -22,6 +22,9 @@ resource "fabric_peer" "org1" {
     }
   }
 
+  # Where the state of its ledgers is. With "couchdb", a CouchDB runs beside it.
+  state_database = { type = "goleveldb" }
+
   # How it runs.
   image         = "hyperledger/fabric-peer:${var.fabric_version}"
   desired_state = each.value

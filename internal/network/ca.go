@@ -163,14 +163,15 @@ func (f *Fabric) takeUpCA(ctx context.Context, spec CASpec) (map[string][]byte, 
 	if err != nil && !noDatabase {
 		return nil, err
 	}
-	made, started := len(files[enrollmentCA+caCertificate]) > 0, len(files[caStarted]) > 0
+	started := len(files[caStarted]) > 0
+	made := caKeys{handle: h, files: files}.complete(noDatabase && !started)
 	lost := ""
 	switch {
 	case made && noDatabase && (started || spec.Existing):
 		lost = h.Object()
 	case made:
 		return files, spec.verifySame(files)
-	case noDatabase && !spec.Existing:
+	case noDatabase && !spec.Existing && !started: // none, or half of the keys: nobody has seen these
 		return nil, nil
 	default:
 		lost = h.keys()
@@ -381,10 +382,10 @@ func putPair(files map[string][]byte, folder string, pair *certificate.KeyPair) 
 	return err
 }
 
-// enrollRegistrars enrols the registrar of each CA whose certificate the key volume lacks, and then
-// takes the CAs' own keys out of the key volume: the server has them.
+// enrollRegistrars enrols the registrars of both CAs unless the key volume has them, and then takes
+// the CAs' own keys out of the key volume: the server has them.
 func (f *Fabric) enrollRegistrars(ctx context.Context, keys caKeys) error {
-	if len(keys.files[caStarted]) > 0 {
+	if keys.registrars() {
 		return nil
 	}
 	added := make([]map[string][]byte, 2)
@@ -570,6 +571,9 @@ func (f *Fabric) removeAffiliations(ctx context.Context, spec CASpec) (kept []st
 	}
 	return slices.Compact(kept), nil
 }
+
+// secretLength is how many characters a secret has.
+const secretLength = 27
 
 // newSecret makes an enrolment secret of 160 bits.
 func newSecret() string {

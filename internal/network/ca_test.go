@@ -258,6 +258,20 @@ func TestCAChangesInPlace(t *testing.T) {
 	}
 }
 
+// Members leave an affiliation only after the CA was updated: until then it stays, and that is said.
+func TestCAKeepsAffiliationsWithMembers(t *testing.T) {
+	h, _ := orgHouse(t)
+	_, err := h.createIdentity(h.identitySpec("alice")) // of org1.sales
+	h.must(err)
+	spec := h.caSpec("ca.org1")
+	spec.Affiliations, spec.Former = []string{"org1.hr"}, []string{"org1", "org1.sales", "org1.it"}
+	state, err := h.update(spec)
+	h.must(err)
+	if !slices.Equal(state.Kept, []string{"org1.sales"}) {
+		t.Errorf("kept %v", state.Kept)
+	}
+}
+
 func TestCAIntermediate(t *testing.T) {
 	h, root, above := started(t, "ca.root")
 	h.serveCA("ca.org1")

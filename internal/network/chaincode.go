@@ -278,6 +278,9 @@ func (f *Fabric) nextDefinition(ctx context.Context, spec ChaincodeSpec, members
 	if err != nil {
 		return definition, false, err
 	}
+	if err := CheckCollections(inForce.Collections, definition.Collections); err != nil {
+		return definition, false, err
+	}
 	definition.Sequence = inForce.Sequence
 	if !sameMeaning(definition, inForce.Definition) {
 		definition.Sequence++

@@ -23,6 +23,16 @@ type Whose struct {
 	Members bool
 }
 
+func (w Whose) String() string {
+	switch {
+	case w.Collection == "":
+		return "the endorsement policy"
+	case w.Members:
+		return "the member_policy of collection " + w.Collection
+	}
+	return "the endorsement_policy of collection " + w.Collection
+}
+
 // UnknownMSPError tells that a policy names an organization that the channel does not have.
 type UnknownMSPError struct {
 	Whose
@@ -31,7 +41,7 @@ type UnknownMSPError struct {
 }
 
 func (e *UnknownMSPError) Error() string {
-	return fmt.Sprintf("the policy names %s, and the organizations of channel %s are %s", e.MSPID, e.Channel, strings.Join(e.Known, ", "))
+	return fmt.Sprintf("%s names %s, and the organizations of channel %s are %s", e.Whose, e.MSPID, e.Channel, strings.Join(e.Known, ", "))
 }
 
 // UnsatisfiableError tells that the peers of the channel together cannot meet a policy.
@@ -43,7 +53,7 @@ type UnsatisfiableError struct {
 }
 
 func (e *UnsatisfiableError) Error() string {
-	return fmt.Sprintf("the peers of channel %s (%s) cannot meet the policy %s, whatever they endorse: peers sign in the role peer, each once", e.Channel, strings.Join(e.Peers, ", "), e.Policy)
+	return fmt.Sprintf("the peers of channel %s (%s) cannot meet %s, which is %s: they sign in the role peer, each once", e.Channel, strings.Join(e.Peers, ", "), e.Whose, e.Policy)
 }
 
 // UnknownPolicyError tells that a policy refers to one that the channel does not have.
@@ -54,7 +64,7 @@ type UnknownPolicyError struct {
 }
 
 func (e *UnknownPolicyError) Error() string {
-	return fmt.Sprintf("channel %s has no policy %s; its application has %s", e.Channel, e.Reference, strings.Join(e.Known, ", "))
+	return fmt.Sprintf("%s is %s, and channel %s has no such policy; its application has %s", e.Whose, e.Reference, e.Channel, strings.Join(e.Known, ", "))
 }
 
 // CheckChaincodePolicies holds the policies of a chaincode to the members of its channel, as its
@@ -228,6 +238,39 @@ func Collections(list *peer.CollectionConfigPackage) []Collection {
 		out = append(out, one)
 	}
 	return out
+}
+
+// CollectionError tells that a collection of the definition in force cannot become what is wanted:
+// Fabric takes no collection away, and keeps its block to live (core/chaincode/lifecycle/scc.go).
+type CollectionError struct {
+	Collection string
+	// Gone tells that it is missing; otherwise its block to live differs, which is BlockToLive.
+	Gone        bool
+	BlockToLive int64
+}
+
+func (e *CollectionError) Error() string {
+	if e.Gone {
+		return fmt.Sprintf("collection %s is on the ledger, and Fabric takes none away", e.Collection)
+	}
+	return fmt.Sprintf("block_to_live of collection %s is %d on the ledger, and Fabric does not change that", e.Collection, e.BlockToLive)
+}
+
+// CheckCollections tells what of a change of collections Fabric refuses: *CollectionError, joined.
+func CheckCollections(inForce, wanted *peer.CollectionConfigPackage) error {
+	now := map[string]*peer.StaticCollectionConfig{}
+	for _, config := range wanted.GetConfig() {
+		now[config.GetStaticCollectionConfig().GetName()] = config.GetStaticCollectionConfig()
+	}
+	var problems []error
+	for _, config := range inForce.GetConfig() {
+		before := config.GetStaticCollectionConfig()
+		after, ok := now[before.GetName()]
+		if !ok || after.GetBlockToLive() != before.GetBlockToLive() {
+			problems = append(problems, &CollectionError{Collection: before.GetName(), Gone: !ok, BlockToLive: int64(before.GetBlockToLive())})
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // sameMeaning tells whether two definitions mean the same, however their policies are spelled and in

@@ -302,12 +302,32 @@ func (f *Fabric) folderExists(ctx context.Context, h Handle, imageID, folder str
 	return result.ExitCode == 0, nil
 }
 
+// removeOnces takes away what a process that was killed had begun to run with the volume of a node: the
+// volume cannot be removed while it is there.
+func (f *Fabric) removeOnces(ctx context.Context, h Handle) error {
+	nodes, err := f.engine.Nodes(ctx, map[string]string{
+		engine.LabelOwner: h.Owner, engine.LabelKind: string(h.Kind), engine.LabelNetwork: h.Network, engine.LabelName: h.Name, labelOnce: "true",
+	})
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if err := f.engine.RemoveNode(ctx, n.Name, h.Owner); err != nil {
+			return fmt.Errorf("unable to remove what was left beside %s: %w", h, err)
+		}
+	}
+	return nil
+}
+
 func (f *Fabric) once(ctx context.Context, h Handle, imageID string, entrypoint []string, command ...string) (engine.RunResult, error) {
 	labels := h.labels()
 	labels[engine.LabelSpecHash] = "once"
 	labels[labelOnce] = "true"
 	env, err := f.onceEnv(ctx, h)
 	if err != nil {
+		return engine.RunResult{}, err
+	}
+	if err := f.removeOnces(ctx, h); err != nil {
 		return engine.RunResult{}, err
 	}
 	return f.engine.RunOnce(ctx, engine.NodeSpec{

@@ -272,6 +272,12 @@ func (s *fakeCA) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.affiliations = append(r.affiliations, in.Name)
 		answer(w, map[string]any{"name": in.Name})
 	case "DELETE affiliations":
+		for _, i := range r.identities {
+			if i.Affiliation == id {
+				refuse(w, http.StatusForbidden, 71, "Authorization failure")
+				return
+			}
+		}
 		r.affiliations = slices.DeleteFunc(r.affiliations, func(name string) bool { return name == id })
 		answer(w, map[string]any{"name": id})
 	default:

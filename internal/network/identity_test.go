@@ -169,10 +169,17 @@ func TestIdentityThatIsThere(t *testing.T) {
 	spec := h.identitySpec("alice")
 	made, err := h.createIdentity(spec)
 	h.must(err)
-	h.restart()
 	if err := h.fabric.PreflightIdentity(h.ctx(), spec); !errors.Is(err, ErrExists) {
 		t.Errorf("the same name again: %v", err)
 	}
+	h.restart()
+	other := spec
+	other.Attributes = map[string]string{"role": "auditor"}
+	if err := h.fabric.PreflightIdentity(h.ctx(), other); !errors.Is(err, ErrExists) {
+		t.Errorf("the same name for another identity: %v", err)
+	}
+	// After an apply that was killed before Terraform heard of it.
+	h.must(h.fabric.PreflightIdentity(h.ctx(), spec))
 	// After a lost state, with the owner_id given.
 	h.fabric.Adopt(h.network.Owner)
 	taken, err := h.createIdentity(spec)

@@ -184,11 +184,11 @@ func (k caKeys) operations() (*certificate.KeyPair, error) {
 }
 
 // authority gives one of the two CAs of the server with its key: before the first start that is in the
-// key volume, later only where the server has it.
+// key volume, later only where the server has it. What the server has may have been cut short until then.
 func (k caKeys) authority(ca string, serversKey []byte) (*certificate.KeyPair, error) {
-	keyPEM := serversKey
+	keyPEM := k.files[ca+caKey]
 	if len(keyPEM) == 0 {
-		keyPEM = k.files[ca+caKey]
+		keyPEM = serversKey
 	}
 	if len(keyPEM) == 0 {
 		return nil, &LostError{Thing: k.handle, Volume: k.handle.Object()}
@@ -198,6 +198,33 @@ func (k caKeys) authority(ca string, serversKey []byte) (*certificate.KeyPair, e
 		return nil, fmt.Errorf("unable to read the key of %s: %w", k.handle, err)
 	}
 	return pair, nil
+}
+
+// complete tells whether everything is there that is written before the server is made: an apply may
+// have been killed while it wrote. The CAs' own keys are there only until a server has them.
+func (k caKeys) complete(noServer bool) bool {
+	_, err := k.operations()
+	for _, name := range []string{enrollmentCA, tlsCA} {
+		_, unreadable := certificate.ParseOne(k.files[name+caCertificate])
+		if unreadable == nil && noServer {
+			_, unreadable = k.authority(name, nil)
+		}
+		err = errors.Join(err, unreadable)
+		if len(k.files[name+registrarSecret]) != secretLength {
+			return false
+		}
+	}
+	return err == nil
+}
+
+// registrars tells whether both registrars have been enrolled, and that was written down as a whole.
+func (k caKeys) registrars() bool {
+	for _, name := range []string{enrollmentCA, tlsCA} {
+		if !paired(k.files[name+registrarCertificate], k.files[name+registrarKey]) {
+			return false
+		}
+	}
+	return len(k.files[caStarted]) > 0
 }
 
 // definition gives the public part of an organization whose certificates come from this CA.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -515,18 +516,29 @@ func (f *Fabric) awaitReady(ctx context.Context, n *node) error {
 	}
 	cancel(nil)
 	<-watch
-	if err != nil {
-		return f.nodeError(context.WithoutCancel(ctx), n.handle, "start", err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	ctx = context.WithoutCancel(ctx)
+	if errors.Is(err, errExited) {
+		// The engine would start it again and again, and its last words would be buried under the
+		// first ones of the next attempt.
+		if stop := f.stop(ctx, n.handle); stop != nil {
+			err = fmt.Errorf("%w (%w)", err, stop)
+		}
+	}
+	return f.nodeError(ctx, n.handle, "start", err)
 }
+
+// errExited: a node's process ended although it was to run.
+var errExited = errors.New("it exited")
 
 // exited says how a node's process ended.
 func (f *Fabric) exited(ctx context.Context, h Handle, code int) error {
 	if n, err := f.engine.Node(ctx, h.Object()); err == nil && n.OOMKilled {
-		return fmt.Errorf("it was killed for want of memory (exit code %d): raise memory_mib in limits", code)
+		return fmt.Errorf("%w with code %d, killed for want of memory: raise memory_mib in limits", errExited, code)
 	}
-	return fmt.Errorf("it exited with code %d", code)
+	return fmt.Errorf("%w with code %d", errExited, code)
 }
 
 // permanent marks an error that asking again does not mend.
@@ -566,11 +578,34 @@ func (f *Fabric) nodeError(ctx context.Context, h Handle, action string, cause e
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	lines, err := f.engine.Logs(ctx, h.Object(), 15)
+	lines, err := f.engine.Logs(ctx, h.Object(), 400)
 	if err != nil {
 		lines = nil // the cause matters more than why there are no lines
 	}
-	return &NodeError{Action: action + " " + h.String(), Cause: cause, Logs: lines}
+	return &NodeError{Action: action + " " + h.String(), Cause: cause, Logs: lastWords(lines)}
+}
+
+// wordLines is how many lines of a node's log an error carries.
+const wordLines = 15
+
+var (
+	colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
+	// Fabric's levels from error on, and how Go programs and the commands of Fabric end.
+	complaint = regexp.MustCompile(`\b(ERRO|CRIT|PANI|FATA)\b|^panic: |^fatal error: |^Error: |^\S+ \S+ \[(ERROR|FATAL|CRITICAL)\]`)
+)
+
+// lastWords chooses the lines of a log that tell why a node does not work: those around its last
+// complaint, which a stack trace or the beginning of another attempt may follow, or else the last ones.
+func lastWords(lines []string) []string {
+	end := len(lines)
+	plain := make([]string, 0, end)
+	for i, line := range lines {
+		plain = append(plain, strings.TrimRight(colour.ReplaceAllString(line, ""), " \r"))
+		if complaint.MatchString(plain[i]) {
+			end = min(i+3, len(lines))
+		}
+	}
+	return plain[max(0, end-wordLines):end]
 }
 
 // stop ends a node's process and waits for it.
@@ -645,6 +680,9 @@ func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) erro
 	}
 	if err := f.engine.RemoveNode(ctx, h.Object(), h.Owner); err != nil {
 		return fmt.Errorf("unable to remove %s: %w", h, err)
+	}
+	if err := f.removeOnces(ctx, h); err != nil {
+		return err
 	}
 	f.ports.release(h.Object())
 	if keepVolume {

@@ -380,6 +380,32 @@ func TestStartFails(t *testing.T) {
 	r.empty()
 }
 
+func TestLastWords(t *testing.T) {
+	long := make([]string, 100)
+	for i := range long {
+		long[i] = fmt.Sprintf("line %d", i)
+	}
+	for _, c := range []struct {
+		name       string
+		log        []string
+		has, hasNo string
+	}{
+		{"nothing", nil, "", "x"},
+		{"no complaint", long, "line 99", "line 84"},
+		{"a panic before a stack trace", slices.Concat(long, []string{"panic: no such handler"}, long), "line 99\npanic: no such handler\nline 0\nline 1", "line 2"},
+		{"colours", []string{"\x1b[31m2026-11-22 ERRO\x1b[0m no space \r"}, "2026-11-22 ERRO no space", "\x1b"},
+		{"fabric-ca", slices.Concat([]string{"2026/11/22 10:20:16 [ERROR] no such table"}, long), "[ERROR] no such table", "line 3"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := lastWords(c.log)
+			text := strings.Join(got, "\n")
+			if len(got) > wordLines || !strings.Contains(text, c.has) || strings.Contains(text+"\n", c.hasNo+"\n") {
+				t.Errorf("the last words are %q", got)
+			}
+		})
+	}
+}
+
 func TestStartKilledForMemory(t *testing.T) {
 	r := newRig(t)
 	_, err := r.fabric.ensure(t.Context(), r.node(func(n *node) {

@@ -36,6 +36,9 @@ func TestOrganizationOfACA(t *testing.T) {
 	if read.AdminCertificate != made.AdminCertificate || read.Superseded || read.Lost {
 		t.Errorf("read %+v", read)
 	}
+	h.must(h.fabric.PreflightOrganization(h.ctx(), spec)) // after an apply that was killed before Terraform heard of it
+	_, err = h.fabric.CreateOrganization(h.ctx(), spec)
+	h.must(err)
 	if err := h.fabric.PreflightOrganization(h.ctx(), spec); !errors.Is(err, ErrExists) {
 		t.Errorf("the same MSP again: %v", err)
 	}

@@ -34,7 +34,7 @@ const (
 const couchAdmin = "peer"
 
 // couchPasswordVariable gives the peer the password: a peer logs what core.yaml holds.
-const couchPasswordVariable = "CORE_LEDGER_STATE_COUCHDBCONFIG_PASSWORD" //nolint:gosec // a name
+const couchPasswordVariable = "CORE_LEDGER_STATE_COUCHDBCONFIG_PASSWORD"
 
 // StateDatabase is a CouchDB that runs beside a peer and holds its state.
 type StateDatabase struct {
@@ -398,18 +398,23 @@ func (f *Fabric) hasObjects(ctx context.Context, h Handle) (bool, error) {
 func (f *Fabric) wakeStateDatabase(ctx context.Context, peer Handle) (rest func() error, err error) {
 	h := stateDatabase(peer)
 	awake := func() error { return nil }
-	current, err := f.engine.Node(ctx, h.Object())
-	if errors.Is(err, engine.ErrNotFound) || err == nil && h.requireSame("container", h.Object(), current.Labels) != nil {
-		return awake, nil
+	has, err := f.hasObjects(ctx, h)
+	if err != nil || !has {
+		return awake, err
 	}
-	if err != nil || current.Status == engine.Running {
+	running, err := f.running(ctx, h)
+	if err != nil || running {
 		return awake, err
 	}
 	password, err := f.knownStateDatabasePassword(ctx, peer)
 	if err != nil {
 		return awake, err
 	}
-	if err := f.engine.StartNode(ctx, h.Object()); err != nil {
+	err = f.engine.StartNode(ctx, h.Object())
+	if errors.Is(err, engine.ErrNotFound) {
+		return awake, &NodeError{Action: "start " + h.String(), Cause: err, Next: "apply " + peer.String() + ", which makes it again, and then this"}
+	}
+	if err != nil {
 		return awake, f.nodeError(ctx, h, "start", err)
 	}
 	rest = func() error { return f.stop(context.WithoutCancel(ctx), h) }
@@ -432,4 +437,16 @@ func (f *Fabric) stateDatabaseOf(ctx context.Context, peer engine.Node) (*StateD
 	}
 	in.StateDatabase.ImageID = beside.ImageID
 	return in.StateDatabase, err
+}
+
+// ValidatePeerConfig finds what is wrong with an overlay for core.yaml of a peer with this kind of
+// state database. It needs no peer: what is a node's own plays no part in it.
+func ValidatePeerConfig(version nodeconfig.Version, overlay nodeconfig.Overlay, couchDB bool) []nodeconfig.Problem {
+	spec := PeerSpec{Handle: Handle{Kind: KindPeer, Name: "peer", MSPID: "MSP"}}
+	if couchDB {
+		spec.StateDatabase = &StateDatabase{}
+	}
+	config := peerConfig(spec.Handle, spec.Endpoint(spec.Handle, peerPort))
+	config.CouchDB = stateDatabaseConfig(spec)
+	return nodeconfig.ValidatePeer(version, config, overlay)
 }

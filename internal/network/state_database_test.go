@@ -449,6 +449,13 @@ func TestStateDatabaseRests(t *testing.T) {
 	if r.read().Status != engine.Stopped {
 		t.Error("what rested is awake")
 	}
+
+	// Without a container there is nothing to wake.
+	r.fake.VanishNode(r.database.Object())
+	err := r.fabric.unjoin(t.Context(), r.peer, "trade", unjoinOptions{})
+	if failed := new(NodeError); !errors.As(err, &failed) || !errors.Is(err, engine.ErrNotFound) || !strings.Contains(failed.Next, "apply peer peer9.org1") {
+		t.Errorf("the error is %v", err)
+	}
 }
 
 func TestStateDatabaseIsRemovedWithItsPeer(t *testing.T) {

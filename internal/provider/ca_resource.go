@@ -76,7 +76,10 @@ func (r *caResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp 
 	on.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A Fabric CA server. It holds two CAs, one for enrolment certificates and one for TLS certificates, each with a root and a registry of its own. " +
-			"Their registrars' secrets are generated and live in a key volume on the engine, never in the state; so does a small root of the provider's own, for the admin and operations endpoints of the organization's nodes.",
+			"Their registrars' secrets are generated and live in a key volume on the engine, never in the state; so does a small root of the provider's own, for the admin and operations endpoints of the organization's nodes.\n\n" +
+			"A CA has two volumes, one for its database and its own keys and one for the registrars. A container that is gone is made again with both. When a volume is gone the plan fails; " +
+			"with `accept_data_loss = true` a new CA with new roots takes the place of the lost one. What the old one certified goes on working, and the organization keeps the old roots until it is replaced, " +
+			"because channels know its members by them: replace the `fabric_organization`, its nodes and its identities, and update the channels, to use the new CA.",
 		Attributes: merge(runAttributes(ctx, "CA", caHolds, "hyperledger/fabric-ca:"+defaultCAVersion), addressAttributes("CA", 7054), map[string]schema.Attribute{
 			"network": on,
 			"name":    nameAttribute("CA", "ca.org1"),

@@ -339,18 +339,12 @@ func TestAccLostCA(t *testing.T) {
 				Config: accepting.String(),
 				Taint:  []string{organizationAddress},
 				Check: resource.ComposeAggregateTestCheckFunc(
-					seen.another("definition", organizationAddress, "definition.root_certificates.0"), server.knows("admin"),
+					seen.another("definition", organizationAddress, "definition.root_certificates.0"), seen.another("alice", aliceAddress, "certificate"), server.knows("alice", "bob", "admin"), mspFolder(t, a.directory),
 				),
-				ExpectNonEmptyPlan: true, // the keys of the identities were in the old key volume
-			},
-			{
-				Config: accepting.String(),
-				Check:  resource.ComposeAggregateTestCheckFunc(seen.another("alice", aliceAddress, "certificate"), server.knows("alice", "bob", "admin"), mspFolder(t, a.directory)),
 			},
 			{PreConfig: lose(name + "-ca.org1-keys"), Config: a.String(), ExpectError: refusal},
-			{ // restored volumes are taken up; here nothing is restored, and everything goes without the CA
-				Config: a.String(), Destroy: true,
-			},
+			{Config: a.String(), Destroy: true, ExpectError: refusal},
+			{Config: accepting.String(), Destroy: true}, // identities whose CA is provably gone go without it
 		},
 	})
 }
@@ -479,16 +473,6 @@ resource "fabric_identity" "alice" {
   organization = fabric_organization.org1.handle
   name         = "alice"
 }
-
-locals {
-  definition = fabric_organization.org1.definition
-}
-
-output "chain" {
-  value = provider::fabric::verify_chain(fabric_identity.alice.certificate, local.definition.root_certificates, {
-    intermediates = join("", local.definition.intermediate_certificates)
-  })
-}
 `, name)
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
@@ -508,6 +492,18 @@ output "chain" {
 			},
 			{ResourceName: caAddress, ImportState: true, ImportStateId: name + "/ca.org1", ImportStateVerify: true, ImportStateVerifyIdentifierAttribute: "name",
 				ImportStateVerifyIgnore: []string{"deletion_protection"}},
+			{
+				Config: config + `
+locals {
+  definition = fabric_organization.org1.definition
+}
+
+output "chain" {
+  value = provider::fabric::verify_chain(fabric_identity.alice.certificate, local.definition.intermediate_certificates, local.definition.root_certificates).valid
+}
+`,
+				Check: resource.TestCheckOutput("chain", "true"),
+			},
 			{
 				Config: config + `
 resource "fabric_ca" "below" {

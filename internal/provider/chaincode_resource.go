@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -106,7 +107,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 	count := func(what string) schema.Int64Attribute {
 		return schema.Int64Attribute{
 			Optional: true, Computed: true, Default: int64default.StaticInt64(0), MarkdownDescription: what,
-			Validators: []validator.Int64{int64validator.AtLeast(0)},
+			Validators: []validator.Int64{int64validator.Between(0, math.MaxInt32)},
 		}
 	}
 	flag := func(what string) schema.BoolAttribute {
@@ -215,7 +216,7 @@ func (r *chaincodeResource) ValidateConfig(ctx context.Context, req resource.Val
 	for _, name := range slices.Sorted(maps.Keys(config.Collections.Elements())) {
 		at := path.Root("collections").AtMapKey(name)
 		if err := lifecycle.ValidateCollectionName(name); err != nil {
-			resp.Diagnostics.AddAttributeError(at, "Not a collection name", sentence(err))
+			addNested(&resp.Diagnostics, at, "Not a collection name", sentence(err))
 		}
 		object, ok := config.Collections.Elements()[name].(types.Object)
 		if !ok || object.IsUnknown() || object.IsNull() {
@@ -224,11 +225,11 @@ func (r *chaincodeResource) ValidateConfig(ctx context.Context, req resource.Val
 		var c collectionModel
 		resp.Diagnostics.Append(object.As(ctx, &c, basetypes.ObjectAsOptions{})...)
 		if c.MemberPolicy.IsNull() {
-			resp.Diagnostics.AddAttributeError(at.AtName("member_policy"), "Missing member policy", "A collection needs a member_policy that says who may hold its data.")
+			addNested(&resp.Diagnostics, at.AtName("member_policy"), "Missing member policy", "A collection needs a member_policy that says who may hold its data.")
 		}
 		refuseUnsatisfiable(at.AtName("endorsement_policy"), c.EndorsementPolicy, &resp.Diagnostics)
 		if !c.RequiredPeerCount.IsUnknown() && !c.MaxPeerCount.IsUnknown() && c.MaxPeerCount.ValueInt64() < c.RequiredPeerCount.ValueInt64() {
-			resp.Diagnostics.AddAttributeError(at.AtName("max_peer_count"), "Fewer peers than required",
+			addNested(&resp.Diagnostics, at.AtName("max_peer_count"), "Fewer peers than required",
 				fmt.Sprintf("The data is sent to %d other peers at most, and %d must have it. Set max_peer_count to required_peer_count or more.", c.MaxPeerCount.ValueInt64(), c.RequiredPeerCount.ValueInt64()))
 		}
 	}
@@ -271,7 +272,7 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	plan.Status, plan.Sequence, plan.ImageID = types.StringValue(string(engine.Running)), types.Int64Unknown(), types.StringUnknown()
 	same := false
 	if exists {
-		same = plan.keepMeaning(ctx, &prior)
+		same = plan.keepMeaning(ctx, &prior, &resp.Diagnostics)
 		// A release that is not whole may take another sequence to mend.
 		if same && prior.Status.Equal(plan.Status) && !changed(prior.Version, plan.Version, prior.Label, plan.Label, prior.PackageID, plan.PackageID, prior.InitRequired, plan.InitRequired) {
 			plan.Sequence = prior.Sequence
@@ -287,8 +288,8 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 }
 
 // keepMeaning keeps the prior text of policies that only changed their spelling, and tells whether
-// policy and collections mean what they meant before.
-func (m *chaincodeModel) keepMeaning(ctx context.Context, prior *chaincodeModel) bool {
+// policy and collections mean what they meant before. Changes that Fabric refuses are problems.
+func (m *chaincodeModel) keepMeaning(ctx context.Context, prior *chaincodeModel, problems *diag.Diagnostics) bool {
 	if !known(ctx, m.EndorsementPolicy, m.Collections) {
 		return false
 	}
@@ -297,6 +298,7 @@ func (m *chaincodeModel) keepMeaning(ctx context.Context, prior *chaincodeModel)
 	if diags.HasError() {
 		return false
 	}
+	addPolicyErrors(problems, network.CheckCollections(before.Collections, now.Collections))
 	policies := network.SamePolicy(before.ValidationParameter, now.ValidationParameter)
 	if policies && !prior.EndorsementPolicy.IsNull() && !m.EndorsementPolicy.IsNull() {
 		m.EndorsementPolicy = prior.EndorsementPolicy
@@ -327,6 +329,7 @@ func (r *chaincodeResource) checkPolicies(ctx context.Context, plan *chaincodeMo
 // there was anything.
 func addPolicyErrors(diags *diag.Diagnostics, err error) bool {
 	unknown, unsatisfiable, noPolicy := new(network.UnknownMSPError), new(network.UnsatisfiableError), new(network.UnknownPolicyError)
+	collection := new(network.CollectionError)
 	switch joined, ok := err.(interface{ Unwrap() []error }); {
 	case ok:
 		found := false
@@ -340,6 +343,12 @@ func addPolicyErrors(diags *diag.Diagnostics, err error) bool {
 		diags.AddAttributeError(policyAttribute(unsatisfiable.Whose), "Policy that the peers cannot meet", sentence(err))
 	case errors.As(err, &noPolicy):
 		diags.AddAttributeError(policyAttribute(noPolicy.Whose), "Policy that the channel does not have", sentence(err))
+	case errors.As(err, &collection):
+		at := path.Root("collections")
+		if !collection.Gone {
+			at = at.AtMapKey(collection.Collection).AtName("block_to_live")
+		}
+		diags.AddAttributeError(at, "Collection that cannot be changed so", sentence(err)+"\n\nKeep it as it is on the ledger, beside any new ones.")
 	default:
 		return false
 	}

@@ -194,7 +194,7 @@ func (channelMembers) ValidateMap(ctx context.Context, req validator.MapRequest,
 		at := req.Path.AtMapKey(key)
 		organization, _ := object.Attributes()["organization"].(types.Object)
 		if err := (handleKind{[]network.Kind{network.KindOrganization}}).check(ctx, organization); err != nil {
-			resp.Diagnostics.AddAttributeError(at.AtName("organization"), "Wrong kind of handle", sentence(err))
+			addNested(&resp.Diagnostics, at.AtName("organization"), "Wrong kind of handle", sentence(err))
 		}
 		mspID := handleMember(organization, "msp_id")
 		once(at.AtName("organization"), "organization", mspID, key, organizations, &resp.Diagnostics)
@@ -209,12 +209,18 @@ func (channelMembers) ValidateMap(ctx context.Context, req validator.MapRequest,
 			}
 			at := at.AtName("peers").AtMapKey(name)
 			if err := (handleKind{[]network.Kind{network.KindPeer}}).check(ctx, peer); err != nil {
-				resp.Diagnostics.AddAttributeError(at, "Wrong kind of handle", sentence(err))
+				addNested(&resp.Diagnostics, at, "Wrong kind of handle", sentence(err))
 			}
 			sameMSP(at, "peer", mspID, handleMember(peer, "msp_id"), &resp.Diagnostics)
 			once(at, "peer", handleMember(peer, "name"), key+"."+name, joined, &resp.Diagnostics)
 		}
 	}
+}
+
+// addNested reports an error inside a map, and says where: Terraform shows the place of a whole
+// attribute only.
+func addNested(diags *diag.Diagnostics, at path.Path, summary, detail string) {
+	diags.AddAttributeError(at, summary, "At "+at.String()+": "+detail)
 }
 
 // once refuses what is in a channel by two names.
@@ -223,7 +229,7 @@ func once(at path.Path, what string, value types.String, name string, seen map[s
 		return
 	}
 	if other, ok := seen[value.ValueString()]; ok {
-		diags.AddAttributeError(at, "Twice in the channel", fmt.Sprintf("The %s %s is in the channel as %s already. Keep one of the two.", what, value.ValueString(), other))
+		addNested(diags, at, "Twice in the channel", fmt.Sprintf("The %s %s is in the channel as %s already. Keep one of the two.", what, value.ValueString(), other))
 		return
 	}
 	seen[value.ValueString()] = name
@@ -234,7 +240,7 @@ func sameMSP(at path.Path, what string, organization, other types.String, diags 
 	if organization.ValueString() == "" || other.ValueString() == "" || organization.Equal(other) {
 		return
 	}
-	diags.AddAttributeError(at, "Another organization's", fmt.Sprintf("The %s belongs to %s, and the organization is %s.", what, other.ValueString(), organization.ValueString()))
+	addNested(diags, at, "Another organization's", fmt.Sprintf("The %s belongs to %s, and the organization is %s.", what, other.ValueString(), organization.ValueString()))
 }
 
 // ValidateConfig refuses anchor peers that are not in the channel.
@@ -249,7 +255,7 @@ func (r *channelResource) ValidateConfig(ctx context.Context, req resource.Valid
 		at := path.Root("anchor_peers").AtMapKey(key)
 		element, ok := organizations[key]
 		if !ok {
-			resp.Diagnostics.AddAttributeError(at, "Unknown organization", fmt.Sprintf("There is no organization %q in organizations: the keys of both maps must be the same.", key))
+			addNested(&resp.Diagnostics, at, "Unknown organization", fmt.Sprintf("There is no organization %q in organizations: the keys of both maps must be the same.", key))
 			continue
 		}
 		organization, _ := element.(types.Object)
@@ -261,7 +267,7 @@ func (r *channelResource) ValidateConfig(ctx context.Context, req resource.Valid
 		for i, value := range names.Elements() {
 			name, _ := value.(types.String)
 			if _, ok := peers.Elements()[name.ValueString()]; !ok && !name.IsUnknown() {
-				resp.Diagnostics.AddAttributeError(at.AtListIndex(i), "Unknown anchor peer",
+				addNested(&resp.Diagnostics, at.AtListIndex(i), "Unknown anchor peer",
 					fmt.Sprintf("There is no peer %q among the peers of %s, which are: %s.", name.ValueString(), key, strings.Join(slices.Sorted(maps.Keys(peers.Elements())), ", ")))
 			}
 		}
@@ -345,8 +351,9 @@ func (m *channelModel) refuseConfig(ctx context.Context, diags *diag.Diagnostics
 	if !known(ctx, m.BatchTimeout, m.MaxMessageCount, m.AbsoluteMaxBytes, m.PreferredMaxBytes, m.ChannelCapability, m.ApplicationCapability, m.ACLs, m.ApplicationPolicies) {
 		return
 	}
-	channel := m.config(ctx, diags)
-	if diags.HasError() {
+	var unreadable diag.Diagnostics // validators have told already
+	channel := m.config(ctx, &unreadable)
+	if unreadable.HasError() {
 		return
 	}
 	// Policies and ACLs are held to the organizations, where those are known.

@@ -314,3 +314,69 @@ func (c trading) loss(t *testing.T) []resource.TestStep {
 		},
 	}
 }
+
+// TestChannelRefusals plans channels that Fabric would refuse, or that could never work, without an engine.
+func TestChannelRefusals(t *testing.T) {
+	t.Run("of single values and of handles", func(t *testing.T) {
+		expectRefusals(t, nowhere+handles+`
+resource "fabric_channel" "names" {
+  name                 = "Trade"
+  orderers             = local.peer1
+  organizations        = {}
+  batch_timeout        = "2 seconds"
+  max_message_count    = 0
+  channel_capability   = "V4_0"
+  application_policies = { Endorsement = "MOST Endorsement" }
+}
+
+resource "fabric_channel" "members" {
+  name         = "trade"
+  orderers     = local.cluster
+  anchor_peers = { org1 = ["peer9"], org9 = ["peer0"] }
+  organizations = {
+    org1 = { organization = local.org1, definition = local.defined2, peers = { peer0 = local.peer2, peer1 = local.channel } }
+    org2 = { organization = local.peer1, definition = local.defined2, peers = {} }
+    org3 = { organization = local.org1, definition = local.defined1, peers = { peer0 = local.peer2 } }
+  }
+}
+`,
+			`Not a channel name with fabric_channel.names`, `name = "Trade"`,
+			`Wrong kind of handle with fabric_channel.names`, `orderers = local.peer1`, `got the handle of fabric_peer peer0.org1`,
+			`Attribute organizations map must contain at least 1 elements`,
+			`Not a duration with fabric_channel.names`, `batch_timeout = "2 seconds"`,
+			`Attribute max_message_count value must be between 1`,
+			`Attribute channel_capability value must be one of`,
+			`Policy that does not parse with fabric_channel.names`,
+			`Unknown anchor peer with fabric_channel.members`, `At anchor_peers["org1"][0]: There is no peer "peer9" among the peers of org1, which are: peer0, peer1.`,
+			`Unknown organization with fabric_channel.members`, `At anchor_peers["org9"]: There is no organization "org9" in organizations`,
+			`At organizations["org1"].definition: The definition belongs to Org2MSP, and the organization is Org1MSP.`,
+			`At organizations["org1"].peers["peer0"]: The peer belongs to Org2MSP, and the organization is Org1MSP.`,
+			`At organizations["org1"].peers["peer1"]: This wants the handle of fabric_peer, and got the handle of fabric_channel trade`,
+			`At organizations["org2"].organization: This wants the handle of fabric_organization, and got the handle of fabric_peer peer0.org1`,
+			`At organizations["org3"].organization: The organization Org1MSP is in the channel as org1 already.`,
+			`At organizations["org3"].peers["peer0"]: The peer peer0.org2 is in the channel as org1.peer0 already.`,
+		)
+	})
+	t.Run("of values together", func(t *testing.T) {
+		expectRefusals(t, strings.Replace(nowhere, "3.1.1", "2.5.9", 1)+handles+`
+resource "fabric_channel" "together" {
+  name                = "trade"
+  orderers            = local.cluster
+  organizations       = local.both
+  channel_capability  = "V3_0"
+  absolute_max_bytes  = 1000
+  preferred_max_bytes = 2000
+  acls                = { "peer/Guess" = "/Channel/Application/Writers", "peer/Propose" = "/Channel/Application/Writer" }
+  application_policies = {
+    Endorsement          = "OR('Org9MSP.peer')"
+    LifecycleEndorsement = "MAJORITY Endorse"
+  }
+}
+`,
+			`V3_0 needs Fabric 3 with fabric_channel.together`, `channel_capability = "V3_0"`,
+			`preferred_max_bytes = 2000`, `2000 is more than absolute_max_bytes, which is 1000`,
+			`Peers know no such resource of a channel`, `The channel has no policy "/Channel/Application/Writer"`,
+			`names the MSP Org9MSP, which is not in the channel`, `can never be met: it wants the policy Endorse`,
+		)
+	})
+}

@@ -43,8 +43,9 @@ func addReadError(diags *diag.Diagnostics, argument, summary string, err error) 
 	diags.AddAttributeError(path.Root(argument), summary, text)
 }
 
-// afterwards is the way out when what is to be read is made, started or repaired by the same apply.
+// afterwards is the way out when what is to be read is started or repaired by the same apply.
 const afterwards = "If this same apply makes, starts or repairs it, let Terraform read afterwards: name that resource itself in depends_on of the data source."
 
-// readDuringPlan is what the description of every data source ends with.
-const readDuringPlan = " It is read during plan. Where the same apply may make, start or repair what it reads from, name those resources in `depends_on`: Terraform then reads after them."
+// readDuringPlan is what the description of every data source ends with. Terraform defers the
+// reading by itself only for changes of the very resources that the arguments refer to.
+const readDuringPlan = " It is read during plan, or during apply when a resource that it refers to is about to change. Where the same apply may also start or repair nodes behind that resource, name them in `depends_on`."

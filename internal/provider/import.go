@@ -175,6 +175,10 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		m.FabricVersion, m.Config = types.StringValue(spec.Version.String()), overlayValue(spec.Config)
 		m.AdvertisedAddress, m.SANs = orNull(spec.AdvertisedAddress), listOf(ctx, spec.Hosts, &resp.Diagnostics)
 		m.Endpoint = planEndpoint(m.AdvertisedAddress, m.Handle, 7051)
+		m.takeStateDatabase(ctx, spec.StateDatabase, &resp.Diagnostics)
+		if m.readStateDatabase(ctx, f, spec.Handle, &state, &resp.Diagnostics); resp.Diagnostics.HasError() {
+			return nil
+		}
 		state.ImageID = spec.ImageID
 		m.merge(state)
 		return nil

@@ -173,7 +173,7 @@ func portAttribute(what string) schema.Int64Attribute {
 		Optional: true, Computed: true,
 		MarkdownDescription: "Host port of the " + what + ". A free one is chosen, and kept, when none is given.",
 		Validators:          []validator.Int64{int64validator.Between(1, 65535)},
-		PlanModifiers:       []planmodifier.Int64{int64planmodifier.UseStateForUnknown()},
+		PlanModifiers:       []planmodifier.Int64{int64planmodifier.UseNonNullStateForUnknown()},
 	}
 }
 
@@ -260,7 +260,7 @@ func (m *runModel) plan(prior, configured *runModel, defaultImage types.String, 
 	}
 	if prior.Status.ValueString() == statusLost && !m.AcceptDataLoss.IsUnknown() && !m.AcceptDataLoss.ValueBool() {
 		diags.AddAttributeError(path.Root("accept_data_loss"), "The volume is gone",
-			"A volume of this resource is gone from the engine, and what it held with it. Restore it under its name, or set accept_data_loss = true to begin with an empty one. To forget the resource instead: terraform state rm ADDRESS.")
+			"A volume of this resource is gone from the engine, and what it held with it. Restore it under its name, or set accept_data_loss = true: an apply then begins with an empty one, and a destroy goes on without it. To forget the resource instead: terraform state rm ADDRESS.")
 	}
 }
 

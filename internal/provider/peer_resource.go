@@ -32,6 +32,7 @@ type peerModel struct {
 	Name                  types.String  `tfsdk:"name"`
 	FabricVersion         types.String  `tfsdk:"fabric_version"`
 	Config                types.Dynamic `tfsdk:"config"`
+	StateDatabase         types.Object  `tfsdk:"state_database"`
 	AdvertisedAddress     types.String  `tfsdk:"advertised_address"`
 	SANs                  types.List    `tfsdk:"sans"`
 	Port                  types.Int64   `tfsdk:"port"`
@@ -51,12 +52,13 @@ func (r *peerResource) Schema(ctx context.Context, _ resource.SchemaRequest, res
 	of := handleInput("Handle of the `fabric_organization` that the peer belongs to. Changing it replaces the peer.", network.KindOrganization)
 	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A peer of an organization, with its ledgers in goleveldb. It is created when its endorser answers. Its keys are made by the provider, certified by the organization's CA, and live in the peer's own volume.",
+		MarkdownDescription: "A peer of an organization, with its ledgers and, where asked for, a CouchDB beside it for their state. It is created when its endorser answers. Its keys are made by the provider, certified by the organization's CA, and live in the peer's own volume.",
 		Attributes: merge(runAttributes(ctx, "peer", peerHolds, "hyperledger/fabric-peer:FABRIC_VERSION"), addressAttributes("peer", 7051), map[string]schema.Attribute{
 			"organization":    of,
 			"name":            nameAttribute("peer", "peer0.org1"),
 			"fabric_version":  versionAttribute(),
 			"config":          overlayAttribute("core.yaml"),
+			"state_database":  stateDatabaseAttribute(ctx),
 			"port":            portAttribute("peer's gRPC services"),
 			"operations_port": portAttribute("operations endpoint, which wants a client certificate"),
 			"endpoint": schema.StringAttribute{
@@ -105,6 +107,7 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	plan.runModel.plan(before, &config.runModel, r.session.image("hyperledger/fabric-peer", plan.FabricVersion), &resp.Diagnostics)
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindPeer, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	plan.Endpoint = planEndpoint(plan.AdvertisedAddress, plan.Handle, 7051)
+	plan.StateDatabase = planStateDatabase(prior.StateDatabase, config.StateDatabase, r.session.image("couchdb", types.StringValue(couchVersion)))
 	plan.EnrollmentCertificate, plan.TLSCertificate = types.StringUnknown(), types.StringUnknown()
 	if before != nil && !lostWillBeNew(before, &plan.runModel) {
 		plan.EnrollmentCertificate = carried(prior.EnrollmentCertificate)
@@ -114,7 +117,11 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	}
 	plan.validate(&resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
-	if before != nil && changed(prior.Organization, plan.Organization, prior.Name, plan.Name) {
+	kind, was := stateDatabaseKind(plan.StateDatabase), stateDatabaseKind(prior.StateDatabase)
+	if before != nil && changed(was, kind) {
+		resp.RequiresReplace = append(resp.RequiresReplace, path.Root("state_database"))
+	}
+	if before != nil && changed(prior.Organization, plan.Organization, prior.Name, plan.Name, was, kind) {
 		prior.protect(ctx, req.Private, "peer", peerHolds, &resp.Diagnostics)
 		return // Terraform plans it once more, as a new one
 	}
@@ -149,7 +156,12 @@ func (m *peerModel) validate(diags *diag.Diagnostics) {
 	if err != nil {
 		return // the attribute's own validator says so
 	}
-	refuse(nodeconfig.Validate(nodeconfig.KindPeer, version, overlay), diags)
+	kind := stateDatabaseKind(m.StateDatabase)
+	if kind.IsUnknown() {
+		refuse(nodeconfig.Validate(nodeconfig.KindPeer, version, overlay), diags)
+		return
+	}
+	refuse(network.ValidatePeerConfig(version, overlay, kind.ValueString() == couchDB), diags)
 }
 
 func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.PeerSpec {
@@ -167,6 +179,7 @@ func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.P
 	}
 	return network.PeerSpec{
 		Handle: org.With(network.KindPeer, m.Name.ValueString(), org.MSPID), NodeOptions: options, Version: version, Config: overlay,
+		StateDatabase: m.stateDatabaseSpec(ctx, diags),
 	}
 }
 
@@ -174,6 +187,9 @@ func (m *peerModel) merge(s network.MemberState) {
 	m.Status, m.ImageID = statusOf(s.NodeState), types.StringValue(s.ImageID)
 	m.Port, m.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "operations")
 	m.EnrollmentCertificate, m.TLSCertificate = nullable(s.EnrollmentCertificate), nullable(s.TLSCertificate)
+	if s.StateDatabase != nil {
+		m.setStateDatabaseImage(nullable(s.StateDatabase.ImageID))
+	}
 }
 
 func (r *peerResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
@@ -190,14 +206,14 @@ func (r *peerResource) Create(ctx context.Context, req resource.CreateRequest, r
 		return
 	}
 	if err := f.PreflightPeer(ctx, spec); err != nil {
-		addNodeError(&resp.Diagnostics, "Unable to create peer "+plan.Name.ValueString(), err, portPaths(plan.wantedPorts()))
+		plan.addNodeError(&resp.Diagnostics, "Unable to create peer "+plan.Name.ValueString(), err)
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
 	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
 	state, err := f.EnsurePeer(ctx, spec)
 	if err != nil {
-		addNodeError(&resp.Diagnostics, "Unable to create peer "+plan.Name.ValueString(), err, portPaths(plan.wantedPorts()))
+		plan.addNodeError(&resp.Diagnostics, "Unable to create peer "+plan.Name.ValueString(), err)
 		return
 	}
 	plan.merge(state)
@@ -219,6 +235,9 @@ func (r *peerResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	found, err := f.ReadPeer(ctx, h)
 	if err != nil {
 		addError(&resp.Diagnostics, "Unable to read peer "+state.Name.ValueString(), err)
+		return
+	}
+	if state.readStateDatabase(ctx, f, h, &found, &resp.Diagnostics); resp.Diagnostics.HasError() {
 		return
 	}
 	state.Status = statusOf(found.NodeState)
@@ -248,7 +267,7 @@ func (r *peerResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	spec.Existing = true
 	state, err := f.EnsurePeer(ctx, spec)
 	if err != nil {
-		addNodeError(&resp.Diagnostics, "Unable to update peer "+plan.Name.ValueString(), err, portPaths(plan.wantedPorts()))
+		plan.addNodeError(&resp.Diagnostics, "Unable to update peer "+plan.Name.ValueString(), err)
 		return
 	}
 	plan.merge(state)

@@ -31,12 +31,17 @@ const defaultTimeout = 5 * time.Minute
 
 // operationTimeouts is the timeouts attribute of every resource with long operations.
 func operationTimeouts(ctx context.Context) schema.Attribute {
-	return timeouts.Attributes(ctx, timeouts.Opts{
+	attribute := timeouts.Attributes(ctx, timeouts.Opts{
 		Create: true, Update: true, Delete: true,
 		CreateDescription: "How long creating may take, as a duration such as `2m30s`. Defaults to `5m`.",
 		UpdateDescription: "How long updating may take, as a duration such as `2m30s`. Defaults to `5m`.",
 		DeleteDescription: "How long deleting may take, as a duration such as `2m30s`. Defaults to `5m`.",
 	})
+	if nested, ok := attribute.(schema.SingleNestedAttribute); ok {
+		nested.MarkdownDescription = "How long operations may take before they fail."
+		return nested
+	}
+	return attribute
 }
 
 // bounded gives the context of an operation: it ends at the timeout that ask tells.

@@ -2,6 +2,7 @@ package kill
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 
@@ -23,12 +25,12 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 )
 
-// Where nodes and keepers have their keys. They are spelled out here, so that a move of them is
-// noticed.
-const (
-	nodeKeys  = "/var/hyperledger/node/keys"
-	storeKeys = "/keys/store"
-)
+// Where nodes and keepers have their keys on their volumes. They are spelled out here, so that a move
+// of them is noticed.
+var keyFolders = []string{"node/keys", "store"}
+
+// probeImage is the image of the container through which the tests look into volumes; it never runs.
+const probeImage = "fabricops/kv-chaincode:1.0"
 
 // host is the engine of the tests, spoken to directly where what checks the provider must not share
 // the provider's idea of what exists.
@@ -70,7 +72,8 @@ type picture struct {
 	// objects are the containers, volumes and networks, as KIND NAME, with the name of what they
 	// carry.
 	objects map[string]string
-	// volumes tell when each volume was made.
+	// volumes are the marks on the volumes. When a volume was made cannot be asked: an engine may
+	// give the time of its last change.
 	volumes map[string]string
 	// keys are fingerprints of the public keys of all private keys, and of CA certificates, by
 	// VOLUME/FILE. A key that is cut short is not there.
@@ -85,9 +88,13 @@ func (h *host) take(t *testing.T, network string) picture {
 	defer cancel()
 	p, err := h.picture(ctx, network)
 	must(t, err)
+	if len(p.volumes) > 0 {
+		must(t, h.probe(ctx, network, p))
+	}
 	return p
 }
 
+// picture lists the objects.
 func (h *host) picture(ctx context.Context, network string) (picture, error) {
 	p := picture{objects: map[string]string{}, volumes: map[string]string{}, keys: map[string]string{}, started: map[string]bool{}}
 	ours := make(client.Filters).Add("label", engine.LabelNetwork+"="+network)
@@ -103,51 +110,65 @@ func (h *host) picture(ctx context.Context, network string) (picture, error) {
 		return p, err
 	}
 	for _, v := range volumes.Items {
-		p.objects["volume "+v.Name] = v.Labels[engine.LabelName]
-		p.volumes[v.Name] = v.CreatedAt
+		p.objects["volume "+v.Name], p.volumes[v.Name] = v.Labels[engine.LabelName], ""
 	}
 	containers, err := h.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: ours})
 	if err != nil {
 		return p, err
 	}
 	for _, c := range containers.Items {
-		name := strings.TrimPrefix(c.Names[0], "/")
-		p.objects["container "+name] = c.Labels[engine.LabelName]
-		inspected, err := h.api.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
-		if err != nil {
-			return p, err
-		}
-		ran := !strings.HasPrefix(inspected.Container.State.StartedAt, "0001-")
+		p.objects["container "+strings.TrimPrefix(c.Names[0], "/")] = c.Labels[engine.LabelName]
 		for _, m := range c.Mounts {
-			if m.Type != mount.TypeVolume {
-				continue
-			}
-			p.started[m.Name] = p.started[m.Name] || ran
-			if err := h.fingerprints(ctx, name, m.Name, p.keys); err != nil {
-				return p, err
-			}
+			// What only was created has never had the state of a process that ran.
+			p.started[m.Name] = p.started[m.Name] || m.Type == mount.TypeVolume && c.State != container.StateCreated
 		}
 	}
 	return p, nil
 }
 
-// fingerprints reads the keys on a volume through a container that mounts it.
-func (h *host) fingerprints(ctx context.Context, container, volume string, into map[string]string) error {
-	for _, folder := range []string{nodeKeys, storeKeys} {
-		files, err := h.files.GetFiles(ctx, container, folder)
-		if errors.Is(err, engine.ErrNotFound) {
-			continue
-		}
-		if err != nil {
+// probe looks into every volume: it reads the keys, and reads or sets the mark by which a volume is
+// known again. The container that it does so through is gone afterwards, for it would keep the
+// volumes from being removed.
+func (h *host) probe(ctx context.Context, network string, p picture) (err error) {
+	probe := engine.NodeSpec{Name: network + "-probe", Image: probeImage, User: "1000:1000", Labels: map[string]string{engine.LabelOwner: network + "-probe"}}
+	for name := range p.volumes {
+		probe.Mounts = append(probe.Mounts, engine.Mount{Volume: name, Target: "/probe/" + name})
+	}
+	if err := h.files.CreateNode(ctx, probe); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.files.RemoveNode(ctx, probe.Name, network+"-probe")) }()
+	for name := range p.volumes {
+		if p.volumes[name], err = h.mark(ctx, probe.Name, "/probe/"+name); err != nil {
 			return err
 		}
-		for _, f := range files {
-			if print := fingerprint(f); print != "" {
-				into[volume+"/"+f.Name] = print
+		for _, folder := range keyFolders {
+			files, err := h.files.GetFiles(ctx, probe.Name, "/probe/"+name+"/"+folder)
+			if err != nil && !errors.Is(err, engine.ErrNotFound) {
+				return err
+			}
+			for _, f := range files {
+				if print := fingerprint(f); print != "" {
+					p.keys[name+"/"+f.Name] = print
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// mark gives the mark of a volume, which is a new one when it has none.
+func (h *host) mark(ctx context.Context, container, root string) (string, error) {
+	const name = ".test-mark"
+	files, err := h.files.GetFiles(ctx, container, root+"/"+name)
+	if err == nil && len(files) == 1 {
+		return string(files[0].Content), nil
+	}
+	if !errors.Is(err, engine.ErrNotFound) {
+		return "", err
+	}
+	mark := rand.Text()
+	return mark, h.files.PutFiles(ctx, container, root, []engine.File{{Name: name, Content: []byte(mark)}})
 }
 
 // fingerprint is the SHA-256 of the public key of a private key, or of a CA's certificate; empty for
@@ -185,11 +206,11 @@ func (p picture) lost(later picture, except map[string]bool) []string {
 		if except[p.objects["volume "+name]] {
 			continue
 		}
-		switch made, there := later.volumes[name]; {
+		switch mark, there := later.volumes[name]; {
 		case !there:
 			lost = append(lost, fmt.Sprintf("volume %s is gone", name))
-		case made != p.volumes[name]:
-			lost = append(lost, fmt.Sprintf("volume %s was replaced: made %s, later %s", name, p.volumes[name], made))
+		case mark != p.volumes[name]:
+			lost = append(lost, fmt.Sprintf("volume %s was replaced", name))
 		}
 	}
 	for _, file := range slices.Sorted(maps.Keys(p.keys)) {
@@ -230,6 +251,9 @@ func (h *host) clean(t *testing.T, network string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
+	if err := h.files.RemoveNode(ctx, network+"-probe", network+"-probe"); err != nil {
+		t.Error(err)
+	}
 	p, err := h.picture(ctx, network)
 	if err != nil {
 		t.Error(err)

@@ -10,6 +10,7 @@ const (
 	attrSANs              = "sans"
 	attrPort              = "port"
 	attrOperationsPort    = "operations_port"
+	attrStateDatabase     = "state_database"
 )
 
 // Why the provider keeps a key to itself, or why a key does nothing.
@@ -23,7 +24,7 @@ const (
 	whyOperations = "the operations endpoint has mutual TLS with certificates of the provider's own"
 	whyStorage    = "the provider mounts the node's volumes"
 	whyGossip     = "the provider knows the peers of the organization"
-	whyDatabase   = "the state database is goleveldb"
+	whyDatabase   = "the provider runs the state database"
 	whySecret     = "a secret never goes into a configuration file, which the peer logs when it starts"
 	whyDocker     = "peers run chaincode as a service and have no access to a Docker daemon"
 	whyService    = "chaincode runs as a service, the peer does not build or start it"
@@ -116,10 +117,10 @@ var coreKeys = []keyRule{
 	{path: "chaincode.runtimeParams.maxSizeGetMultipleKeys", min: 1},
 
 	{path: "ledger.blockchain", inert: whyUnread},
-	{path: "ledger.state.stateDatabase", reserved: whyDatabase},
-	{path: "ledger.state.couchDBConfig.couchDBAddress", reserved: whyDatabase},
-	{path: "ledger.state.couchDBConfig.username", reserved: whyDatabase},
-	{path: "ledger.state.couchDBConfig.password", reserved: whySecret},
+	{path: "ledger.state.stateDatabase", reserved: whyDatabase, attribute: attrStateDatabase},
+	{path: "ledger.state.couchDBConfig.couchDBAddress", reserved: whyDatabase, attribute: attrStateDatabase},
+	{path: "ledger.state.couchDBConfig.username", reserved: whyDatabase, attribute: attrStateDatabase},
+	{path: "ledger.state.couchDBConfig.password", reserved: whySecret, attribute: attrStateDatabase},
 	{path: "ledger.state.couchDBConfig.internalQueryLimit", min: 1},
 	{path: "ledger.state.couchDBConfig.maxBatchUpdateSize", min: 1},
 	{path: "ledger.snapshots.rootDir", reserved: whyStorage},

@@ -114,7 +114,7 @@ func TestOverlayIsRefused(t *testing.T) {
 		{"docker's host config", KindPeer, "", nest("vm.docker.hostConfig.Memory", 1), "vm.docker.hostConfig.Memory", []string{"no access to a Docker daemon"}},
 		{"bootstrap", KindOrderer, "", nest("General.BootstrapMethod", "file"), "General.BootstrapMethod", []string{"channel participation"}},
 		{"participation", KindOrderer, "", nest("ChannelParticipation.Enabled", false), "ChannelParticipation.Enabled", []string{"channel participation"}},
-		{"state database", KindPeer, "", nest("ledger.state.stateDatabase", "CouchDB"), "ledger.state.stateDatabase", []string{"the state database is goleveldb", "remove it"}},
+		{"state database", KindPeer, "", nest("ledger.state.stateDatabase", "CouchDB"), "ledger.state.stateDatabase", []string{"the provider runs the state database", "use the attribute state_database"}},
 		{"password", KindPeer, "", nest("ledger.state.couchDBConfig.password", "adminpw"), "ledger.state.couchDBConfig.password", []string{"secret"}},
 		{"gateway", KindPeer, "", nest("peer.gateway.enabled", false), "peer.gateway.enabled", []string{"need it"}},
 		{"lifecycle", KindPeer, "", nest("chaincode.system._lifecycle", "disable"), "chaincode.system._lifecycle", []string{"need it"}},

@@ -9,7 +9,7 @@ import (
 
 // Dismantle takes the network down as resources must be destroyed that know nothing of each other's
 // fate: each is gone, and what it was made on is as if it had never been, before the next one goes. The
-// channel leaves its nodes, peers start again and answer without it, and only then the nodes go.
+// channel leaves its nodes, peers start again without it, and only then the nodes go.
 // That is what terraform destroy asks of any provider; Down is the shortcut that nobody but a
 // program for this one purpose can take.
 func (n *Network) Dismantle(ctx context.Context) (Result, error) {
@@ -85,10 +85,7 @@ func (n *Network) unjoin(ctx context.Context, p *member) error {
 	if err != nil {
 		return err
 	}
-	if err := n.engine.start(ctx, p.name, startAuthority); err != nil {
-		return err
-	}
-	return poll(ctx, p.name+" does not answer", func(ctx context.Context) error { return n.answers(ctx, p) })
+	return n.engine.start(ctx, p.name, startAuthority)
 }
 
 func (n *Network) removeMembers(ctx context.Context) error {
