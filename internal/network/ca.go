@@ -165,7 +165,7 @@ func (f *Fabric) takeUpCA(ctx context.Context, spec CASpec) (map[string][]byte, 
 	}
 	started := len(files[caStarted]) > 0
 	made := caKeys{handle: h, files: files}.complete(noDatabase && !started)
-	lost := ""
+	var lost string
 	switch {
 	case made && noDatabase && (started || spec.Existing):
 		lost = h.Object()

@@ -484,7 +484,7 @@ func (h *house) left() []string {
 // Whatever the engine fails at, the next run makes the rest, and a destroy leaves nothing.
 func TestFailureAtEveryStep(t *testing.T) {
 	broken := errors.New("the engine's disk is full")
-	steps := 0
+	var steps int
 	{
 		h := newHouse(t)
 		h.serveCA("ca.org1")

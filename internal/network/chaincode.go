@@ -85,13 +85,16 @@ func ChaincodePackage(channel, label string, indexes map[string][]byte) (packed 
 
 var notHost = regexp.MustCompile(`[^a-z0-9-]+`)
 
+// maxPrefix leaves room for a hash in the 63 characters that a part of a host name may have.
+const maxPrefix = 50
+
 // serverPrefix is what the host name of a server begins with, before the name of its peer. Labels
 // may hold what host names may not; the hash keeps two such labels apart.
 func serverPrefix(channel, label string) string {
 	host := strings.Trim(notHost.ReplaceAllString(strings.ToLower(label), "-"), "-")
-	if host != label {
+	if host != label || len(host) > maxPrefix {
 		sum := sha256.Sum256([]byte(label))
-		host = fmt.Sprintf("%.50s-%s", host, hex.EncodeToString(sum[:3]))
+		host = fmt.Sprintf("%.*s-%s", maxPrefix, host, hex.EncodeToString(sum[:3]))
 	}
 	return host + "." + channel
 }
@@ -203,7 +206,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	}
 	watch := f.watchNodes(ctx)
 	err = watch.end(func() error {
-		if err := f.prepareRelease(watch, spec, definition, committed, members, packed, packageID, image.ID); err != nil {
+		if err := f.prepareRelease(watch.ctx, watch, spec, definition, committed, members, packed, packageID, image.ID); err != nil {
 			return err
 		}
 		if !committed {
@@ -226,8 +229,8 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 
 // prepareRelease does what the commit needs, and what it does not need but the first call will:
 // servers and packages are made while the approvals wait for their block.
-func (f *Fabric) prepareRelease(watch *watch, spec ChaincodeSpec, definition lifecycle.Definition, committed bool, members []member, packed []byte, packageID, imageID string) error {
-	group, gctx := errgroup.WithContext(watch.ctx)
+func (f *Fabric) prepareRelease(ctx context.Context, watch *watch, spec ChaincodeSpec, definition lifecycle.Definition, committed bool, members []member, packed []byte, packageID, imageID string) error {
+	group, gctx := errgroup.WithContext(ctx)
 	for _, m := range members {
 		for _, p := range m.peers {
 			group.Go(func() error { return f.serve(gctx, watch, spec, p.handle, imageID, packageID) })

@@ -354,7 +354,7 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	}
 	watch := f.watchNodes(ctx)
 	return watch.end(func() error {
-		if err := f.prepareRelease(watch, spec, *state.Committed, true, members, packed, packageID, servers[inForce].ImageID); err != nil {
+		if err := f.prepareRelease(watch.ctx, watch, spec, *state.Committed, true, members, packed, packageID, servers[inForce].ImageID); err != nil {
 			return err
 		}
 		return f.awaitServed(watch.ctx, spec, members, packageID)
@@ -515,11 +515,16 @@ func (f *Fabric) approvedByAll(ctx context.Context, channel string, definition l
 	return approved[first]
 }
 
+// has tells whether the peer has the package installed. One that does not answer keeps what it has.
+func (r chaincodeReport) has(packageID string) bool {
+	return r.err != nil || slices.ContainsFunc(r.installed, func(i lifecycle.Installed) bool { return i.PackageID == packageID })
+}
+
 // hasPackage tells whether a peer has the package installed. One that does not answer keeps what its
 // volume holds.
 func (f *Fabric) hasPackage(ctx context.Context, p memberPeer, reports map[Handle]chaincodeReport, packageID string) (bool, error) {
 	if r, ok := reports[p.handle]; ok {
-		return r.err != nil || slices.ContainsFunc(r.installed, func(i lifecycle.Installed) bool { return i.PackageID == packageID }), nil
+		return r.has(packageID), nil
 	}
 	if _, err := f.engine.Volume(ctx, p.handle.Object()); errors.Is(err, engine.ErrNotFound) {
 		return false, nil

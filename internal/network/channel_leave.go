@@ -302,8 +302,9 @@ func (f *Fabric) folderExists(ctx context.Context, h Handle, imageID, folder str
 	return result.ExitCode == 0, nil
 }
 
-// removeOnces takes away what a process that was killed had begun to run with the volume of a node: the
-// volume cannot be removed while it is there.
+// removeOnces takes away what a process that was killed had begun to run with the volume of a node,
+// which cannot be removed while that is there. Others may run such commands at this moment, so it is
+// for nodes that go.
 func (f *Fabric) removeOnces(ctx context.Context, h Handle) error {
 	nodes, err := f.engine.Nodes(ctx, map[string]string{
 		engine.LabelOwner: h.Owner, engine.LabelKind: string(h.Kind), engine.LabelNetwork: h.Network, engine.LabelName: h.Name, labelOnce: "true",
@@ -325,9 +326,6 @@ func (f *Fabric) once(ctx context.Context, h Handle, imageID string, entrypoint 
 	labels[labelOnce] = "true"
 	env, err := f.onceEnv(ctx, h)
 	if err != nil {
-		return engine.RunResult{}, err
-	}
-	if err := f.removeOnces(ctx, h); err != nil {
 		return engine.RunResult{}, err
 	}
 	return f.engine.RunOnce(ctx, engine.NodeSpec{

@@ -100,6 +100,28 @@ func newLive(t *testing.T, version string, orderers int) *live {
 	return l
 }
 
+// TestAccLive sees on both releases what may differ between them.
+func TestAccLive(t *testing.T) {
+	for _, version := range []string{"2.5.9", "3.1.1"} {
+		t.Run(version, func(t *testing.T) {
+			l := newLive(t, version, 1)
+			for _, part := range []struct {
+				name string
+				run  func(*live, *testing.T)
+			}{
+				{"a channel is found again", (*live).channelFoundAgain},
+				{"a chaincode is ready when it answers", (*live).chaincodeReadiness},
+			} {
+				t.Run(part.name, func(t *testing.T) {
+					on := *l
+					on.t = t
+					part.run(&on, t)
+				})
+			}
+		})
+	}
+}
+
 func liveOptions(image string) NodeOptions {
 	return NodeOptions{Image: image, BindAddress: "127.0.0.1"}
 }
@@ -331,6 +353,13 @@ func (e *faulty) RunOnce(ctx context.Context, spec engine.NodeSpec) (engine.RunR
 		return engine.RunResult{}, err
 	}
 	return e.Engine.RunOnce(ctx, spec)
+}
+
+func (e *faulty) Volumes(ctx context.Context, labels map[string]string) ([]engine.Volume, error) {
+	if err := e.check("Volumes", ""); err != nil {
+		return nil, err
+	}
+	return e.Engine.Volumes(ctx, labels)
 }
 
 func (e *faulty) Dial(ctx context.Context, node string, port int) (net.Conn, error) {

@@ -658,10 +658,12 @@ const Detached engine.Status = "detached"
 // onNetwork tells whether a running node is on the network of today.
 func (f *Fabric) onNetwork(ctx context.Context, h Handle, current engine.Node) (engine.Status, error) {
 	net, err := f.engine.Network(ctx, h.Network)
-	if err != nil && !errors.Is(err, engine.ErrNotFound) {
+	switch {
+	case errors.Is(err, engine.ErrNotFound):
+		return Detached, nil
+	case err != nil:
 		return engine.Running, err
-	}
-	if err != nil || !slices.Contains(current.NetworkIDs, net.ID) {
+	case !slices.Contains(current.NetworkIDs, net.ID):
 		return Detached, nil
 	}
 	return engine.Running, nil

@@ -452,7 +452,7 @@ func TestEnsureCancelled(t *testing.T) {
 				n.ready = func(context.Context) error {
 					select {
 					case started <- struct{}{}:
-						if c.cause == context.Canceled {
+						if errors.Is(c.cause, context.Canceled) {
 							cancel()
 						}
 					default:
@@ -464,7 +464,7 @@ func TestEnsureCancelled(t *testing.T) {
 			if !errors.Is(err, c.cause) {
 				t.Errorf("the error is %v, want %v", err, c.cause)
 			}
-			if c.cause == context.DeadlineExceeded && !strings.Contains(err.Error(), "it does not answer yet") {
+			if errors.Is(c.cause, context.DeadlineExceeded) && !strings.Contains(err.Error(), "it does not answer yet") {
 				t.Errorf("the error %v lacks the last answer", err)
 			}
 			r.must(r.fabric.removeNode(t.Context(), r.peer(), false))

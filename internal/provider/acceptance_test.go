@@ -26,9 +26,6 @@ var factories = map[string]func() (tfprotov6.ProviderServer, error){
 	"fabric": providerserver.NewProtocol6WithError(New("test")()),
 }
 
-// fabricVersions are those on which behaviour that differs between releases is seen.
-var fabricVersions = []string{"2.5.9", "3.1.1"}
-
 // networkName gives a network name of the test's own.
 func networkName(t *testing.T) string {
 	sum := sha256.Sum256([]byte(t.Name()))

@@ -85,7 +85,7 @@ func (r *caResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp 
 			"name":    nameAttribute("CA", "ca.org1"),
 			"organization": schema.StringAttribute{
 				Required:            true,
-				MarkdownDescription: "Organization (O) in the subject of the CA certificates. Changing it replaces the CA.",
+				MarkdownDescription: "Organization (O) in the subject of the CA certificates; that of an intermediate has none, because its parent certifies no such name. Changing it replaces the CA.",
 				Validators:          []validator.String{stringvalidator.LengthBetween(1, 64)},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},

@@ -8,12 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/terraform-plugin-framework/resource"
-	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
 // planner speaks with the provider as Terraform does, over the protocol, and with no engine.
@@ -558,36 +557,13 @@ func TestValidityThatTheCADoesNotIssue(t *testing.T) {
 	clean(t, diags)
 }
 
-// TestModelsMatchSchemas reads an empty resource of each of the four into its model.
-func TestModelsMatchSchemas(t *testing.T) {
-	for name, c := range map[string]struct {
-		make  func() resource.Resource
-		model any
-	}{
-		"network": {newNetworkResource, &networkModel{}}, "ca": {newCAResource, &caModel{}},
-		"organization": {newOrganizationResource, &organizationModel{}}, "identity": {newIdentityResource, &identityModel{}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var resp resource.SchemaResponse
-			c.make().Schema(t.Context(), resource.SchemaRequest{}, &resp)
-			if diags := resp.Schema.ValidateImplementation(t.Context()); diags.HasError() {
-				t.Fatal(diags)
-			}
-			object := resp.Schema.Type().TerraformType(t.Context()).(tftypes.Object)
-			members := map[string]tftypes.Value{}
-			for attribute, kind := range object.AttributeTypes {
-				members[attribute] = tftypes.NewValue(kind, nil)
-				if resp.Schema.Attributes[attribute].GetMarkdownDescription() == "" {
-					t.Errorf("%s is not described", attribute)
-				}
-			}
-			state := tfsdk.State{Schema: resp.Schema, Raw: tftypes.NewValue(object, members)}
-			if diags := state.Get(t.Context(), c.model); diags.HasError() {
-				t.Error(diags)
-			}
-			if diags := state.Set(t.Context(), c.model); diags.HasError() {
-				t.Error(diags)
-			}
-		})
+// What was lost decides what can be done about it.
+func TestWayOutOfALoss(t *testing.T) {
+	h := network.Handle{Kind: network.KindOrganization, Network: "dev", Name: "Org1MSP"}
+	for kind, want := range map[network.Kind]string{network.KindOrganization: "-replace=", network.KindCA: "accept_data_loss = true"} {
+		text := explain(fmt.Errorf("unable to go on: %w", &network.LostError{Thing: h.With(kind, "it", ""), Volume: "dev-it-keys"}))
+		if !strings.Contains(text, want) || !strings.Contains(text, "dev-it-keys") {
+			t.Errorf("%s: %s", kind, text)
+		}
 	}
 }

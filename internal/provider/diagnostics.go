@@ -28,6 +28,7 @@ func explain(err error) string {
 }
 
 func wayOut(err error) string {
+	lost := new(network.LostError)
 	switch {
 	case errors.Is(err, errUnknownSetting):
 		return "Give the provider block values that are known during plan, or apply what they depend on first (terraform apply -target)."
@@ -35,6 +36,8 @@ func wayOut(err error) string {
 		return "Set docker_host in the provider block to the engine that holds this network. If that engine is gone for good, take the resource out of the state: terraform state rm ADDRESS."
 	case errors.Is(err, engine.ErrUnreachable):
 		return "Start the engine, or set docker_host in the provider block (or DOCKER_HOST) to its address. If the engine is gone for good, take the resource out of the state: terraform state rm ADDRESS."
+	case errors.As(err, &lost) && lost.Thing.Kind == network.KindOrganization:
+		return "Restore the volume under its name. If it is gone for good, have new keys made: terraform apply -replace=ADDRESS of the fabric_organization, and a second apply for its identities."
 	case errors.Is(err, network.ErrLost):
 		return "Restore the volume under its name, or set accept_data_loss = true to begin with an empty one."
 	case errors.Is(err, engine.ErrForeign):

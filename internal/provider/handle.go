@@ -3,7 +3,6 @@ package provider
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -139,20 +138,4 @@ func (v handleKind) check(ctx context.Context, object types.Object) error {
 			kind.ValueString(), handleMember(object, "name").ValueString())
 	}
 	return nil
-}
-
-// handleKinds is handleKind for every element of a map.
-type handleKinds struct{ handleKind }
-
-func (v handleKinds) ValidateMap(ctx context.Context, req validator.MapRequest, resp *validator.MapResponse) {
-	elements := req.ConfigValue.Elements()
-	for _, key := range slices.Sorted(maps.Keys(elements)) {
-		object, ok := elements[key].(types.Object)
-		if !ok {
-			continue
-		}
-		if err := v.check(ctx, object); err != nil {
-			resp.Diagnostics.AddAttributeError(req.Path.AtMapKey(key), "Wrong kind of handle", sentence(err))
-		}
-	}
 }

@@ -172,7 +172,7 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
 		m.Timeouts, m.Handle = noTimeouts(), handleValue(spec.Handle)
 		m.Organization, m.Name = handleValue(spec.Handle.Organization()), types.StringValue(spec.Handle.Name)
-		m.FabricVersion, m.Config = types.StringValue(spec.Version.String()), overlayValue(spec.Config)
+		m.FabricVersion, m.Config = types.StringValue(spec.Version.String()), overlayValue(ctx, spec.Config)
 		m.AdvertisedAddress, m.SANs = orNull(spec.AdvertisedAddress), listOf(ctx, spec.Hosts, &resp.Diagnostics)
 		m.Endpoint = planEndpoint(m.AdvertisedAddress, m.Handle, 7051)
 		m.takeStateDatabase(ctx, spec.StateDatabase, &resp.Diagnostics)
@@ -197,7 +197,7 @@ func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.I
 		for _, name := range slices.Sorted(maps.Keys(specs)) {
 			spec := specs[name]
 			m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
-			m.FabricVersion, m.Config, m.ImageID = types.StringValue(spec.Version.String()), overlayValue(spec.Config), types.StringValue(spec.ImageID)
+			m.FabricVersion, m.Config, m.ImageID = types.StringValue(spec.Version.String()), overlayValue(ctx, spec.Config), types.StringValue(spec.ImageID)
 			handles[name] = spec.Handle
 			advertised := orNull(spec.AdvertisedAddress)
 			nodes[name] = ordererModel{

@@ -37,14 +37,14 @@ func overlayAttribute(file string) schema.DynamicAttribute {
 }
 
 // overlayFrom reads an overlay. It is not known while any value in it is not.
-func overlayFrom(value types.Dynamic) (overlay nodeconfig.Overlay, known bool, err error) {
+func overlayFrom(ctx context.Context, value types.Dynamic) (overlay nodeconfig.Overlay, known bool, err error) {
 	if value.IsNull() || value.IsUnderlyingValueNull() {
 		return nil, true, nil
 	}
 	if value.IsUnknown() || value.IsUnderlyingValueUnknown() {
 		return nil, false, nil
 	}
-	plain, known, err := plainValue(value.UnderlyingValue())
+	plain, known, err := plainValue(ctx, value.UnderlyingValue())
 	if err != nil || !known {
 		return nil, known, err
 	}
@@ -56,7 +56,7 @@ func overlayFrom(value types.Dynamic) (overlay nodeconfig.Overlay, known bool, e
 }
 
 // plainValue turns a Terraform value into plain Go: string, bool, int64, float64, []any, map[string]any.
-func plainValue(value attr.Value) (plain any, known bool, err error) {
+func plainValue(ctx context.Context, value attr.Value) (plain any, known bool, err error) {
 	if value.IsUnknown() {
 		return nil, false, nil
 	}
@@ -75,25 +75,25 @@ func plainValue(value attr.Value) (plain any, known bool, err error) {
 		f, _ := v.ValueBigFloat().Float64()
 		return f, true, nil
 	case types.Dynamic:
-		return plainValue(v.UnderlyingValue())
+		return plainValue(ctx, v.UnderlyingValue())
 	case types.Object:
-		return plainMap(v.Attributes())
+		return plainMap(ctx, v.Attributes())
 	case types.Map:
-		return plainMap(v.Elements())
+		return plainMap(ctx, v.Elements())
 	case types.List:
-		return plainList(v.Elements())
+		return plainList(ctx, v.Elements())
 	case types.Set:
-		return plainList(v.Elements())
+		return plainList(ctx, v.Elements())
 	case types.Tuple:
-		return plainList(v.Elements())
+		return plainList(ctx, v.Elements())
 	}
-	return nil, true, fmt.Errorf("a value of type %s has no place in it", value.Type(context.Background()))
+	return nil, true, fmt.Errorf("a value of type %s has no place in it", value.Type(ctx))
 }
 
-func plainMap(elements map[string]attr.Value) (any, bool, error) {
+func plainMap(ctx context.Context, elements map[string]attr.Value) (any, bool, error) {
 	out := map[string]any{}
 	for name, element := range elements {
-		plain, known, err := plainValue(element)
+		plain, known, err := plainValue(ctx, element)
 		if err != nil || !known {
 			return nil, known, err
 		}
@@ -102,10 +102,10 @@ func plainMap(elements map[string]attr.Value) (any, bool, error) {
 	return out, true, nil
 }
 
-func plainList(elements []attr.Value) (any, bool, error) {
+func plainList(ctx context.Context, elements []attr.Value) (any, bool, error) {
 	out := []any{}
 	for _, element := range elements {
-		plain, known, err := plainValue(element)
+		plain, known, err := plainValue(ctx, element)
 		if err != nil || !known {
 			return nil, known, err
 		}
@@ -115,14 +115,14 @@ func plainList(elements []attr.Value) (any, bool, error) {
 }
 
 // overlayValue turns plain Go, as JSON decodes it, into the value that a configuration would give.
-func overlayValue(plain any) types.Dynamic {
+func overlayValue(ctx context.Context, plain any) types.Dynamic {
 	if overlay, ok := plain.(map[string]any); ok && len(overlay) == 0 || plain == nil {
 		return types.DynamicNull()
 	}
-	return types.DynamicValue(terraformValue(plain))
+	return types.DynamicValue(terraformValue(ctx, plain))
 }
 
-func terraformValue(plain any) attr.Value {
+func terraformValue(ctx context.Context, plain any) attr.Value {
 	switch v := plain.(type) {
 	case string:
 		return types.StringValue(v)
@@ -135,15 +135,15 @@ func terraformValue(plain any) attr.Value {
 	case []any:
 		values, kinds := make([]attr.Value, len(v)), make([]attr.Type, len(v))
 		for i, element := range v {
-			values[i] = terraformValue(element)
-			kinds[i] = values[i].Type(context.Background())
+			values[i] = terraformValue(ctx, element)
+			kinds[i] = values[i].Type(ctx)
 		}
 		return types.TupleValueMust(kinds, values)
 	case map[string]any:
 		values, kinds := map[string]attr.Value{}, map[string]attr.Type{}
 		for name, element := range v {
-			values[name] = terraformValue(element)
-			kinds[name] = values[name].Type(context.Background())
+			values[name] = terraformValue(ctx, element)
+			kinds[name] = values[name].Type(ctx)
 		}
 		return types.ObjectValueMust(kinds, values)
 	}

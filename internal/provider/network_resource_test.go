@@ -33,6 +33,7 @@ func networkConfig(name, attributes string) string {
 
 func TestAccNetwork(t *testing.T) {
 	name := networkName(t)
+	sweepNetwork(t, name)
 	seen := &remembered{t: t}
 	const address = "fabric_network.this"
 	resource.Test(t, resource.TestCase{
@@ -83,8 +84,8 @@ func TestAccNetwork(t *testing.T) {
 // A network of somebody else is used only when that is said, and never removed.
 func TestAccExistingNetwork(t *testing.T) {
 	name := networkName(t)
+	sweepNetwork(t, name)
 	const address = "fabric_network.this"
-	t.Cleanup(func() { removeNetworkIfThere(t, name) })
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
 		Steps: []resource.TestStep{
@@ -143,6 +144,7 @@ resource "fabric_ca" "this" {
 // is never an empty world.
 func TestAccEngine(t *testing.T) {
 	name := networkName(t)
+	sweepNetwork(t, name)
 	config := func(host string) string {
 		return fmt.Sprintf("provider \"fabric\" {\n  docker_host = %q\n}\n", host) + networkConfig(name, "")
 	}
@@ -253,15 +255,35 @@ func foreignNetwork(t *testing.T, name string, labels map[string]string) {
 	}
 }
 
-func removeNetworkIfThere(t *testing.T, name string) {
+// sweepNetwork takes away what a test that failed left; nothingLeft has told of it by then.
+func sweepNetwork(t *testing.T, name string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if _, err := localEngine(t).Network(ctx, name); err == nil {
-		if _, err := dockerClient(t).NetworkRemove(ctx, name, client.NetworkRemoveOptions{}); err != nil {
+	if os.Getenv(resource.EnvTfAcc) == "" {
+		return
+	}
+	e := localEngine(t)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		labels := map[string]string{engine.LabelNetwork: name}
+		nodes, err := e.Nodes(ctx, labels)
+		for _, n := range nodes {
+			err = errors.Join(err, e.RemoveNode(ctx, n.Name, n.Labels[engine.LabelOwner]))
+		}
+		volumes, listed := e.Volumes(ctx, labels)
+		for _, v := range volumes {
+			listed = errors.Join(listed, e.RemoveVolume(ctx, v.Name, v.Labels[engine.LabelOwner]))
+		}
+		_, found := e.Network(ctx, name) // one of somebody else is the test's as well
+		if found == nil {
+			_, found = dockerClient(t).NetworkRemove(ctx, name, client.NetworkRemoveOptions{})
+		} else if errors.Is(found, engine.ErrNotFound) {
+			found = nil
+		}
+		if err := errors.Join(err, listed, found); err != nil {
 			t.Error(err)
 		}
-	}
+	})
 }
 
 // remembered compares what a step sees with what an earlier one saw.

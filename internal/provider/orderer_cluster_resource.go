@@ -169,7 +169,7 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	plan.runModel.plan(before, &config.runModel, r.session.image("hyperledger/fabric-orderer", plan.FabricVersion), &resp.Diagnostics)
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindOrdererCluster, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	plan.planNodes(ctx, &prior, before != nil, &resp.Diagnostics)
-	plan.validate(&resp.Diagnostics)
+	plan.validate(ctx, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	switch {
 	case before == nil:
@@ -274,7 +274,7 @@ func (m *ordererClusterModel) planNodes(ctx context.Context, prior *ordererClust
 	m.setNodes(ctx, nodes, diags)
 }
 
-func (m *ordererClusterModel) validate(diags *diag.Diagnostics) {
+func (m *ordererClusterModel) validate(ctx context.Context, diags *diag.Diagnostics) {
 	if m.FabricVersion.IsUnknown() {
 		return
 	}
@@ -291,7 +291,7 @@ func (m *ordererClusterModel) validate(diags *diag.Diagnostics) {
 				"This release of the provider makes Raft channels only. Set consensus = \"raft\".")
 		}
 	}
-	overlay, known, err := overlayFrom(m.Config)
+	overlay, known, err := overlayFrom(ctx, m.Config)
 	if err != nil {
 		refuseOverlay("orderer.yaml", err, diags)
 		return
@@ -338,7 +338,7 @@ func (m *ordererClusterModel) specs(ctx context.Context, diags *diag.Diagnostics
 	if err != nil {
 		addError(diags, "Unsupported Fabric version", err)
 	}
-	overlay, _, err := overlayFrom(m.Config)
+	overlay, _, err := overlayFrom(ctx, m.Config)
 	if err != nil {
 		addError(diags, "Unable to read config", err)
 	}

@@ -138,13 +138,14 @@ resource "fabric_channel" "trade" {
 	}
 	const free = "deletion_protection = false"
 	seen := &sightings{t: t, network: name}
+	sweepNetwork(t, name)
 	whole := parts{nodes: "orderer0 = {}", peer0: free + "\n  on_destroy = \"keep\"", peer1: " ", channel: "yes"}
 	but := func(change func(*parts)) string {
 		p := whole
 		change(&p)
 		return config(p)
 	}
-	protected := says("Protected from deletion", "would lose a ledger", "Apply deletion_protection = false first")
+	protected := says("Protected from deletion", "would lose", "Apply deletion_protection = false first")
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
 		CheckDestroy:             nothingLeft(t, name),
@@ -186,6 +187,16 @@ resource "fabric_channel" "trade" {
 			},
 			// A ledger that is kept is taken up again.
 			{Config: but(func(p *parts) { p.peer0, p.peer1, p.cluster = "", free, free }), Check: kept("peer0.org1")},
+			{Config: but(func(p *parts) { p.peer0, p.peer1, p.cluster = free, free, free }), Check: seen.check},
+			{ // A peer that is lost begins anew; the next apply joins it again.
+				PreConfig: func() {
+					removeNodes(t, func(n engine.Node) bool { return n.Name == name+"-peer1.org1" })
+					removeVolume(t, name+"-peer1.org1")
+					delete(seen.volumes, name+"-peer1.org1")
+				},
+				Config:             but(func(p *parts) { p.peer0, p.peer1, p.cluster = free, free+"\n  accept_data_loss = true", free }),
+				ExpectNonEmptyPlan: true,
+			},
 			{Config: but(func(p *parts) { p.peer0, p.peer1, p.cluster = free, free, free }), Check: seen.check},
 			{
 				PreConfig: func() {

@@ -25,6 +25,7 @@ import (
 // TestAccOrganization: what becomes of organizations whose keys are gone, and a partner's.
 func TestAccOrganization(t *testing.T) {
 	name := networkName(t)
+	sweepNetwork(t, name)
 	server := &caServer{t: t, network: name, name: "ca.org1"}
 	seen := &remembered{t: t}
 	a := authority{network: name, directory: t.TempDir() + "/bob", ofCA: "deletion_protection = false"}
@@ -121,6 +122,7 @@ func TestAccSecrets(t *testing.T) {
 		binary = "terraform"
 	}
 	name := networkName(t)
+	sweepNetwork(t, name)
 	w := newWorkspace(t, binary)
 	a := authority{network: name, directory: filepath.Join(w.dir, "bob"), ofAlice: `attributes = { rank = "high" }`}
 	config := "terraform {\n  required_providers {\n    fabric = { source = \"fabricops/fabric\" }\n  }\n}\n"

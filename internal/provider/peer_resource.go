@@ -115,7 +115,7 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 			plan.TLSCertificate = carried(prior.TLSCertificate)
 		}
 	}
-	plan.validate(&resp.Diagnostics)
+	plan.validate(ctx, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	kind, was := stateDatabaseKind(plan.StateDatabase), stateDatabaseKind(prior.StateDatabase)
 	if before != nil && changed(was, kind) {
@@ -143,8 +143,8 @@ func portPaths(ports []portWish) map[int]path.Path {
 }
 
 // validate renders core.yaml as far as it is known.
-func (m *peerModel) validate(diags *diag.Diagnostics) {
-	overlay, known, err := overlayFrom(m.Config)
+func (m *peerModel) validate(ctx context.Context, diags *diag.Diagnostics) {
+	overlay, known, err := overlayFrom(ctx, m.Config)
 	if err != nil {
 		refuseOverlay("core.yaml", err, diags)
 		return
@@ -173,7 +173,7 @@ func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.P
 	if err != nil {
 		addError(diags, "Unsupported Fabric version", err)
 	}
-	overlay, _, err := overlayFrom(m.Config)
+	overlay, _, err := overlayFrom(ctx, m.Config)
 	if err != nil {
 		addError(diags, "Unable to read config", err)
 	}

@@ -71,7 +71,7 @@ func block(message, address string) string {
 func refusesPlan(t *testing.T, config string, wants map[string][]string) {
 	t.Helper()
 	asked := false
-	resource.UnitTest(t, resource.TestCase{
+	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
 		ErrorCheck: func(err error) error {
 			asked = true
@@ -192,7 +192,7 @@ resource "fabric_peer" "handle" {
 
 // TestAccPlanUnknown plans nodes of which nothing is known yet but that they will be there.
 func TestAccPlanUnknown(t *testing.T) {
-	resource.UnitTest(t, resource.TestCase{
+	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
 		Steps: []resource.TestStep{{
 			PlanOnly: true, ExpectNonEmptyPlan: true,
@@ -297,7 +297,8 @@ func TestAccPeerLife(t *testing.T) {
 		return resource.TestStep{Config: config, ExpectError: says(message, attribute)}
 	}
 	kept := &sightings{t: t, network: name}
-	remember := func(state *terraform.State) error { kept.before, kept.last = kept.last, state.DeepCopy(); return nil }
+	sweepNetwork(t, name)
+	remember := func(state *terraform.State) error { kept.before, kept.last = kept.last, state.DeepCopy(); return nil } //nolint:staticcheck // the framework reuses the state, and offers no other copy of it
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
 		CheckDestroy:             nothingLeft(t, name),
@@ -313,6 +314,10 @@ func TestAccPeerLife(t *testing.T) {
 			unchanged(peer("image = \"fabricops/kv-chaincode:1.0\""), "Unable to create peer peer0.org1", "unable to start peer peer0.org1"),
 			{Config: base, Check: nothing},
 			unchanged(peer("config = { peer = { handlers = { authFilters = [{ name = \"mine\", library = \"/nowhere/mine.so\" }] } } }"), "it exited with code", "last log lines"),
+			{ // Time runs out: what was made can be taken away.
+				Config:      peer("limits = { cpus = 0.01 }\n  timeouts = { create = \"5s\" }"),
+				ExpectError: says("Unable to create peer peer0.org1", "deadline"),
+			},
 			// The same resource with what it should have been: what is left of it is replaced.
 			{
 				Config:           peer(""),

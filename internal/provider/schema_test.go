@@ -100,10 +100,8 @@ func TestSchemas(t *testing.T) {
 				if a.NestedType != nil && a.NestedType.Nesting == tfprotov6.SchemaObjectNestingModeSet {
 					t.Errorf("%s is a set of objects, which changes as a whole: make it a map", at)
 				}
-				if a.Type != nil && a.Type.Is(tftypes.Set{}) {
-					if !a.Type.(tftypes.Set).ElementType.Is(tftypes.String) {
-						t.Errorf("%s is a set of %s: make it a map", at, a.Type.(tftypes.Set).ElementType)
-					}
+				if set, ok := a.Type.(tftypes.Set); ok && !set.ElementType.Is(tftypes.String) && !set.ElementType.Is(tftypes.Number) {
+					t.Errorf("%s is a set of %s: make it a map", at, set.ElementType)
 				}
 				secret := holdsSecret.MatchString(a.Name)
 				if secret && !a.Sensitive {

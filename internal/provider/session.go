@@ -73,14 +73,6 @@ func (s *session) image(name string, version types.String) types.String {
 	return types.StringValue(reference)
 }
 
-func (s *session) peerImage() types.String {
-	return s.image("hyperledger/fabric-peer", s.config.FabricVersion)
-}
-
-func (s *session) ordererImage() types.String {
-	return s.image("hyperledger/fabric-orderer", s.config.FabricVersion)
-}
-
 func (s *session) caImage() types.String {
 	return s.image("hyperledger/fabric-ca", s.config.CAVersion)
 }

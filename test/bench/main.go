@@ -20,7 +20,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
@@ -133,6 +132,3 @@ func (r *report) deliver(out outputs, stdout io.Writer) error {
 	}
 	return nil
 }
-
-// cleanUpLimit bounds what is done after an interrupt or a failure.
-const cleanUpLimit = 5 * time.Minute

@@ -164,6 +164,9 @@ func (b *bench) left(ctx context.Context) ([]leftover.Object, error) {
 	return picture.Objects(func(o leftover.Object) bool { return o.NetworkName() == b.name }), nil
 }
 
+// cleanUpLimit bounds what is done after an interrupt or a failure.
+const cleanUpLimit = 5 * time.Minute
+
 // cleanUp takes away whatever is there, also when ctx has ended.
 func (b *bench) cleanUp(ctx context.Context) error {
 	interrupted := ctx.Err() != nil

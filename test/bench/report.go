@@ -13,13 +13,15 @@ import (
 
 // report is everything that was measured. Times are in seconds.
 type report struct {
-	Began                 time.Time `json:"began"`
-	Settings              string    `json:"settings"`
-	Machine               machine   `json:"machine"`
-	LoadBefore, LoadAfter string
-	Direct                directReport    `json:"direct"`
-	Terraform             terraformReport `json:"terraform"`
-	Provider              providerReport  `json:"provider"`
+	Began    time.Time `json:"began"`
+	Settings string    `json:"settings"`
+	Machine  machine   `json:"machine"`
+	// LoadBefore and LoadAfter are load averages of the last minute; empty where the system tells none.
+	LoadBefore string          `json:"load_before"`
+	LoadAfter  string          `json:"load_after"`
+	Direct     directReport    `json:"direct"`
+	Terraform  terraformReport `json:"terraform"`
+	Provider   providerReport  `json:"provider"`
 }
 
 type machine struct {
@@ -54,6 +56,16 @@ type providerReport struct {
 	Starts       []int     `json:"starts"`
 	// PlanCalls are the calls of the provider in one empty plan of each run.
 	PlanCalls [][]call `json:"plan_calls"`
+}
+
+// starts is how many provider processes an empty plan starts; a short-lived one may have been missed in
+// some of the plans.
+func (p providerReport) starts() int {
+	most := 0
+	for _, n := range p.Starts {
+		most = max(most, n)
+	}
+	return most
 }
 
 // times is one doing of the whole, with its parts.
@@ -116,10 +128,7 @@ func middle(all []times) times {
 // providerPart are the seconds of empty plans that are the provider's: the starts of its processes,
 // and the time during which at least one of its calls was under way.
 func (r *report) providerPart() []float64 {
-	starts := 0
-	for _, n := range r.Provider.Starts {
-		starts = max(starts, n)
-	}
+	starts := r.Provider.starts()
 	var out []float64
 	for _, calls := range r.Provider.PlanCalls {
 		out = append(out, float64(starts)*summarize(r.Provider.StartSeconds).Median+busy(calls))
@@ -295,10 +304,7 @@ func (r *report) planCalls() table {
 			fmt.Sprintf("%.3f", busy(groups[name])), fmt.Sprintf("%.3f", longest),
 		})
 	}
-	starts := 0
-	for _, n := range r.Provider.Starts {
-		starts = max(starts, n)
-	}
+	starts := r.Provider.starts()
 	t.note = fmt.Sprintf("Seconds from the start of a proxy between Terraform and one provider process that lived already. Busy is the time during which "+
 		"at least one such call was under way; of all calls together it is %.3f s. To the provider's part of a plan comes the start of its processes: "+
 		"%d of them, %.3f s each.", busy(calls), starts, summarize(r.Provider.StartSeconds).Median)

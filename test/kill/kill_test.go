@@ -152,7 +152,7 @@ func TestAccKill(t *testing.T) {
 	t.Logf("FABRIC_KILL_SEED=%d FABRIC_KILLS=%d", seed, kills)
 	k := &killing{
 		workspace: newWorkspace(t, providerBinary(t), strings.Replace(config, "NETWORK", killedNetwork, 1)),
-		host:      openHost(t), random: rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // to be repeatable, not secret
+		host:      openHost(t), random: rand.New(rand.NewPCG(seed, 0)),
 	}
 	k.host.clean(t, killedNetwork) // of an earlier run that was ended itself
 	t.Cleanup(func() { k.host.clean(t, killedNetwork) })

@@ -385,8 +385,8 @@ func inMemory(t *testing.T, fake *enginetest.Fake) picture {
 		p.objects["volume "+v.Name], p.volumes[v.Name] = v.Labels[engine.LabelName], ""
 		for name, f := range fake.Files(v.Name) {
 			f.Name = strings.TrimPrefix(name, "node/")
-			if print := fingerprint(f); print != "" {
-				p.keys[v.Name+"/"+f.Name] = print
+			if mark := fingerprint(f); mark != "" {
+				p.keys[v.Name+"/"+f.Name] = mark
 			}
 		}
 	}

@@ -43,14 +43,14 @@ func (w world) chaincode() network.Handle {
 	return network.ChaincodeHandle(w.channel(), "asset")
 }
 
-// objects are all that the engine holds of the whole network, in the form of a picture.
+// objects are all that the engine holds of the whole network but for the chaincode's server, in the
+// form of a picture.
 func (w world) objects() picture {
 	p := picture{objects: map[string]string{"network " + sweptNetwork: ""}}
 	for _, name := range []string{"ca.org1", "ca.org1-keys", mspID + "-keys", "orderer0", "peer0.org1", "channel-trade"} {
 		p.objects["container "+sweptNetwork+"-"+name] = ""
 		p.objects["volume "+sweptNetwork+"-"+name] = ""
 	}
-	p.objects["container "+sweptNetwork+"-asset-1-0-"] = ""
 	return p
 }
 
