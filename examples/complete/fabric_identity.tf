@@ -8,6 +8,8 @@ resource "fabric_identity" "clerk" {
 
   # One of those that the CA offers.
   validity_days = 30
+
+  timeouts = { create = "1m", update = "1m", delete = "1m" }
 }
 
 # An identity for an application: an MSP folder in a local directory.

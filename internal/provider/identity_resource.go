@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
@@ -39,23 +40,24 @@ func newIdentityResource() resource.Resource { return &identityResource{} }
 
 // identityModel is a fabric_identity.
 type identityModel struct {
-	Organization types.Object `tfsdk:"organization"`
-	Name         types.String `tfsdk:"name"`
-	Type         types.String `tfsdk:"type"`
-	Affiliation  types.String `tfsdk:"affiliation"`
-	Attributes   types.Map    `tfsdk:"attributes"`
-	ValidityDays types.Int64  `tfsdk:"validity_days"`
-	Directory    types.String `tfsdk:"directory"`
-	Certificate  types.String `tfsdk:"certificate"`
-	NotAfter     types.String `tfsdk:"not_after"`
-	Handle       types.Object `tfsdk:"handle"`
+	Organization types.Object   `tfsdk:"organization"`
+	Name         types.String   `tfsdk:"name"`
+	Type         types.String   `tfsdk:"type"`
+	Affiliation  types.String   `tfsdk:"affiliation"`
+	Attributes   types.Map      `tfsdk:"attributes"`
+	ValidityDays types.Int64    `tfsdk:"validity_days"`
+	Directory    types.String   `tfsdk:"directory"`
+	Certificate  types.String   `tfsdk:"certificate"`
+	NotAfter     types.String   `tfsdk:"not_after"`
+	Handle       types.Object   `tfsdk:"handle"`
+	Timeouts     timeouts.Value `tfsdk:"timeouts"`
 }
 
 func (r *identityResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_identity"
 }
 
-func (r *identityResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+func (r *identityResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	of := handleInput("Handle of the `fabric_organization` that the identity is a member of. Changing it replaces the identity.", network.KindOrganization)
 	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
 	resp.Schema = schema.Schema{
@@ -108,7 +110,8 @@ func (r *identityResource) Schema(_ context.Context, _ resource.SchemaRequest, r
 				Computed:            true,
 				MarkdownDescription: "When the certificate expires (RFC 3339, UTC).",
 			},
-			"handle": handleOutput("identity"),
+			"handle":   handleOutput("identity"),
+			"timeouts": operationTimeouts(ctx),
 		},
 	}
 }
@@ -200,7 +203,7 @@ func (r *identityResource) Create(ctx context.Context, req resource.CreateReques
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
 	spec := plan.spec(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
@@ -270,7 +273,7 @@ func (r *identityResource) Update(ctx context.Context, req resource.UpdateReques
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	ctx, cancel := bounded(ctx, plan.Timeouts.Update, &resp.Diagnostics)
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	spec, before := plan.spec(ctx, &resp.Diagnostics), stringMap(ctx, state.Attributes, &resp.Diagnostics)
@@ -293,7 +296,7 @@ func (r *identityResource) Delete(ctx context.Context, req resource.DeleteReques
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	ctx, cancel := bounded(ctx, state.Timeouts.Delete, &resp.Diagnostics)
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {

@@ -117,7 +117,7 @@ func (r *organizationResource) ImportState(ctx context.Context, req resource.Imp
 		if err != nil {
 			return err
 		}
-		m.MSPID, m.Handle = types.StringValue(h.MSPID), handleValue(h)
+		m.MSPID, m.Handle, m.Timeouts = types.StringValue(h.MSPID), handleValue(h), noTimeouts()
 		m.CA, m.Network, m.Certificates = types.ObjectNull(handleTypes), types.ObjectNull(handleTypes), types.ObjectNull(certificatesTypes)
 		if state.CA != "" {
 			m.CA = handleValue(h.With(network.KindCA, state.CA, ""))
@@ -146,7 +146,7 @@ func (r *identityResource) ImportState(ctx context.Context, req resource.ImportS
 		if !state.Registered || state.Certificate == "" {
 			return fmt.Errorf("no identity %s of %s with a key on the engine: %w", parts[2], parts[1], network.ErrNotFound)
 		}
-		m.Organization, m.Name, m.Handle = handleValue(org), types.StringValue(parts[2]), handleValue(h)
+		m.Organization, m.Name, m.Handle, m.Timeouts = handleValue(org), types.StringValue(parts[2]), handleValue(h), noTimeouts()
 		m.Type, m.Affiliation, m.Directory = types.StringValue(state.Type), orNull(state.Affiliation), types.StringNull()
 		m.Attributes, m.ValidityDays = mapOf(ctx, state.Attributes, &resp.Diagnostics), daysOrNull(state.Validity)
 		m.merge(state)

@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/objectvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -33,13 +34,14 @@ func newOrganizationResource() resource.Resource { return &organizationResource{
 
 // organizationModel is a fabric_organization.
 type organizationModel struct {
-	MSPID            types.String `tfsdk:"msp_id"`
-	CA               types.Object `tfsdk:"ca"`
-	Network          types.Object `tfsdk:"network"`
-	Certificates     types.Object `tfsdk:"certificates"`
-	Definition       types.Object `tfsdk:"definition"`
-	AdminCertificate types.String `tfsdk:"admin_certificate"`
-	Handle           types.Object `tfsdk:"handle"`
+	MSPID            types.String   `tfsdk:"msp_id"`
+	CA               types.Object   `tfsdk:"ca"`
+	Network          types.Object   `tfsdk:"network"`
+	Certificates     types.Object   `tfsdk:"certificates"`
+	Definition       types.Object   `tfsdk:"definition"`
+	AdminCertificate types.String   `tfsdk:"admin_certificate"`
+	Handle           types.Object   `tfsdk:"handle"`
+	Timeouts         timeouts.Value `tfsdk:"timeouts"`
 }
 
 // definitionModel is an MSP definition.
@@ -71,7 +73,7 @@ func (r *organizationResource) Metadata(_ context.Context, req resource.Metadata
 	resp.TypeName = req.ProviderTypeName + "_organization"
 }
 
-func (r *organizationResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+func (r *organizationResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	from := handleInput("Handle of the `fabric_ca` that issues the organization's certificates. Changing it replaces the organization.", network.KindCA)
 	from.Required, from.Optional = false, true
 	from.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
@@ -117,7 +119,8 @@ func (r *organizationResource) Schema(_ context.Context, _ resource.SchemaReques
 				MarkdownDescription: "Enrolment certificate of the organization's admin, in PEM; null for a partner's organization.",
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
-			"handle": handleOutput("organization"),
+			"handle":   handleOutput("organization"),
+			"timeouts": operationTimeouts(ctx),
 		},
 	}
 }
@@ -225,7 +228,7 @@ func (r *organizationResource) Create(ctx context.Context, req resource.CreateRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
 	spec := network.OrganizationSpec{
 		Handle: handleFrom(ctx, plan.place(), &resp.Diagnostics).With(network.KindOrganization, plan.MSPID.ValueString(), plan.MSPID.ValueString()),
@@ -312,7 +315,7 @@ func (r *organizationResource) Delete(ctx context.Context, req resource.DeleteRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	ctx, cancel := bounded(ctx, state.Timeouts.Delete, &resp.Diagnostics)
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {

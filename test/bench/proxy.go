@@ -95,9 +95,7 @@ func newProxy(reattach, socket string) (*proxy, string, error) {
 		}
 		p.provider = conn
 		entry.Addr.Network, entry.Addr.String = "unix", socket
-		// Terraform and OpenTofu know providers by registries of their own.
-		_, name, _ := strings.Cut(source, "/")
-		told["registry.terraform.io/"+name], told["registry.opentofu.org/"+name] = entry, entry
+		told[source] = entry
 	}
 	if p.provider == nil {
 		return nil, "", errors.New("the provider tells no address to attach to")
