@@ -227,13 +227,35 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	return state, f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id != packageID })
 }
 
+// probation is how long a new server must have run before its definition is committed: most that
+// cannot run end within it. The approvals usually take longer to get into their block.
+const probation = time.Second
+
+// pause waits, unless the context ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // prepareRelease does what the commit needs, and what it does not need but the first call will:
 // servers and packages are made while the approvals wait for their block.
 func (f *Fabric) prepareRelease(ctx context.Context, watch *watch, spec ChaincodeSpec, definition lifecycle.Definition, committed bool, members []member, packed []byte, packageID, imageID string) error {
 	group, gctx := errgroup.WithContext(ctx)
 	for _, m := range members {
 		for _, p := range m.peers {
-			group.Go(func() error { return f.serve(gctx, watch, spec, p.handle, imageID, packageID) })
+			group.Go(func() error {
+				fresh, err := f.serve(gctx, watch, spec, p.handle, imageID, packageID)
+				if err == nil && fresh && !committed {
+					err = pause(gctx, probation)
+				}
+				return err
+			})
 			group.Go(func() error {
 				_, err := lifecycle.Install(gctx, p.Peer, m.admin, packed)
 				return err

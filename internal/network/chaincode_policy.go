@@ -253,7 +253,7 @@ func (e *CollectionError) Error() string {
 	if e.Gone {
 		return fmt.Sprintf("collection %s is on the ledger, and Fabric takes none away", e.Collection)
 	}
-	return fmt.Sprintf("block_to_live of collection %s is %d on the ledger, and Fabric does not change that", e.Collection, e.BlockToLive)
+	return fmt.Sprintf("the block_to_live of collection %s is %d on the ledger, and Fabric does not change that", e.Collection, e.BlockToLive)
 }
 
 // CheckCollections tells what of a change of collections Fabric refuses: *CollectionError, joined.

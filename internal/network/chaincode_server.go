@@ -61,12 +61,12 @@ func serverNode(spec ChaincodeSpec, peer Handle, imageID, packageID string) engi
 	return node
 }
 
-// serve runs the chaincode's server beside a peer, and has it watched. It holds no data: one with
-// another specification, or on a network that is no more, is replaced.
-func (f *Fabric) serve(ctx context.Context, watch *watch, spec ChaincodeSpec, peer Handle, imageID, packageID string) error {
+// serve runs the chaincode's server beside a peer, has it watched, and tells whether it is a new one.
+// It holds no data: one with another specification, or on a network that is no more, is replaced.
+func (f *Fabric) serve(ctx context.Context, watch *watch, spec ChaincodeSpec, peer Handle, imageID, packageID string) (fresh bool, err error) {
 	h, node := server(spec, peer), serverNode(spec, peer, imageID, packageID)
-	fail := func(err error) error {
-		return fmt.Errorf("unable to create the server of chaincode %s beside %s: %w", spec.Name, peer, err)
+	fail := func(err error) (bool, error) {
+		return false, fmt.Errorf("unable to create the server of chaincode %s beside %s: %w", spec.Name, peer, err)
 	}
 	keep, err := f.keepServer(ctx, h, node)
 	if err != nil {
@@ -81,10 +81,10 @@ func (f *Fabric) serve(ctx context.Context, watch *watch, spec ChaincodeSpec, pe
 		}
 	}
 	if err := f.engine.StartNode(ctx, node.Name); err != nil {
-		return f.nodeError(ctx, h, "start", err)
+		return false, f.nodeError(ctx, h, "start", err)
 	}
 	watch.over(h)
-	return nil
+	return !keep, nil
 }
 
 // keepServer tells whether the server that is there is the one that is wanted.
@@ -346,9 +346,7 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	if err != nil {
 		return err
 	}
-	if err := requireRunning(channel.Name, members); err != nil {
-		return err
-	}
+	members = thatRun(members) // a stopped peer keeps what it has
 	if err := f.awaitLevel(ctx, channel.Name, members); err != nil {
 		return err
 	}

@@ -138,8 +138,14 @@ func peersOf(organizations map[string]ChannelOrganization) []Handle {
 func (f *Fabric) CreateChannel(ctx context.Context, spec ChannelSpec) error {
 	defer f.locks.lock(spec.Handle.record())()
 	if spec.AcceptDataLoss {
-		if _, err := f.lostButMayBegin(ctx, spec); err != nil {
+		state, err := f.ReadChannel(ctx, spec.Handle, spec.Orderers, spec.Organizations)
+		if err != nil && !errors.As(err, new(*UnansweredError)) {
 			return err
+		}
+		if state.Lost {
+			if err := f.beginAnew(ctx, spec); err != nil {
+				return err
+			}
 		}
 	}
 	return f.createWhole(ctx, spec)
@@ -510,8 +516,12 @@ func (f *Fabric) awaitLeader(ctx context.Context, channel Handle, orderers []Han
 // the spec accepts that loss.
 func (f *Fabric) UpdateChannel(ctx context.Context, spec ChannelSpec) error {
 	defer f.locks.lock(spec.Handle.record())()
-	if anew, err := f.lostButMayBegin(ctx, spec); anew || err != nil {
-		if err != nil {
+	state, err := f.ReadChannel(ctx, spec.Handle, spec.Orderers, spec.Organizations)
+	if err != nil && !errors.As(err, new(*UnansweredError)) {
+		return err
+	}
+	if state.Lost {
+		if err := f.beginAnew(ctx, spec); err != nil {
 			return err
 		}
 		return f.createWhole(ctx, spec)
@@ -524,7 +534,7 @@ func (f *Fabric) UpdateChannel(ctx context.Context, spec ChannelSpec) error {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	for _, p := range peersOf(spec.Organizations) {
+	for _, p := range missing(spec, before, state) {
 		group.Go(func() error { return f.joinPeer(gctx, p, spec.Handle.Name, genesis) })
 	}
 	joining := group.Wait()
@@ -536,6 +546,22 @@ func (f *Fabric) UpdateChannel(ctx context.Context, spec ChannelSpec) error {
 		return err
 	}
 	return f.extendChaincodes(ctx, spec.Handle)
+}
+
+// missing gives the peers that have yet to join. One that belonged to the channel before and does not
+// answer, because it is stopped, has joined.
+func missing(spec ChannelSpec, before channelRecord, state ChannelState) []Handle {
+	belonged := peersOf(before.Organizations)
+	var out []Handle
+	for key, org := range spec.Organizations {
+		for name, p := range org.Peers {
+			silent := slices.Contains(state.Unanswered[key], name)
+			if !slices.Contains(state.Joined[key], name) && !(silent && slices.Contains(belonged, p)) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
 }
 
 // leave takes the peers out of the channel that belonged to it and no longer do, with the chaincode

@@ -92,12 +92,8 @@ func (f *Fabric) removeByAPI(ctx context.Context, o Handle, channel string, doub
 		return err
 	}
 	// It may be about to do what it was asked for before: a second look tells.
-	settle := time.NewTimer(time.Second)
-	defer settle.Stop()
-	select {
-	case <-settle.C:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := pause(ctx, time.Second); err != nil {
+		return err
 	}
 	return f.removeOnce(ctx, o, channel)
 }

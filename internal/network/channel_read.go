@@ -124,20 +124,13 @@ func (f *Fabric) holdsBlocks(ctx context.Context, channel string, peers map[Hand
 	return false
 }
 
-// lostButMayBegin tells whether the ordering nodes have lost the channel and it may begin anew. What
-// is left of it is removed then.
-func (f *Fabric) lostButMayBegin(ctx context.Context, spec ChannelSpec) (bool, error) {
-	state, err := f.ReadChannel(ctx, spec.Handle, spec.Orderers, spec.Organizations)
-	if err != nil && !errors.As(err, new(*UnansweredError)) {
-		return false, err
+// beginAnew removes what is left of a channel that its ordering nodes have lost, if the spec accepts
+// that loss.
+func (f *Fabric) beginAnew(ctx context.Context, spec ChannelSpec) error {
+	if !spec.AcceptDataLoss {
+		return &LostChannelError{Channel: spec.Handle}
 	}
-	switch {
-	case !state.Lost:
-		return false, nil
-	case !spec.AcceptDataLoss:
-		return false, &LostChannelError{Channel: spec.Handle}
-	}
-	return true, f.removeChannel(ctx, spec.Handle, spec.Orderers, spec.Organizations, nobody)
+	return f.removeChannel(ctx, spec.Handle, spec.Orderers, spec.Organizations, nobody)
 }
 
 // channelAnswer is what a node says of a channel.

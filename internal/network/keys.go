@@ -305,8 +305,8 @@ func (k *organizationKeys) identity(folder string) (*msp.Identity, error) {
 		return nil, fmt.Errorf("no key of %s in the key volume of %s: %w", folder, k.handle, ErrNotFound)
 	}
 	pair, err := certificate.ParseKeyPair(certPEM, keyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("unable to read identity %s of %s: %w", folder, k.handle, err)
+	if err != nil { // half of a pair signs as little as none
+		return nil, fmt.Errorf("no whole key of %s in the key volume of %s: %w: %w", folder, k.handle, ErrNotFound, err)
 	}
 	return &msp.Identity{ID: k.Definition.ID, CertificatePEM: certPEM, Key: pair.Key}, nil
 }

@@ -112,14 +112,17 @@ func TestAccLive(t *testing.T) {
 				{"a channel is found again", (*live).channelFoundAgain},
 				{"a chaincode is ready when it answers", (*live).chaincodeReadiness},
 			} {
-				t.Run(part.name, func(t *testing.T) {
-					on := *l
-					on.t = t
-					part.run(&on, t)
-				})
+				t.Run(part.name, func(t *testing.T) { part.run(l.in(t), t) })
 			}
 		})
 	}
+}
+
+// in gives the network to a part of a test.
+func (l *live) in(t *testing.T) *live {
+	part := *l
+	part.t = t
+	return &part
 }
 
 func liveOptions(image string) NodeOptions {

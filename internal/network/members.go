@@ -95,6 +95,18 @@ func rank(status engine.Status) int {
 	return 1
 }
 
+// thatRun leaves out the peers that do not run, and the members without any that does.
+func thatRun(members []member) []member {
+	var out []member
+	for _, m := range members {
+		m.peers = slices.DeleteFunc(slices.Clone(m.peers), func(p memberPeer) bool { return !p.running() })
+		if len(m.peers) > 0 {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
 // NotRunningError tells that a peer does not run which has a part in what is to be done.
 type NotRunningError struct {
 	Peer    Handle

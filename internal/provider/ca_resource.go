@@ -201,7 +201,7 @@ func (r *caResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequ
 		prior.protect(ctx, req.Private, "CA", caHolds, &resp.Diagnostics)
 		return
 	}
-	r.session.claims.name(network.KindCA, plan.Network, plan.Name, path.Root("name"), req.State, req.Config, &resp.Diagnostics)
+	r.session.claims.name(ctx, network.KindCA, plan.Network, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	r.session.ports.want(plan.Handle, plan.wantedPorts(), &resp.Diagnostics)
 	r.session.claims.validities(plan.Handle, plan.CertificateValidityDays, plan.IdentityValidityDays)
 }

@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -240,7 +241,11 @@ resource "fabric_chaincode" "slow" {
 			},
 			{ // Private data collections.
 				Config: with(private, secretTransaction), ConfigStateChecks: sequence(5, "kv-v2"),
-				Check: resource.ComposeTestCheckFunc(w.kept(true), c.answers(t, "top secret", "getPrivate", "secrets", "plan"), noSecretIn("top secret")),
+				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{noSecret("top secret")}},
+				Check: resource.ComposeTestCheckFunc(
+					w.kept(true), c.answers(t, "top secret", "getPrivate", "secrets", "plan"),
+					noSecretIn("top secret"), c.noSecretOnLedger(t, "top secret"),
+				),
 			},
 			{Config: with(release("2.0", "2.0", `label = "kv-v2"`, oneSigns, collectionsElse), secretTransaction), PlanOnly: true},
 			{Config: with(private, secretTransaction), ResourceName: kvAddress, ImportState: true, ImportStateKind: resource.ImportBlockWithID, ImportStateId: c.name + "/trade/kv"},
@@ -309,6 +314,34 @@ func noSecretIn(secret string) resource.TestCheckFunc {
 	return func(state *terraform.State) error {
 		if strings.Contains(state.String(), secret) {
 			return errors.New("the state holds the transient value")
+		}
+		return nil
+	}
+}
+
+// noSecret looks through the whole plan, as show -json gives it, but for the configuration itself, in
+// which the test writes the value down.
+type noSecret string
+
+func (n noSecret) CheckPlan(_ context.Context, req plancheck.CheckPlanRequest, resp *plancheck.CheckPlanResponse) {
+	plan := *req.Plan
+	plan.Config = nil
+	raw, err := json.Marshal(plan)
+	if err == nil && strings.Contains(string(raw), string(n)) {
+		err = errors.New("the plan holds the transient value")
+	}
+	resp.Error = err
+}
+
+// noSecretOnLedger looks through every block.
+func (c contracts) noSecretOnLedger(t *testing.T, secret string) resource.TestCheckFunc {
+	return func(*terraform.State) error {
+		for _, block := range blocksOf(t, handleOfNode(t, c.name+"-peer0.org1"), "trade") {
+			for _, envelope := range block.GetData().GetData() {
+				if strings.Contains(string(envelope), secret) {
+					return fmt.Errorf("block %d holds the transient value", block.GetHeader().GetNumber())
+				}
+			}
 		}
 		return nil
 	}

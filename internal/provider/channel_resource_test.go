@@ -242,8 +242,12 @@ func TestAccChannel(t *testing.T) {
 			both := func(c *trading) { c.joined = []string{"peer0", "peer1"} }
 			protected := func(c *trading) { both(c); c.protected = true }
 			steps := []resource.TestStep{
+				{ // A channel that cannot be made in time leaves nothing, neither on the nodes nor in the state.
+					Config:      config(func(c *trading) { c.extra += "\n  timeouts = { create = \"600ms\" }" }),
+					ExpectError: regexp.MustCompile(`(?s)Unable to create channel trade.*taken back: it\s+can\s+be\s+created\s+again\s+at\s+once`),
+				},
 				{
-					Config: c.String(),
+					Config: c.String(), ConfigPlanChecks: planned(plancheck.ResourceActionCreate, tradeAddress),
 					Check: resource.ComposeTestCheckFunc(
 						c.anchored(t, v.capability), c.heights(t, all...), servers(t, c.name, "kv", "peer0.org1", "peer0.org2"),
 						resource.TestCheckResourceAttr(tradeAddress, "status", "active"),

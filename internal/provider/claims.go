@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +11,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
-	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
@@ -36,8 +37,9 @@ type claim struct {
 
 // name claims the name of a thing on a network, given the handle of the network or of anything on it.
 // A resource that Terraform is asked to replace is planned twice: as it is, and then anew from the
-// same configuration. One that replaces itself claims its name only then.
-func (c *claims) name(kind network.Kind, of types.Object, name types.String, at path.Path, state tfsdk.State, config tfsdk.Config, diags *diag.Diagnostics) {
+// same configuration and with the private state of before, by which it is told from another resource
+// of that name. One that replaces itself claims its name only then.
+func (c *claims) name(ctx context.Context, kind network.Kind, of types.Object, name types.String, at path.Path, req resource.ModifyPlanRequest, diags *diag.Diagnostics) {
 	on := handleMember(of, "network")
 	if on.IsUnknown() || on.IsNull() || name.IsUnknown() || name.IsNull() {
 		return
@@ -49,7 +51,10 @@ func (c *claims) name(kind network.Kind, of types.Object, name types.String, at 
 	case network.KindIdentity: // identities have one in each organization
 		key += " of " + handleMember(of, "msp_id").ValueString()
 	}
-	mine := claim{fresh: state.Raw.IsNull(), config: config.Raw.String()}
+	private, d := req.Private.GetKey(ctx, engineKey)
+	diags.Append(d...)
+	mine := claim{fresh: req.State.Raw.IsNull(), config: req.Config.Raw.String()}
+	again := mine.fresh && len(private) > 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	other, taken := c.made[key]
@@ -58,9 +63,7 @@ func (c *claims) name(kind network.Kind, of types.Object, name types.String, at 
 		return
 	}
 	what := fmt.Sprintf("%s on network %s", network.Handle{Kind: kind, Name: name.ValueString()}, on.ValueString())
-	if mine.fresh != other.fresh && mine.config == other.config {
-		diags.AddAttributeWarning(at, "Is this name used twice?",
-			fmt.Sprintf("The state has %s, and the plan creates it. If you did not ask to replace it, two resources have this name: give one of them another.", what))
+	if again && !other.fresh && mine.config == other.config {
 		return
 	}
 	diags.AddAttributeError(at, "Name used twice",

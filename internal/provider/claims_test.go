@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,6 +21,8 @@ type planner struct {
 	t       *testing.T
 	server  tfprotov6.ProviderServer
 	schemas map[string]*tfprotov6.Schema
+	// private is the private state of what is planned.
+	private []byte
 }
 
 // unknown stands for a value that is not known during plan.
@@ -132,6 +135,7 @@ func (p *planner) plan(kind string, prior, config values) (map[string]tftypes.Va
 	}
 	resp, err := p.server.PlanResourceChange(p.t.Context(), &tfprotov6.PlanResourceChangeRequest{
 		TypeName: kind, Config: p.dynamic(of, config), ProposedNewState: p.dynamic(of, proposed), PriorState: p.dynamic(of, before),
+		PriorPrivate: p.private,
 	})
 	if err != nil {
 		p.t.Fatal(err)
@@ -521,18 +525,22 @@ func TestReplacementIsNoSecondResource(t *testing.T) {
 				_, diags = p.plan(kind, before, test.second)
 				clean(t, diags)
 			}
-			// One that is asked for with -replace cannot be told from a twin, and is only asked about.
+			// One that is asked for with -replace has the private state of before both times, by which it is
+			// told from a twin.
+			p = newPlanner(t, nil)
+			p.private = fmt.Appendf(nil, `{%q:%q}`, engineKey, base64.StdEncoding.EncodeToString([]byte(`{"id":"engine"}`)))
+			for _, before := range []values{prior, nil} {
+				_, diags = p.plan(kind, before, test.first)
+				clean(t, diags)
+			}
 			p = newPlanner(t, nil)
 			_, diags = p.plan(kind, prior, test.first)
 			clean(t, diags)
 			_, diags = p.plan(kind, nil, test.first)
-			for _, d := range diags {
-				if d.Severity != tfprotov6.DiagnosticSeverityWarning {
-					t.Errorf("%s: %s", d.Summary, d.Detail)
-				}
-			}
-			if len(diags) != 1 {
-				t.Errorf("%d diagnostics", len(diags))
+			if !slices.ContainsFunc(diags, func(d *tfprotov6.Diagnostic) bool {
+				return d.Severity == tfprotov6.DiagnosticSeverityError && strings.HasSuffix(d.Summary, "used twice")
+			}) {
+				t.Errorf("a twin passes: %v", diags)
 			}
 		})
 	}

@@ -142,7 +142,7 @@ func (r *identityResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	if !req.State.Raw.IsNull() && changed(state.Organization, plan.Organization, state.Directory, plan.Directory) {
 		return // it is planned anew
 	}
-	r.session.claims.name(network.KindIdentity, plan.Organization, plan.Name, path.Root("name"), req.State, req.Config, &resp.Diagnostics)
+	r.session.claims.name(ctx, network.KindIdentity, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	r.session.claims.validity(plan.Organization, plan.ValidityDays, &resp.Diagnostics)
 	r.claimDirectory(&plan, &resp.Diagnostics)
 }

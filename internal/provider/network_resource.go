@@ -102,7 +102,7 @@ func (r *networkResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 			return
 		}
 	}
-	r.session.claims.name(network.KindNetwork, plan.Handle, plan.Name, path.Root("name"), req.State, req.Config, &resp.Diagnostics)
+	r.session.claims.name(ctx, network.KindNetwork, plan.Handle, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 }
 
 // handle is known but for what is not known yet.

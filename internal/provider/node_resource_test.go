@@ -213,6 +213,22 @@ func TestAccNodes(t *testing.T) {
 					hardened(t, containers...),
 				),
 			},
+			{ // A change that a node does not survive ends there: the others keep the quorum.
+				Config: with(func(l *life) {
+					l.cluster = `config = { General = { Profile = { Enabled = true, Address = "203.0.113.1:6060" } } }`
+				}),
+				ExpectError: says("Unable to update ordering cluster orderers", "it exited with code", "last log lines", "203.0.113.1:6060"),
+			},
+			{
+				PreConfig: func() {
+					if up := runningOf(t, containers[1:]); up != 2 {
+						t.Errorf("%d ordering nodes run after a change that none survives, want 2", up)
+					}
+				},
+				Config:           with(func(l *life) { l.cluster = furnishedCluster }),
+				ConfigPlanChecks: onlyUpdated(clusterAddress),
+				Check:            seen.check,
+			},
 			{ // Import finds what was asked for, exactly.
 				ResourceName: peerAddress, ImportState: true, ImportStateId: name + "/peer0.org1", ImportStateVerify: true,
 				ImportStateVerifyIdentifierAttribute: "name",
@@ -509,6 +525,16 @@ func (s *sightings) rolled(*terraform.State) error {
 		return fmt.Errorf("%d nodes were down at the same time, want 1", most)
 	}
 	return nil
+}
+
+func runningOf(t *testing.T, names []string) (up int) {
+	t.Helper()
+	for _, name := range names {
+		if n, err := localEngine(t).Node(t.Context(), name); err == nil && n.Status == engine.Running {
+			up++
+		}
+	}
+	return up
 }
 
 var anonymousVolume = regexp.MustCompile(`^[0-9a-f]{64}$`)

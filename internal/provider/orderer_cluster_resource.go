@@ -180,10 +180,10 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 		prior.warnLostConsenters(ctx, req.Private, &resp.Diagnostics)
 		plan.refuseMembership(ctx, &prior, req.Private, &resp.Diagnostics)
 	}
-	r.session.claims.name(network.KindOrdererCluster, plan.Organization, plan.Name, path.Root("name"), req.State, req.Config, &resp.Diagnostics)
+	r.session.claims.name(ctx, network.KindOrdererCluster, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	for _, node := range plan.wantedPorts(ctx, &resp.Diagnostics) {
 		name := handleMember(node.handle, "name")
-		r.session.claims.name(network.KindOrderer, plan.Organization, name, path.Root("nodes").AtMapKey(name.ValueString()), req.State, req.Config, &resp.Diagnostics)
+		r.session.claims.name(ctx, network.KindOrderer, plan.Organization, name, path.Root("nodes").AtMapKey(name.ValueString()), req, &resp.Diagnostics)
 		r.session.ports.want(node.handle, node.ports, &resp.Diagnostics)
 	}
 }

@@ -146,7 +146,7 @@ func (r *organizationResource) ModifyPlan(ctx context.Context, req resource.Modi
 	} else {
 		plan.verify(ctx, &resp.Diagnostics)
 	}
-	r.session.claims.name(network.KindOrganization, plan.Handle, plan.MSPID, path.Root("msp_id"), req.State, req.Config, &resp.Diagnostics)
+	r.session.claims.name(ctx, network.KindOrganization, plan.Handle, plan.MSPID, path.Root("msp_id"), req, &resp.Diagnostics)
 	if !plan.CA.IsNull() {
 		r.session.claims.caOf(plan.CA, plan.MSPID, &resp.Diagnostics)
 	}

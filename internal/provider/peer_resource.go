@@ -125,7 +125,7 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 		prior.protect(ctx, req.Private, "peer", peerHolds, &resp.Diagnostics)
 		return // Terraform plans it once more, as a new one
 	}
-	r.session.claims.name(network.KindPeer, plan.Organization, plan.Name, path.Root("name"), req.State, req.Config, &resp.Diagnostics)
+	r.session.claims.name(ctx, network.KindPeer, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	r.session.ports.want(plan.Handle, plan.wantedPorts(), &resp.Diagnostics)
 }
 

@@ -355,7 +355,7 @@ func TestAccPeerLife(t *testing.T) {
 				Check:            resource.ComposeTestCheckFunc(remember, kept.changed("fabric_peer.this", "tls_certificate", "enrollment_certificate"), kept.same("fabric_peer.this", "port")),
 			},
 			{ // Another resource that is the same node.
-				Config:      peer("accept_data_loss = true") + peerOf("twin", "name = \"peer0.org1\""),
+				Config:      peer("accept_data_loss = true") + peerOf("twin", "name = \"peer0.org1\"\n  accept_data_loss = true"),
 				ExpectError: says("Name used twice"),
 			},
 			{ // A port passes from one node to another in one apply, while a third takes the first one's.

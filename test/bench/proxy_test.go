@@ -21,7 +21,7 @@ func TestProxyHandsOnAndNotes(t *testing.T) {
 	folder := t.TempDir()
 	provider := filepath.Join(folder, "provider.sock")
 	serveEcho(t, provider)
-	reattach := `{"registry.terraform.io/fabricops/fabric":{"Protocol":"grpc","ProtocolVersion":6,"Pid":42,"Test":true,"Addr":{"Network":"unix","String":"` + provider + `"}}}`
+	reattach := `{"registry.example.com/fabricops/fabric":{"Protocol":"grpc","ProtocolVersion":6,"Pid":42,"Test":true,"Addr":{"Network":"unix","String":"` + provider + `"}}}`
 	socket := filepath.Join(folder, "proxy.sock")
 	p, told, err := newProxy(reattach, socket)
 	if err != nil {
@@ -33,10 +33,8 @@ func TestProxyHandsOnAndNotes(t *testing.T) {
 	if err := json.Unmarshal([]byte(told), &entries); err != nil {
 		t.Fatal(err)
 	}
-	for _, source := range []string{"registry.terraform.io/fabricops/fabric", "registry.opentofu.org/fabricops/fabric"} {
-		if e := entries[source]; e.Addr.String != socket || e.Pid != 42 || e.ProtocolVersion != 6 || !e.Test {
-			t.Errorf("for %s Terraform is told %+v", source, e)
-		}
+	if e := entries["registry.example.com/fabricops/fabric"]; e.Addr.String != socket || e.Pid != 42 || e.ProtocolVersion != 6 || !e.Test {
+		t.Errorf("Terraform is told %+v", e)
 	}
 
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{})))

@@ -166,8 +166,10 @@ func TestAccKill(t *testing.T) {
 		moment := time.Duration(k.random.Int64N(int64(k.duration)))
 		t.Run(fmt.Sprintf("%d: %s after %s", i+1, who, moment.Round(time.Millisecond)), func(t *testing.T) { k.kill(t, who, moment) })
 	}
-	moment := time.Duration(k.random.Int64N(int64(k.duration)))
-	t.Run(fmt.Sprintf("interrupt after %s", moment.Round(time.Millisecond)), func(t *testing.T) { k.interrupt(t, moment) })
+	for range max(1, kills/3) {
+		moment := time.Duration(k.random.Int64N(int64(k.duration)))
+		t.Run(fmt.Sprintf("interrupt after %s", moment.Round(time.Millisecond)), func(t *testing.T) { k.interrupt(t, moment) })
+	}
 }
 
 func number(t *testing.T, name string, otherwise uint64) uint64 {
@@ -200,9 +202,10 @@ type killing struct {
 	workspace *workspace
 	host      *host
 	random    *rand.Rand
-	// duration is that of an apply which nobody disturbs, whole what the engine holds after it.
-	duration time.Duration
-	whole    picture
+	// duration is that of an apply which nobody disturbs, destruction that of the last destroy; whole
+	// is what the engine holds after the apply.
+	duration, destruction time.Duration
+	whole                 picture
 }
 
 // in gives the workspace to a part of the test, so that failures are that part's.
@@ -257,6 +260,14 @@ func (k *killing) kill(t *testing.T, who victim, moment time.Duration) {
 	t.Logf("%s was killed; made by then: %s", who, strings.Join(made(r), ", "))
 	w.awaitNoProvider(orphanTime)
 	k.converge(w, k.host.take(t, killedNetwork), nil)
+	if who == theProvider { // Terraform lives, and knows what it has not destroyed yet
+		moment := time.Duration(k.random.Int64N(int64(k.destruction)))
+		r := w.start("destroy", "-auto-approve", "-input=false")
+		w.sleep(r, moment)
+		w.killProviders(r)
+		r.wait()
+		t.Logf("the provider was killed %s after destroy began", moment.Round(time.Millisecond))
+	}
 	k.destroy(w)
 }
 
@@ -369,7 +380,7 @@ func (k *killing) check(w *workspace) {
 // destroy destroys, and checks that nothing is left.
 func (k *killing) destroy(w *workspace) {
 	w.t.Helper()
-	w.mustRun("destroy", "-auto-approve", "-input=false")
+	k.destruction = w.mustRun("destroy", "-auto-approve", "-input=false").took
 	for object := range k.host.take(w.t, killedNetwork).objects {
 		w.t.Errorf("%s is left", object)
 	}

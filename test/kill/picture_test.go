@@ -80,7 +80,11 @@ type picture struct {
 	keys map[string]string
 	// started are the volumes whose container has run.
 	started map[string]bool
+	// through are the containers, with their mount points, by which the volumes can be looked into.
+	through map[string]mountPoint
 }
+
+type mountPoint struct{ container, target string }
 
 func (h *host) take(t *testing.T, network string) picture {
 	t.Helper()
@@ -88,15 +92,16 @@ func (h *host) take(t *testing.T, network string) picture {
 	defer cancel()
 	p, err := h.picture(ctx, network)
 	must(t, err)
-	if len(p.volumes) > 0 {
-		must(t, h.probe(ctx, network, p))
-	}
+	must(t, h.look(ctx, network, p))
 	return p
 }
 
 // picture lists the objects.
 func (h *host) picture(ctx context.Context, network string) (picture, error) {
-	p := picture{objects: map[string]string{}, volumes: map[string]string{}, keys: map[string]string{}, started: map[string]bool{}}
+	p := picture{
+		objects: map[string]string{}, volumes: map[string]string{}, keys: map[string]string{},
+		started: map[string]bool{}, through: map[string]mountPoint{},
+	}
 	ours := make(client.Filters).Add("label", engine.LabelNetwork+"="+network)
 	networks, err := h.api.NetworkList(ctx, client.NetworkListOptions{Filters: ours})
 	if err != nil {
@@ -117,39 +122,48 @@ func (h *host) picture(ctx context.Context, network string) (picture, error) {
 		return p, err
 	}
 	for _, c := range containers.Items {
-		p.objects["container "+strings.TrimPrefix(c.Names[0], "/")] = c.Labels[engine.LabelName]
+		name := strings.TrimPrefix(c.Names[0], "/")
+		p.objects["container "+name] = c.Labels[engine.LabelName]
 		for _, m := range c.Mounts {
-			// What only was created has never had the state of a process that ran.
-			p.started[m.Name] = p.started[m.Name] || m.Type == mount.TypeVolume && c.State != container.StateCreated
+			if m.Type == mount.TypeVolume {
+				p.through[m.Name] = mountPoint{name, m.Destination}
+				p.started[m.Name] = p.started[m.Name] || c.State != container.StateCreated
+			}
 		}
 	}
 	return p, nil
 }
 
-// probe looks into every volume: it reads the keys, and reads or sets the mark by which a volume is
-// known again. The container that it does so through is gone afterwards, for it would keep the
-// volumes from being removed.
-func (h *host) probe(ctx context.Context, network string, p picture) (err error) {
+// look looks into every volume: it reads the keys, and reads or sets the mark by which a volume is
+// known again. Volumes that no container mounts get one for that time only: it would keep them from
+// being removed.
+func (h *host) look(ctx context.Context, network string, p picture) (err error) {
 	probe := engine.NodeSpec{Name: network + "-probe", Image: probeImage, User: "1000:1000", Labels: map[string]string{engine.LabelOwner: network + "-probe"}}
 	for name := range p.volumes {
-		probe.Mounts = append(probe.Mounts, engine.Mount{Volume: name, Target: "/probe/" + name})
+		if _, mounted := p.through[name]; !mounted {
+			p.through[name] = mountPoint{probe.Name, "/probe/" + name}
+			probe.Mounts = append(probe.Mounts, engine.Mount{Volume: name, Target: "/probe/" + name})
+		}
 	}
-	if err := h.files.CreateNode(ctx, probe); err != nil {
-		return err
+	if len(probe.Mounts) > 0 {
+		if err := h.files.CreateNode(ctx, probe); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, h.files.RemoveNode(ctx, probe.Name, network+"-probe")) }()
 	}
-	defer func() { err = errors.Join(err, h.files.RemoveNode(ctx, probe.Name, network+"-probe")) }()
 	for name := range p.volumes {
-		if p.volumes[name], err = h.mark(ctx, probe.Name, "/probe/"+name); err != nil {
+		at := p.through[name]
+		if p.volumes[name], err = h.mark(ctx, at.container, at.target); err != nil {
 			return err
 		}
 		for _, folder := range keyFolders {
-			files, err := h.files.GetFiles(ctx, probe.Name, "/probe/"+name+"/"+folder)
+			files, err := h.files.GetFiles(ctx, at.container, at.target+"/"+folder)
 			if err != nil && !errors.Is(err, engine.ErrNotFound) {
 				return err
 			}
 			for _, f := range files {
-				if mark := fingerprint(f); mark != "" {
-					p.keys[name+"/"+f.Name] = mark
+				if print := fingerprint(f); print != "" {
+					p.keys[name+"/"+f.Name] = print
 				}
 			}
 		}
