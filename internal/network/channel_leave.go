@@ -182,7 +182,8 @@ func (f *Fabric) markRemoved(ctx context.Context, o Handle, imageID, channel str
 type unjoinOptions struct {
 	// unasked: what the peer says of its channels does not count.
 	unasked bool
-	// awaitReady waits until the peer answers again. Nothing that is being destroyed needs that.
+	// awaitReady waits until the peer answers again, also when it has no other channel for whose sake
+	// that matters.
 	awaitReady bool
 }
 
@@ -201,11 +202,12 @@ func (f *Fabric) unjoin(ctx context.Context, p Handle, channel string, options u
 	running := current.Status == engine.Running
 	if running && !options.unasked {
 		ask, cancel := context.WithTimeout(ctx, answerTimeout)
-		joined, err := f.hasChannel(ask, p, channel)
+		channels, err := f.peerChannels(ask, p)
 		cancel()
-		if err == nil && !joined { // one that does not answer is not asked any longer
+		if err == nil && !slices.Contains(channels, channel) { // one that does not answer is not asked any longer
 			return nil
 		}
+		options.awaitReady = options.awaitReady || len(channels) > 1
 	}
 	if err := f.stop(ctx, p); err != nil {
 		return err

@@ -190,6 +190,24 @@ func servers(t *testing.T, network, chaincode string, peers ...string) resource.
 	}
 }
 
+// eventually asks until there is no error, for a while.
+func eventually(t *testing.T, ask func() error) error {
+	t.Helper()
+	deadline, tick := time.After(30*time.Second), time.NewTicker(200*time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-deadline:
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
 // gone checks that no node of the network has a channel, and that no chaincode server is left.
 func (c trading) gone(t *testing.T) resource.TestCheckFunc {
 	return func(*terraform.State) error {
@@ -197,10 +215,13 @@ func (c trading) gone(t *testing.T) resource.TestCheckFunc {
 		left := servers(t, c.name, "kv")(nil)
 		for _, node := range []string{"peer0.org1", "peer1.org1", "peer0.org2"} {
 			h := handleOfNode(t, c.name+"-"+node)
-			state, err := reads(t).ReadPeer(t.Context(), h)
-			if err != nil || state.Ledger != network.LedgerNone {
-				left = errors.Join(left, fmt.Errorf("%s: ledger %v: %w", node, state.Ledger, err))
-			}
+			left = errors.Join(left, eventually(t, func() error { // it is just being started again
+				state, err := reads(t).ReadPeer(t.Context(), h)
+				if err == nil && state.Ledger != network.LedgerNone {
+					err = fmt.Errorf("%s: ledger %v", node, state.Ledger)
+				}
+				return err
+			}))
 		}
 		if _, err := e.Volume(t.Context(), c.name+"-channel-trade"); !errors.Is(err, engine.ErrNotFound) {
 			left = errors.Join(left, fmt.Errorf("the record of the channel is left: %w", err))

@@ -162,8 +162,8 @@ func (h *host) look(ctx context.Context, network string, p picture) (err error) 
 				return err
 			}
 			for _, f := range files {
-				if print := fingerprint(f); print != "" {
-					p.keys[name+"/"+f.Name] = print
+				if mark := fingerprint(f); mark != "" {
+					p.keys[name+"/"+f.Name] = mark
 				}
 			}
 		}
