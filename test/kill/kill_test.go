@@ -1,3 +1,5 @@
+//go:build unix
+
 package kill
 
 import (
@@ -236,6 +238,7 @@ func (k *killing) kill(t *testing.T, who victim, moment time.Duration) {
 	r := w.start(apply()...)
 	if !w.sleep(r, moment) {
 		t.Logf("the apply was over after %s already", r.took.Round(time.Millisecond))
+		k.duration = r.took
 	}
 	terraform := func() {
 		if err := r.command.Process.Kill(); err != nil && !r.over() {

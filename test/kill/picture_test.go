@@ -1,3 +1,5 @@
+//go:build unix
+
 package kill
 
 import (
@@ -11,6 +13,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -230,6 +233,9 @@ func (p picture) lost(later picture, except map[string]bool) []string {
 	for _, file := range slices.Sorted(maps.Keys(p.keys)) {
 		volume, name, _ := strings.Cut(file, "/")
 		if except[p.objects["volume "+volume]] || later.keys[file] == p.keys[file] {
+			continue
+		}
+		if except[path.Base(path.Dir(name))] { // of an identity, on the volume of its organization
 			continue
 		}
 		if moved, ok := givenAway[name]; ok && later.keys[strings.TrimSuffix(volume, "-keys")+"/"+moved] == p.keys[file] {
