@@ -93,7 +93,7 @@ func directTimes(r direct.Result) times {
 }
 
 func describe(s settings) string {
-	words := []string{fmt.Sprintf("%d runs", s.runs), "Fabric " + s.fabricVersion, "Fabric CA " + s.caVersion}
+	words := []string{fmt.Sprintf("Rounds: %d", s.runs), "Fabric " + s.fabricVersion, "Fabric CA " + s.caVersion}
 	switch {
 	case s.batch.MaxMessageCount == 0 && s.batch.Timeout == 0:
 		words = append(words, "default batch (2 s)")
@@ -102,7 +102,7 @@ func describe(s settings) string {
 			words = append(words, "batch timeout "+s.batch.Timeout.String())
 		}
 		if s.batch.MaxMessageCount > 0 {
-			words = append(words, fmt.Sprintf("blocks of at most %d transactions", s.batch.MaxMessageCount))
+			words = append(words, fmt.Sprintf("max message count %d", s.batch.MaxMessageCount))
 		}
 	}
 	return strings.Join(words, ", ")

@@ -228,6 +228,7 @@ func (k *killing) undisturbed(t *testing.T) {
 	t.Logf("an apply takes %s", k.duration.Round(time.Millisecond))
 	w.loseState()
 	k.converge(w, k.whole, nil)
+	w.unchanged() // the owner_id is needed once only
 	k.destroy(w)
 }
 

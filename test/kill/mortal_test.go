@@ -50,6 +50,8 @@ type mortal struct {
 
 	dead atomic.Bool
 	mu   sync.Mutex
+	// stage is the step that is being done: the same call in another one is another point.
+	stage string
 	// writes is at which write to a node the process dies; zero is never.
 	writes int
 	point  string
@@ -80,6 +82,7 @@ func (m *mortal) next(call string, parts int) (how manner, part int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// What was done as a whole is not done again: that comes last.
+	call = m.stage + ": " + call
 	manners := []manner{errorBefore, death, errorAfter}
 	if parts > 0 {
 		manners = []manner{errorBefore, torn, death, errorAfter}
@@ -220,6 +223,13 @@ func (c *mortalConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.engine.written()
 	return n, err
+}
+
+// begin begins a step.
+func (m *mortal) begin(stage string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stage = stage
 }
 
 // dieAtWrite has the process die after that many more writes to nodes.

@@ -66,11 +66,12 @@ func perform(ctx context.Context, j job, steps []step, e engine.Engine, die func
 		if slices.Contains(j.Done, s.name) {
 			continue
 		}
-		work := s.make
+		stage, work := s.name, s.make
 		if j.Remove {
-			work = s.remove
+			stage, work = "removal of "+s.name, s.remove
 		}
-		speaking := m.speak(s.name, j)
+		m.begin(stage)
+		speaking := m.speak(stage, j)
 		err := work(ctx, f)
 		switch {
 		case m.dead.Load():
@@ -85,7 +86,7 @@ func perform(ctx context.Context, j job, steps []step, e engine.Engine, die func
 		if speaking != "" && !m.tried[speaking] {
 			emit("reached", speaking) // it spoke less than that
 		}
-		if point := "answer of " + s.name + ": " + string(death); !m.tried[point] {
+		if point := stage + ": the answer: " + string(death); !m.tried[point] {
 			emit("reached", point)
 			m.end()
 			return
@@ -96,16 +97,13 @@ func perform(ctx context.Context, j job, steps []step, e engine.Engine, die func
 }
 
 // speak arms the process to die in the middle of what a step says to nodes.
-func (m *mortal) speak(stepName string, j job) string {
+func (m *mortal) speak(stage string, j job) string {
 	times := 1
 	if j.All {
 		times = 8
 	}
 	for i := range times {
-		point := fmt.Sprintf("%s speaks, %d: %s", stepName, i, death)
-		if j.Remove {
-			point = "removal of " + point
-		}
+		point := fmt.Sprintf("%s: it speaks, %d: %s", stage, i, death)
 		if m.tried[point] {
 			continue
 		}

@@ -71,8 +71,14 @@ func (w world) steps() []step {
 			return f.DeleteChannel(ctx, w.channel(), w.orderers(), w.members())
 		}},
 		{"chaincode", w.makeChaincode, func(ctx context.Context, f *network.Fabric) error { return f.DeleteChaincode(ctx, w.chaincode()) }},
+		{"changed CA", w.changeCA, nothing},
+		{"changed orderers", w.changeOrderers, nothing},
+		{"changed peer", w.changePeer, nothing},
 	}
 }
+
+// nothing is what there is to do about a change when the network goes.
+func nothing(context.Context, *network.Fabric) error { return nil }
 
 func (w world) makeNetwork(ctx context.Context, f *network.Fabric) error {
 	if err := f.PreflightNetwork(ctx, w.on, false); err != nil {
@@ -143,11 +149,41 @@ func (w world) makeOrderers(ctx context.Context, f *network.Fabric) error {
 	return err
 }
 
+func (w world) endorser() network.PeerSpec {
+	return network.PeerSpec{Handle: w.peer(), NodeOptions: options("hyperledger/fabric-peer:3.1.1"), Version: fabricVersion()}
+}
+
 func (w world) makePeer(ctx context.Context, f *network.Fabric) error {
-	spec := network.PeerSpec{Handle: w.peer(), NodeOptions: options("hyperledger/fabric-peer:3.1.1"), Version: fabricVersion()}
-	if err := f.PreflightPeer(ctx, spec); err != nil {
+	if err := f.PreflightPeer(ctx, w.endorser()); err != nil {
 		return err
 	}
+	_, err := f.EnsurePeer(ctx, w.endorser())
+	return err
+}
+
+// changed has a node made anew on its volume.
+func changed(o network.NodeOptions) network.NodeOptions {
+	o.Existing, o.Limits.PIDs = true, 2000
+	return o
+}
+
+func (w world) changeCA(ctx context.Context, f *network.Fabric) error {
+	spec := w.authority()
+	spec.NodeOptions = changed(spec.NodeOptions)
+	_, err := f.EnsureCA(ctx, spec)
+	return err
+}
+
+func (w world) changeOrderers(ctx context.Context, f *network.Fabric) error {
+	spec := w.orderer()
+	spec.NodeOptions = changed(spec.NodeOptions)
+	_, err := f.EnsureOrdererCluster(ctx, map[string]network.OrdererSpec{"orderer0": spec})
+	return err
+}
+
+func (w world) changePeer(ctx context.Context, f *network.Fabric) error {
+	spec := w.endorser()
+	spec.NodeOptions = changed(spec.NodeOptions)
 	_, err := f.EnsurePeer(ctx, spec)
 	return err
 }
