@@ -113,6 +113,9 @@ func (f *Fabric) requireCapability(ctx context.Context, spec ChannelSpec) error 
 	}
 	for _, h := range slices.Concat(nodes, peersOf(spec.Organizations)) {
 		n, err := f.engine.Node(ctx, h.Object())
+		if errors.Is(err, engine.ErrNotFound) { // what needs the node tells that it is not there
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("unable to read %s: %w", h, err)
 		}
@@ -531,6 +534,9 @@ func (f *Fabric) UpdateChannel(ctx context.Context, spec ChannelSpec) error {
 		genesis, err = f.restoreRecord(ctx, spec)
 	}
 	if err != nil {
+		return err
+	}
+	if err := f.requireCapability(ctx, spec); err != nil {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)

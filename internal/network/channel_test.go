@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/engine/enginetest"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/participation"
 	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
@@ -326,6 +328,55 @@ func TestPreflightChannel(t *testing.T) {
 	spec.Config.ApplicationPolicies = map[string]string{"Endorsement": "OR('Org9MSP.peer')"}
 	if err := s.fabric.PreflightChannel(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "Org9MSP") {
 		t.Errorf("the error is %v, want one about Org9MSP", err)
+	}
+}
+
+// TestCapabilityNeedsItsReleases: a node that meets a capability it does not know ends, with every
+// other channel that it serves.
+func TestCapabilityNeedsItsReleases(t *testing.T) {
+	s := newSketch(t)
+	spec := s.channelSpec()
+	spec.Handle = s.network.With(KindChannel, "other", "")
+	spec.Config.ChannelCapability = configtx.ChannelCapabilityV3_0
+	s.must(s.fabric.PreflightChannel(t.Context(), spec))
+
+	old := s.peer("peer1.org1", "Org1MSP")
+	n, err := s.fake.Node(t.Context(), old.Object())
+	s.must(err)
+	n.Labels = maps.Clone(n.Labels)
+	n.Labels[labelInputs] = inputs(memberInputs{NodeOptions: sketchOptions("peer:2.5.9"), Version: "2.5.9"})
+	s.fake.AddNode(n)
+	capability := new(CapabilityError)
+	if err := s.fabric.PreflightChannel(t.Context(), spec); !errors.As(err, &capability) || capability.Node != old || capability.Version != "2.5.9" {
+		t.Errorf("the error is %v, want a CapabilityError of %s", err, old)
+	}
+	spec.Config.ChannelCapability = configtx.ChannelCapabilityV2_0
+	s.must(s.fabric.PreflightChannel(t.Context(), spec))
+}
+
+// TestMissingPeers: who has joined, or has and is stopped, is not joined again.
+func TestMissingPeers(t *testing.T) {
+	s := newSketch(t)
+	spec := s.channelSpec()
+	before := channelRecord{Organizations: map[string]ChannelOrganization{"Org1MSP": spec.Organizations["Org1MSP"]}}
+	for _, c := range []struct {
+		name  string
+		state ChannelState
+		want  []string
+	}{
+		{"nobody has joined", ChannelState{}, []string{"peer0.org1", "peer0.org2", "peer1.org1"}},
+		{"some have", ChannelState{Joined: map[string][]string{"Org1MSP": {"peer0.org1"}, "Org2MSP": {"peer0.org2"}}}, []string{"peer1.org1"}},
+		{"a stopped one that had", ChannelState{Joined: map[string][]string{"Org1MSP": {"peer0.org1"}, "Org2MSP": {"peer0.org2"}}, Unanswered: map[string][]string{"Org1MSP": {"peer1.org1"}}}, nil},
+		{"a stopped one that is new", ChannelState{Joined: map[string][]string{"Org1MSP": {"peer0.org1", "peer1.org1"}}, Unanswered: map[string][]string{"Org2MSP": {"peer0.org2"}}}, []string{"peer0.org2"}},
+	} {
+		var got []string
+		for _, p := range missing(spec, before, c.state) {
+			got = append(got, p.Name)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v join, want %v", c.name, got, c.want)
+		}
 	}
 }
 
