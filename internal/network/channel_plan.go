@@ -107,6 +107,10 @@ func PlanChannel(spec ChannelSpec, basis ChannelBasis) (ChannelPlan, error) {
 	if err != nil {
 		return ChannelPlan{}, err
 	}
+	undefined, err := spec.standIn(config)
+	if err != nil {
+		return ChannelPlan{}, err
+	}
 	signers := make([]configtx.Signer, 0, len(basis.Admins))
 	for _, id := range basis.Admins {
 		signers = append(signers, configtx.Signer{MSPID: id, Role: policy.RoleAdmin})
@@ -117,7 +121,7 @@ func PlanChannel(spec ChannelSpec, basis ChannelBasis) (ChannelPlan, error) {
 		if err := edit(wanted); err != nil {
 			return ChannelPlan{}, err
 		}
-		if spec.defined() {
+		if !undefined {
 			if err := configtx.ValidateUpdate(config, wanted); err != nil {
 				return ChannelPlan{}, err
 			}
@@ -137,14 +141,26 @@ func PlanChannel(spec ChannelSpec, basis ChannelBasis) (ChannelPlan, error) {
 	return plan, nil
 }
 
-// defined tells whether the definitions of all members are known.
-func (s ChannelSpec) defined() bool {
-	for _, o := range s.Organizations {
-		if len(o.Definition.RootCertificates) == 0 {
-			return false
-		}
+// standIn gives organizations that join, and whose definitions are not known yet, that of a member
+// under their own name: the words of the change and the policies it falls under are the same. It tells
+// whether there were such.
+func (s *ChannelSpec) standIn(config *configtx.Config) (undefined bool, err error) {
+	summary, err := configtx.Summarize(config)
+	if err != nil {
+		return false, err
 	}
-	return true
+	organizations := maps.Clone(s.Organizations)
+	for key, o := range organizations {
+		if len(o.Definition.RootCertificates) > 0 || len(summary.ApplicationOrganizations) == 0 {
+			continue
+		}
+		undefined = true
+		o.Definition = summary.ApplicationOrganizations[0].Definition
+		o.Definition.ID = o.Organization.MSPID
+		organizations[key] = o
+	}
+	s.Organizations = organizations
+	return undefined, nil
 }
 
 // add puts the parts of an update into the plan, those of one policy together.

@@ -58,6 +58,16 @@ func (f *Fabric) withdrawFrom(ctx context.Context, org, channel Handle) error {
 	if err != nil {
 		return err
 	}
+	for key, o := range record.Organizations {
+		if _, stays := remaining[key]; stays {
+			continue
+		}
+		for _, p := range o.Peers {
+			if err := f.removeServersBeside(ctx, channel, p); err != nil {
+				return err
+			}
+		}
+	}
 	spec.Organizations = remaining
 	return f.writeRecord(ctx, spec, nil)
 }

@@ -233,7 +233,6 @@ func (c *Config) SetACLs(acls map[string]string) error {
 // Channel.ApplicationPolicies names no others, by name.
 func DefaultApplicationPolicies() map[string]string { return defaultApplicationPolicies() }
 
-
 // defaultApplicationPolicies are those of /Channel/Application in a channel that overrides none; see
 // Channel.
 func defaultApplicationPolicies() map[string]string {
