@@ -314,3 +314,22 @@ func (r *chaincodeResource) ImportState(ctx context.Context, req resource.Import
 		return nil
 	}, "NETWORK", "CHANNEL", "NAME")
 }
+
+// ImportState takes NETWORK/CHANNEL/TRANSACTION_ID.
+func (r *transactionResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	m := &transactionModel{}
+	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		call, result, err := f.FindTransaction(ctx, parts[0], parts[1], parts[2])
+		if err != nil {
+			return err
+		}
+		m.Chaincode, m.Identity, m.Function = handleValue(call.Chaincode), handleValue(call.Identity), types.StringValue(call.Function)
+		m.Arguments, m.Init = listOf(ctx, call.Arguments, &resp.Diagnostics), types.BoolValue(call.Init)
+		m.TransientWO, m.TransientWOVersion = types.MapNull(types.StringType), types.StringNull()
+		m.EndorsingOrganizations, m.Triggers = types.ListNull(types.StringType), types.MapNull(types.StringType)
+		m.Timeouts = noTimeouts()
+		m.take(result)
+		resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("true"))...)
+		return nil
+	}, "NETWORK", "CHANNEL", "TRANSACTION_ID")
+}
