@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 )
 
@@ -107,11 +108,30 @@ func (a *authority) tlsFor(t testing.TB, validity time.Duration, hosts ...string
 	return leaf{cert, key, text}
 }
 
+// crlOf revokes a certificate.
+func (a *authority) crlOf(t testing.TB, certificatePEM string) string {
+	t.Helper()
+	cert, err := certificate.ParseOne([]byte(certificatePEM))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.crlOfSerials(t, cert.SerialNumber)
+}
+
 func (a *authority) crl(t testing.TB, serials ...int64) string {
+	t.Helper()
+	var all []*big.Int
+	for _, serial := range serials {
+		all = append(all, big.NewInt(serial))
+	}
+	return a.crlOfSerials(t, all...)
+}
+
+func (a *authority) crlOfSerials(t testing.TB, serials ...*big.Int) string {
 	t.Helper()
 	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(tenYears)}
 	for _, serial := range serials {
-		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: big.NewInt(serial), RevocationTime: time.Now().Add(-time.Hour)})
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: serial, RevocationTime: time.Now().Add(-time.Hour)})
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
 	if err != nil {

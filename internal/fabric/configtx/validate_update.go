@@ -347,9 +347,11 @@ func hasPolicy(c *Config, path string) bool {
 func (v *updateValidation) policies() {
 	before, after := crowdOf(v.from), crowdOf(v.to)
 	for _, path := range slices.Sorted(maps.Keys(v.after.Policies)) {
-		if _, was := v.before.Policies[path]; (!was || before.could(path)) && !after.could(path) {
-			v.report("policies["+path+"]", "nobody could meet it any more (%s)", v.after.Policies[path])
+		_, was := v.before.Policies[path]
+		if after.could(path) || was && !before.could(path) {
+			continue
 		}
+		v.report("policies["+path+"]", "no member of the channel could meet it (%s)", v.after.Policies[path])
 	}
 	existing, err := elements(v.from.Proto.GetChannelGroup())
 	if err != nil {
