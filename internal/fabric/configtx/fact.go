@@ -206,7 +206,7 @@ func (w *factWriter) consensus(value []byte) {
 	w.unmarshal("", value, m)
 	w.scalars("consensus", m, "metadata")
 	switch m.GetType() {
-	case consensusRaft:
+	case ConsensusRaft:
 		metadata := &etcdraft.ConfigMetadata{}
 		w.unmarshal("", m.GetMetadata(), metadata)
 		w.scalars("Raft", metadata.GetOptions())
@@ -215,7 +215,7 @@ func (w *factWriter) consensus(value []byte) {
 			ids = append(ids, w.consenter(c, "", 0))
 		}
 		w.order("consenters", "order of the consenters", ids)
-	case consensusBFT:
+	case ConsensusBFT:
 		options := &smartbft.Options{}
 		w.unmarshal("", m.GetMetadata(), options)
 		w.scalars("SmartBFT", options)
