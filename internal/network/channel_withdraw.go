@@ -39,7 +39,7 @@ func (f *Fabric) withdrawFrom(ctx context.Context, org, channel Handle) error {
 	defer f.locks.lock(channel.record())()
 	record, err := f.channelRecord(ctx, channel)
 	if err != nil { // without its record nothing is known of the channel; its own apply makes it again
-		return nil //nolint:nilerr // see above
+		return nil
 	}
 	remaining := maps.Clone(record.Organizations)
 	maps.DeleteFunc(remaining, func(_ string, o ChannelOrganization) bool { return o.Organization == org })

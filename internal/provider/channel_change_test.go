@@ -150,18 +150,20 @@ func TestAccChannelChange(t *testing.T) {
 				},
 			}
 			steps = append(steps, base.refused(tuned)...)
+			last := tuned
 			if version == "3.1.1" {
 				raised := tuned
 				raised.settings += `  channel_capability = "V3_0"` + "\n"
 				attested := raised
 				attested.settings += `  capability_attestation = "V3_0"` + "\n"
+				last = attested
 				steps = append(steps,
 					resource.TestStep{Config: raised.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`V3_0 wants an attestation`)},
 					resource.TestStep{Config: attested.String(), Check: resource.ComposeTestCheckFunc(base.said(`V3_0`), base.configured(t, 6, 2))},
 					resource.TestStep{Config: tuned.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`(?s)capability cannot be taken back`)},
 				)
 			}
-			steps = append(steps, tuned.partnered()...)
+			steps = append(steps, last.partnered()...)
 			resource.Test(t, resource.TestCase{ProtoV6ProviderFactories: factories, CheckDestroy: nothingLeft(t, base.name), Steps: steps})
 		})
 	}

@@ -239,6 +239,18 @@ func (r *channelResource) ImportState(ctx context.Context, req resource.ImportSt
 
 func (m *channelModel) take(ctx context.Context, spec network.ChannelSpec, diags *diag.Diagnostics) {
 	m.Name, m.Handle, m.Orderers, m.Timeouts = types.StringValue(spec.Handle.Name), handleValue(spec.Handle), handleValue(spec.Orderers), noTimeouts()
+	m.LastChange, m.SelfManaged = types.ListNull(types.StringType), types.SetNull(types.StringType)
+	selfManaged := []string{}
+	for key, o := range spec.Organizations {
+		if o.SelfManaged {
+			selfManaged = append(selfManaged, key)
+		}
+	}
+	if len(selfManaged) > 0 {
+		value, d := types.SetValueFrom(ctx, types.StringType, selfManaged)
+		diags.Append(d...)
+		m.SelfManaged = value
+	}
 	config := spec.Config
 	m.BatchTimeout, m.MaxMessageCount = types.StringValue(durationText(config.Batch.Timeout)), types.Int64Value(int64(config.Batch.MaxMessageCount))
 	m.AbsoluteMaxBytes, m.PreferredMaxBytes = types.Int64Value(int64(config.Batch.AbsoluteMaxBytes)), types.Int64Value(int64(config.Batch.PreferredMaxBytes))
