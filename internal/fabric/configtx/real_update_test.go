@@ -183,7 +183,7 @@ func met(requirements []Requirement, signers []*msp.Identity) bool {
 func signersOf(identities []*msp.Identity) []Signer {
 	var out []Signer
 	for _, i := range identities {
-		out = append(out, Signer{MSPID: i.ID, CertificatePEM: string(i.CertificatePEM)})
+		out = append(out, SignerFrom(i))
 	}
 	return out
 }
