@@ -55,6 +55,9 @@ type ChaincodeState struct {
 	// package, else the worst of them.
 	Status  engine.Status
 	ImageID string
+	// Resting are the peers that a release passed over, because they do not run: beside them the server
+	// runs, and the package is installed when they start.
+	Resting []Handle
 }
 
 // ChaincodeHandle names a chaincode: its name is CHANNEL/CHAINCODE.
@@ -147,7 +150,7 @@ func (f *Fabric) requireLabel(ctx context.Context, spec ChaincodeSpec) error {
 }
 
 // ReleaseChaincode brings the definition, the packages and the servers of a chaincode to what is
-// wanted: installed on every peer, approved by every organization in one block, committed with the
+// wanted: installed on every peer that runs, approved by every organization in one block, committed with the
 // next sequence, served. What is so already is left alone, so that it goes on after failures that
 // pass, and can be called again after any other. A release that replaces another one removes the
 // other's servers at the end.
@@ -197,7 +200,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	if err != nil {
 		return state, err
 	}
-	if err := f.awaitLevel(ctx, spec.Channel.Name, members); err != nil {
+	if err := f.awaitLevel(ctx, spec.Channel.Name, thatRun(members)); err != nil {
 		return state, err
 	}
 	definition, committed, err := f.nextDefinition(ctx, spec, members, packageID)
@@ -223,7 +226,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 		}
 		return state, err
 	}
-	state = ChaincodeState{Committed: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID}
+	state = ChaincodeState{Committed: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID, Resting: resting(members)}
 	return state, f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id != packageID })
 }
 
@@ -256,6 +259,9 @@ func (f *Fabric) prepareRelease(ctx context.Context, watch *watch, spec Chaincod
 				}
 				return err
 			})
+			if !p.running() {
+				continue // installMissing does it when the peer starts
+			}
 			group.Go(func() error {
 				_, err := lifecycle.Install(gctx, p.Peer, m.admin, packed)
 				return err
