@@ -420,8 +420,8 @@ func TestLeavingNeedsNoAnswer(t *testing.T) {
 	var ran []string
 	for _, run := range s.fake.Runs() {
 		ran = append(ran, run.Name+": "+strings.Join(run.Command, " "))
-		if run.Image == "" || len(run.Mounts) != 1 {
-			t.Errorf("it ran with image %q and mounts %v", run.Image, run.Mounts)
+		if run.Image == "" || len(run.Mounts) != 1 || run.Network != "" {
+			t.Errorf("it ran with image %q, mounts %v and network %q", run.Image, run.Mounts, run.Network)
 		}
 	}
 	slices.Sort(ran)
