@@ -439,6 +439,35 @@ func TestLeavingNeedsNoAnswer(t *testing.T) {
 	}
 }
 
+// TestConsentersAreKnown: what a node was furnished with a moment ago need not be read from it, and is
+// the same as what is read from it later.
+func TestConsentersAreKnown(t *testing.T) {
+	s := newSketch(t)
+	reads := func() (n int) {
+		for _, call := range s.fake.Calls() {
+			if call.Method == "GetFiles" && call.Name == "dev-orderer0" {
+				n++
+			}
+		}
+		return n
+	}
+	before := reads()
+	now, err := s.fabric.consenter(t.Context(), s.orderer("orderer0"))
+	s.must(err)
+	if reads() != before {
+		t.Error("the certificate was read from the node")
+	}
+	later, err := s.again().consenter(t.Context(), s.orderer("orderer0"))
+	s.must(err)
+	if now != later || now.ServerTLSCertPEM == "" || reads() == before {
+		t.Errorf("the consenter is %+v, and later %+v", now, later)
+	}
+	s.must(s.fabric.removeNode(t.Context(), s.orderer("orderer0"), true))
+	if _, known := s.fabric.listeners.Load("dev-orderer0"); known {
+		t.Error("the certificate of a node that is gone is remembered")
+	}
+}
+
 // channelSpec is what the sketch's channel was asked for with.
 func (s *sketch) channelSpec() ChannelSpec {
 	spec := ChannelSpec{Handle: s.channel, Orderers: s.cluster(), Organizations: map[string]ChannelOrganization{}}

@@ -364,6 +364,12 @@ func (f *Fabric) furnish(ctx context.Context, n *node, spec engine.NodeSpec, fre
 	if err := group.Wait(); err != nil {
 		return f.nodeError(ctx, n.handle, "prepare", err)
 	}
+	f.listeners.Delete(n.handle.Object())
+	for _, of := range []map[string][]byte{have.keys, material} {
+		if certificate := of[tlsFolder+"/cert.pem"]; len(certificate) > 0 {
+			f.listeners.Store(n.handle.Object(), certificate)
+		}
+	}
 	files := n.files(have, material)
 	if len(files) == 0 {
 		return nil
@@ -714,6 +720,7 @@ func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) erro
 		return err
 	}
 	f.ports.release(h.Object())
+	f.listeners.Delete(h.Object())
 	if keepVolume {
 		return nil
 	}
