@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -246,10 +247,21 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// prepareRelease does what the commit needs, and what it does not need but the first call will:
-// servers and packages are made while the approvals wait for their block.
+// prepareRelease does what the commit needs, and what it does not need but the first call will. The
+// approvals are sent before anything else, because their block takes the longest: servers and packages
+// are made while they wait for it.
 func (f *Fabric) prepareRelease(ctx context.Context, watch *watch, spec ChaincodeSpec, definition lifecycle.Definition, committed bool, members []member, packed []byte, packageID, imageID string) error {
+	var approvals []string
+	if !committed {
+		var err error
+		if approvals, err = f.approveAll(ctx, spec.Channel.Name, definition, packageID, members); err != nil {
+			return err
+		}
+	}
 	group, gctx := errgroup.WithContext(ctx)
+	for _, txID := range approvals {
+		group.Go(func() error { return awaitCommit(gctx, spec.Channel.Name, txID, members) })
+	}
 	for _, m := range members {
 		for _, p := range m.peers {
 			group.Go(func() error {
@@ -267,9 +279,6 @@ func (f *Fabric) prepareRelease(ctx context.Context, watch *watch, spec Chaincod
 				return err
 			})
 		}
-	}
-	if !committed {
-		group.Go(func() error { return f.approveAll(gctx, spec.Channel.Name, definition, packageID, members) })
 	}
 	return group.Wait()
 }
@@ -362,11 +371,12 @@ func approvedPackage(ctx context.Context, channel, chaincode string, m member, s
 	return "", failures
 }
 
-// approveAll has every organization approve at once, so that one block takes all approvals, and
-// waits until a peer of each organization has seen them all.
-func (f *Fabric) approveAll(ctx context.Context, channel string, definition lifecycle.Definition, packageID string, members []member) error {
+// approveAll has every organization approve at once, so that one block takes all approvals, and gives
+// the transactions of those that had not approved before. They are not awaited.
+func (f *Fabric) approveAll(ctx context.Context, channel string, definition lifecycle.Definition, packageID string, members []member) ([]string, error) {
+	sent := make([]string, len(members))
 	group, gctx := errgroup.WithContext(ctx)
-	for _, m := range members {
+	for i, m := range members {
 		group.Go(func() error {
 			tx, err := lifecycle.Approve(gctx, m.admin, channel, definition, packageID, m.endorsers()...)
 			if lifecycle.ClassOf(err) == lifecycle.ClassAlreadyDone {
@@ -375,13 +385,15 @@ func (f *Fabric) approveAll(ctx context.Context, channel string, definition life
 			if err != nil {
 				return fmt.Errorf("unable to approve chaincode %s for %s: %w", definition.Name, m.handle.MSPID, err)
 			}
+			sent[i] = tx.TxID
 			if err := gateway.Submit(gctx, m.peers[0].Conn, tx); err != nil {
 				return fmt.Errorf("unable to submit the approval of chaincode %s by %s: %w", definition.Name, m.handle.MSPID, err)
 			}
-			return awaitCommit(gctx, channel, tx.TxID, members)
+			return nil
 		})
 	}
-	return group.Wait()
+	err := group.Wait()
+	return slices.DeleteFunc(sent, func(id string) bool { return id == "" }), err
 }
 
 // awaitCommit waits until the first peer of every organization has committed a transaction.
