@@ -193,6 +193,8 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	if err := requireRunning(spec.Channel.Name, members); err != nil {
 		return state, err
 	}
+	rest := resting(members)
+	members = thatRun(members)
 	packed, packageID, err := ChaincodePackage(spec.Channel.Name, spec.Label, spec.Indexes)
 	if err != nil {
 		return state, err
@@ -201,7 +203,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	if err != nil {
 		return state, err
 	}
-	if err := f.awaitLevel(ctx, spec.Channel.Name, thatRun(members)); err != nil {
+	if err := f.awaitLevel(ctx, spec.Channel.Name, members); err != nil {
 		return state, err
 	}
 	definition, committed, err := f.nextDefinition(ctx, spec, members, packageID)
@@ -210,7 +212,10 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	}
 	watch := f.watchNodes(ctx)
 	err = watch.end(func() error {
-		if err := f.prepareRelease(watch.ctx, watch, spec, definition, committed, members, packed, packageID, image.ID); err != nil {
+		serve := func(ctx context.Context, p Handle) (bool, error) {
+			return f.serve(ctx, watch, spec, p, image.ID, packageID)
+		}
+		if err := f.prepareRelease(watch.ctx, spec, definition, committed, members, rest, packed, packageID, serve); err != nil {
 			return err
 		}
 		if !committed {
@@ -227,7 +232,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 		}
 		return state, err
 	}
-	state = ChaincodeState{Committed: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID, Resting: resting(members)}
+	state = ChaincodeState{Committed: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID, Resting: rest}
 	return state, f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id != packageID })
 }
 
@@ -249,8 +254,10 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // prepareRelease does what the commit needs, and what it does not need but the first call will. The
 // approvals are sent before anything else, because their block takes the longest: servers and packages
-// are made while they wait for it.
-func (f *Fabric) prepareRelease(ctx context.Context, watch *watch, spec ChaincodeSpec, definition lifecycle.Definition, committed bool, members []member, packed []byte, packageID, imageID string) error {
+// are made while they wait for it. Peers that rest get their server only; installMissing does the
+// rest when they start.
+func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definition lifecycle.Definition, committed bool, members []member, rest []Handle,
+	packed []byte, packageID string, serve func(context.Context, Handle) (fresh bool, err error)) error {
 	var approvals []string
 	if !committed {
 		var err error
@@ -262,23 +269,24 @@ func (f *Fabric) prepareRelease(ctx context.Context, watch *watch, spec Chaincod
 	for _, txID := range approvals {
 		group.Go(func() error { return awaitCommit(gctx, spec.Channel.Name, txID, members) })
 	}
+	beside := slices.Clone(rest)
 	for _, m := range members {
 		for _, p := range m.peers {
-			group.Go(func() error {
-				fresh, err := f.serve(gctx, watch, spec, p.handle, imageID, packageID)
-				if err == nil && fresh && !committed {
-					err = pause(gctx, probation)
-				}
-				return err
-			})
-			if !p.running() {
-				continue // installMissing does it when the peer starts
-			}
+			beside = append(beside, p.handle)
 			group.Go(func() error {
 				_, err := lifecycle.Install(gctx, p.Peer, m.admin, packed)
 				return err
 			})
 		}
+	}
+	for _, p := range beside {
+		group.Go(func() error {
+			fresh, err := serve(gctx, p)
+			if err == nil && fresh && !committed {
+				err = pause(gctx, probation)
+			}
+			return err
+		})
 	}
 	return group.Wait()
 }

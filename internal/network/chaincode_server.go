@@ -368,7 +368,10 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	}
 	watch := f.watchNodes(ctx)
 	return watch.end(func() error {
-		if err := f.prepareRelease(watch.ctx, watch, spec, *state.Committed, true, members, packed, packageID, servers[inForce].ImageID); err != nil {
+		serve := func(ctx context.Context, p Handle) (bool, error) {
+			return f.serve(ctx, watch, spec, p, servers[inForce].ImageID, packageID)
+		}
+		if err := f.prepareRelease(watch.ctx, spec, *state.Committed, true, members, nil, packed, packageID, serve); err != nil {
 			return err
 		}
 		if err := f.approveAll(watch.ctx, channel.Name, *state.Committed, packageID, newcomers); err != nil {
