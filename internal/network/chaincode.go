@@ -215,7 +215,11 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 		serve := func(ctx context.Context, p Handle) (bool, error) {
 			return f.serve(ctx, watch, spec, p, image.ID, packageID)
 		}
-		if err := f.prepareRelease(watch.ctx, spec, definition, committed, members, rest, packed, packageID, serve); err != nil {
+		approvers := members
+		if committed {
+			approvers = nil
+		}
+		if err := f.prepareRelease(watch.ctx, spec, definition, approvers, members, rest, packed, packageID, serve); err != nil {
 			return err
 		}
 		if !committed {
@@ -253,17 +257,14 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // prepareRelease does what the commit needs, and what it does not need but the first call will. The
-// approvals are sent before anything else, because their block takes the longest: servers and packages
-// are made while they wait for it. Peers that rest get their server only; installMissing does the
+// approvals of those who have yet to approve are sent before anything else, because their block takes
+// the longest: servers and packages are made while they wait for it. Peers that rest get their server only; installMissing does the
 // rest when they start.
-func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definition lifecycle.Definition, committed bool, members []member, rest []Handle,
+func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definition lifecycle.Definition, approvers, members []member, rest []Handle,
 	packed []byte, packageID string, serve func(context.Context, Handle) (fresh bool, err error)) error {
-	var approvals []string
-	if !committed {
-		var err error
-		if approvals, err = f.approveAll(ctx, spec.Channel.Name, definition, packageID, members); err != nil {
-			return err
-		}
+	approvals, err := f.approveAll(ctx, spec.Channel.Name, definition, packageID, approvers)
+	if err != nil {
+		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	for _, txID := range approvals {
@@ -282,7 +283,7 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 	for _, p := range beside {
 		group.Go(func() error {
 			fresh, err := serve(gctx, p)
-			if err == nil && fresh && !committed {
+			if err == nil && fresh && len(approvers) > 0 {
 				err = pause(gctx, probation)
 			}
 			return err
@@ -379,7 +380,7 @@ func approvedPackage(ctx context.Context, channel, chaincode string, m member, s
 	return "", failures
 }
 
-// approveAll has every organization approve at once, so that one block takes all approvals, and gives
+// approveAll has the organizations approve at once, so that one block takes all approvals, and gives
 // the transactions of those that had not approved before. They are not awaited.
 func (f *Fabric) approveAll(ctx context.Context, channel string, definition lifecycle.Definition, packageID string, members []member) ([]string, error) {
 	sent := make([]string, len(members))

@@ -371,10 +371,7 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 		serve := func(ctx context.Context, p Handle) (bool, error) {
 			return f.serve(ctx, watch, spec, p, servers[inForce].ImageID, packageID)
 		}
-		if err := f.prepareRelease(watch.ctx, spec, *state.Committed, true, members, nil, packed, packageID, serve); err != nil {
-			return err
-		}
-		if err := f.approveAll(watch.ctx, channel.Name, *state.Committed, packageID, newcomers); err != nil {
+		if err := f.prepareRelease(watch.ctx, spec, *state.Committed, newcomers, members, nil, packed, packageID, serve); err != nil {
 			return err
 		}
 		return f.awaitServed(watch.ctx, spec, members, packageID)

@@ -395,10 +395,10 @@ func TestAccChaincodeAndPeersAtRest(t *testing.T) {
 				ConfigPlanChecks: onlyUpdated("fabric_peer.peer1"),
 				Check: func(state *terraform.State) error {
 					stopNode(t, c.name+"-peer0.org1")
-					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 					defer cancel()
 					err := soon(ctx, func() error { return c.answers(t, "2.0", "version")(state) }) // it has blocks to catch up with
-					return errors.Join(err, localEngine(t).StartNode(ctx, c.name+"-peer0.org1"))
+					return errors.Join(err, localEngine(t).StartNode(t.Context(), c.name+"-peer0.org1"))
 				},
 			},
 			{ // With nobody to approve there is no release.
