@@ -326,12 +326,25 @@ func (f *Fabric) consenter(ctx context.Context, o Handle) (configtx.Consenter, e
 	if err != nil {
 		return configtx.Consenter{}, err
 	}
-	files, err := f.engine.GetFiles(ctx, o.Object(), keysFolder+"/tls/cert.pem")
+	chain, err := f.listenerOf(ctx, o)
 	if err != nil {
-		return configtx.Consenter{}, fmt.Errorf("unable to read the TLS certificate of %s: %w", o, err)
+		return configtx.Consenter{}, err
 	}
-	certificate := string(firstBlock(files[0].Content))
+	certificate := string(firstBlock(chain))
 	return configtx.Consenter{Host: address.Host, Port: address.Port, ClientTLSCertPEM: certificate, ServerTLSCertPEM: certificate}, nil
+}
+
+// listenerOf gives the TLS certificate of a node with its intermediates: that which it was furnished
+// with a moment ago, or that on its volume.
+func (f *Fabric) listenerOf(ctx context.Context, h Handle) ([]byte, error) {
+	if known, ok := f.listeners.Load(h.Object()); ok {
+		return known.([]byte), nil
+	}
+	files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+tlsFolder+"/cert.pem")
+	if err != nil {
+		return nil, fmt.Errorf("unable to read the TLS certificate of %s: %w", h, err)
+	}
+	return files[0].Content, nil
 }
 
 // endpoint reads the address by which others reach a node.

@@ -321,6 +321,7 @@ func (r *chaincodeResource) ImportState(ctx context.Context, req resource.Import
 		})
 		m.takePolicy(state.Committed.ValidationParameter)
 		m.takeCollections(ctx, network.Collections(state.Committed.Collections), &resp.Diagnostics)
+		m.takeIndexes(ctx, spec.Indexes, &resp.Diagnostics)
 		state.ImageID = spec.Server.ImageID
 		m.merge(state)
 		return nil
