@@ -37,11 +37,28 @@ type OrdererSpec struct {
 	Cluster string
 }
 
+// ClusterSpec is an ordering cluster.
+type ClusterSpec struct {
+	// Handle is of kind orderer_cluster.
+	Handle Handle
+	// Nodes are its nodes by name.
+	Nodes map[string]OrdererSpec
+}
+
+// handles gives the nodes, in the order of their names.
+func (s ClusterSpec) handles() []Handle {
+	var out []Handle
+	for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
+		out = append(out, s.Nodes[name].Handle)
+	}
+	return out
+}
+
 // PreflightOrdererCluster finds what would fail before anything is made.
-func (f *Fabric) PreflightOrdererCluster(ctx context.Context, specs map[string]OrdererSpec) error {
+func (f *Fabric) PreflightOrdererCluster(ctx context.Context, spec ClusterSpec) error {
 	group, gctx := errgroup.WithContext(ctx)
-	for _, spec := range specs {
-		n, err := f.ordererNode(spec)
+	for _, o := range spec.Nodes {
+		n, err := f.ordererNode(o)
 		if err != nil {
 			return err
 		}
@@ -51,89 +68,119 @@ func (f *Fabric) PreflightOrdererCluster(ctx context.Context, specs map[string]O
 }
 
 // EnsureOrdererCluster makes the nodes of a cluster as they are wanted. What does not run yet is
-// started at once; nodes that run are changed one after the other, each when the one before it
-// follows a leader again on every channel, so that the cluster keeps its quorum. Nodes that were made
-// are in the answer also when another one failed.
-func (f *Fabric) EnsureOrdererCluster(ctx context.Context, specs map[string]OrdererSpec) (map[string]MemberState, error) {
-	atOnce, rolled, err := f.order(ctx, specs)
+// started at once; nodes that run are changed one after the other, so that every channel keeps its
+// quorum. Nodes that were made are in the answer also when another one failed.
+func (f *Fabric) EnsureOrdererCluster(ctx context.Context, spec ClusterSpec) (map[string]MemberState, error) {
+	work := &clusterWork{Fabric: f, spec: spec, states: map[string]MemberState{}}
+	return work.states, work.do(ctx)
+}
+
+// clusterWork is one apply of an ordering cluster.
+type clusterWork struct {
+	*Fabric
+	spec ClusterSpec
+
+	mu     sync.Mutex
+	states map[string]MemberState
+}
+
+func (w *clusterWork) do(ctx context.Context) error {
+	atOnce, rolled, err := w.order(ctx)
 	if err != nil {
-		return nil, err
-	}
-	states := map[string]MemberState{}
-	var mu sync.Mutex
-	ensure := func(ctx context.Context, name string) error {
-		n, err := f.ordererNode(specs[name])
-		if err != nil {
-			return err
-		}
-		state, err := f.ensureMember(ctx, n)
-		mu.Lock()
-		defer mu.Unlock()
-		states[name] = state
 		return err
 	}
+	if err := w.start(ctx, atOnce); err != nil {
+		return err
+	}
+	return w.roll(ctx, w.spec.handles(), rolled, w.ensure)
+}
+
+// ensure makes one node; spared is asked before it is taken down.
+func (w *clusterWork) ensure(ctx context.Context, o Handle, spared func(context.Context) error) error {
+	n, err := w.ordererNode(w.spec.Nodes[o.Name])
+	if err != nil {
+		return err
+	}
+	n.spared = spared
+	state, err := w.ensureMember(ctx, n)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.states[o.Name] = state
+	return err
+}
+
+// start makes nodes that do not run, all at once. Those that had channels before have to find their
+// leaders again.
+func (w *clusterWork) start(ctx context.Context, nodes []Handle) error {
 	group, gctx := errgroup.WithContext(ctx)
-	for _, name := range atOnce {
-		group.Go(func() error { return ensure(gctx, name) })
+	for _, o := range nodes {
+		group.Go(func() error { return w.ensure(gctx, o, nil) })
 	}
 	if err := group.Wait(); err != nil {
-		return states, err
+		return err
 	}
 	leaders, lctx := errgroup.WithContext(ctx)
-	for _, name := range atOnce { // when all of them run, and not before
-		if spec := specs[name]; spec.Existing && !spec.Stopped {
-			leaders.Go(func() error { return f.awaitLeaders(lctx, spec.Handle) })
+	for _, o := range nodes { // when all of them run, and not before
+		if spec := w.spec.Nodes[o.Name]; spec.Existing && !spec.Stopped {
+			leaders.Go(func() error { return w.awaitLeaders(lctx, o) })
 		}
 	}
-	if err := leaders.Wait(); err != nil {
-		return states, err
-	}
-	for _, name := range rolled {
-		if err := ensure(ctx, name); err != nil {
-			return states, err
-		}
-		if err := f.awaitLeaders(ctx, specs[name].Handle); err != nil {
-			return states, err
-		}
-	}
-	return states, nil
+	return leaders.Wait()
 }
 
 // order divides the nodes of a cluster into those that are made at once and those that are changed
 // one after the other.
-func (f *Fabric) order(ctx context.Context, specs map[string]OrdererSpec) (atOnce, rolled []string, err error) {
-	published := map[int]string{} // host port -> node that has it now
-	for _, name := range slices.Sorted(maps.Keys(specs)) {
-		spec := specs[name]
+func (w *clusterWork) order(ctx context.Context) (atOnce, rolled []Handle, err error) {
+	published := map[int]Handle{} // host port -> node that has it now
+	for _, o := range w.spec.handles() {
+		spec := w.spec.Nodes[o.Name]
 		if !spec.Existing || spec.Stopped {
-			atOnce = append(atOnce, name)
+			atOnce = append(atOnce, o)
 			continue
 		}
-		current, err := f.engine.Node(ctx, spec.Handle.Object())
+		current, err := w.engine.Node(ctx, o.Object())
 		switch {
 		case errors.Is(err, engine.ErrNotFound):
-			atOnce = append(atOnce, name)
+			atOnce = append(atOnce, o)
 			continue
 		case err != nil:
 			return nil, nil, err
 		case current.Status == engine.Running:
-			rolled = append(rolled, name)
+			rolled = append(rolled, o)
 		default:
-			atOnce = append(atOnce, name)
+			atOnce = append(atOnce, o)
 		}
 		for _, p := range current.Ports {
-			published[p.Host] = name
+			published[p.Host] = o
 		}
 	}
-	for name, spec := range specs {
+	for _, spec := range w.spec.Nodes {
 		for _, port := range spec.HostPorts {
-			if holder := published[port]; holder != "" && holder != name {
+			if holder, held := published[port]; held && holder != spec.Handle {
 				// Nodes that hand ports on to each other cannot wait for each other.
-				return slices.Sorted(maps.Keys(specs)), nil, nil
+				return w.spec.handles(), nil, w.requireIdle(ctx, spec.Handle, holder, port)
 			}
 		}
 	}
 	return atOnce, rolled, nil
+}
+
+// requireIdle fails when a channel would lose its quorum because all nodes are taken down at once.
+func (w *clusterWork) requireIdle(ctx context.Context, taker, holder Handle, port int) error {
+	views, err := w.survey(ctx, w.spec.handles())
+	if err != nil {
+		return err
+	}
+	for _, c := range views {
+		s := c.strength()
+		if s.orders() && s.consenters-1 >= quorumOf(s.consenters, s.bft) {
+			return &QuorumError{
+				Step:    fmt.Sprintf("handing host port %d on from %s to %s, for which all nodes are taken down at once,", port, holder.Name, taker.Name),
+				Channel: c.channel.Name, Consenters: s.consenters, Needed: quorumOf(s.consenters, s.bft), External: s.external,
+			}
+		}
+	}
+	return nil
 }
 
 // leaderTime is how long a node may take to follow a leader after it was started.

@@ -40,9 +40,10 @@ func TestOrder(t *testing.T) {
 						Ports: []engine.Port{{Container: ordererPort, Host: 17000 + i, Address: "127.0.0.1"}}})
 				}
 			}
-			atOnce, rolled, err := r.fabric.order(t.Context(), specs)
+			work := &clusterWork{Fabric: r.fabric, spec: ClusterSpec{Nodes: specs}}
+			atOnce, rolled, err := work.order(t.Context())
 			r.must(err)
-			if !slices.Equal(atOnce, c.atOnce) || !slices.Equal(rolled, c.rolled) {
+			if !slices.Equal(namesOf(atOnce), c.atOnce) || !slices.Equal(namesOf(rolled), c.rolled) {
 				t.Errorf("at once %v, then %v; want %v and %v", atOnce, rolled, c.atOnce, c.rolled)
 			}
 		})

@@ -333,7 +333,7 @@ func (m *ordererClusterModel) setNodes(ctx context.Context, nodes map[string]ord
 	m.Nodes = value
 }
 
-func (m *ordererClusterModel) specs(ctx context.Context, diags *diag.Diagnostics) map[string]network.OrdererSpec {
+func (m *ordererClusterModel) spec(ctx context.Context, diags *diag.Diagnostics) network.ClusterSpec {
 	version, err := nodeconfig.ParseVersion(m.FabricVersion.ValueString())
 	if err != nil {
 		addError(diags, "Unsupported Fabric version", err)
@@ -343,18 +343,18 @@ func (m *ordererClusterModel) specs(ctx context.Context, diags *diag.Diagnostics
 		addError(diags, "Unable to read config", err)
 	}
 	org := handleFrom(ctx, m.Organization, diags)
-	specs := map[string]network.OrdererSpec{}
+	spec := network.ClusterSpec{Handle: org.With(network.KindOrdererCluster, m.Name.ValueString(), org.MSPID), Nodes: map[string]network.OrdererSpec{}}
 	for name, n := range m.nodes(ctx, diags) {
 		options := m.options(ctx, diags)
 		options.AdvertisedAddress, options.Hosts = n.AdvertisedAddress.ValueString(), stringList(ctx, n.SANs, diags)
 		options.HostPorts = map[string]int{
 			"grpc": int(n.Port.ValueInt64()), "admin": int(n.AdminPort.ValueInt64()), "operations": int(n.OperationsPort.ValueInt64()),
 		}
-		specs[name] = network.OrdererSpec{
+		spec.Nodes[name] = network.OrdererSpec{
 			Handle: org.With(network.KindOrderer, name, org.MSPID), NodeOptions: options, Version: version, Config: overlay, Cluster: m.Name.ValueString(),
 		}
 	}
-	return specs
+	return spec
 }
 
 // handles gives the handles of the nodes by name.
@@ -430,17 +430,17 @@ func (r *ordererClusterResource) Create(ctx context.Context, req resource.Create
 	}
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
-	specs := plan.specs(ctx, &resp.Diagnostics)
+	spec := plan.spec(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.PreflightOrdererCluster(ctx, specs); err != nil {
+	if err := f.PreflightOrdererCluster(ctx, spec); err != nil {
 		plan.addError(ctx, &resp.Diagnostics, "create", err)
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
 	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
-	r.apply(ctx, f, &plan, specs, "create", &resp.Diagnostics)
+	r.apply(ctx, f, &plan, spec, "create", &resp.Diagnostics)
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 	}
@@ -455,8 +455,8 @@ func (m *ordererClusterModel) addError(ctx context.Context, diags *diag.Diagnost
 	addNodeError(diags, summary, err, m.portPaths(ctx, diags))
 }
 
-func (r *ordererClusterResource) apply(ctx context.Context, f *network.Fabric, plan *ordererClusterModel, specs map[string]network.OrdererSpec, action string, diags *diag.Diagnostics) {
-	states, err := f.EnsureOrdererCluster(ctx, specs)
+func (r *ordererClusterResource) apply(ctx context.Context, f *network.Fabric, plan *ordererClusterModel, spec network.ClusterSpec, action string, diags *diag.Diagnostics) {
+	states, err := f.EnsureOrdererCluster(ctx, spec)
 	if err != nil {
 		plan.addError(ctx, diags, action, err)
 		return
@@ -502,21 +502,21 @@ func (r *ordererClusterResource) Update(ctx context.Context, req resource.Update
 	ctx, cancel := bounded(ctx, plan.Timeouts.Update, &resp.Diagnostics)
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
-	specs := plan.specs(ctx, &resp.Diagnostics)
+	spec := plan.spec(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
 	leaving := map[string]network.Handle{}
 	for name, h := range state.handles(ctx, &resp.Diagnostics) {
-		spec, stays := specs[name]
+		node, stays := spec.Nodes[name]
 		if !stays {
 			leaving[name] = h
 			continue
 		}
-		spec.Existing = true
-		specs[name] = spec
+		node.Existing = true
+		spec.Nodes[name] = node
 	}
-	if len(leaving) > 0 || len(specs) > len(state.Nodes.Elements()) {
+	if len(leaving) > 0 || len(spec.Nodes) > len(state.Nodes.Elements()) {
 		// The plan has seen that there is no channel. One may have come since.
 		if has, err := held(ctx, f, state.handles(ctx, &resp.Diagnostics)); err != nil || has {
 			resp.Diagnostics.AddAttributeError(path.Root("nodes"), "The consenters of a running channel cannot be changed yet",
@@ -524,7 +524,7 @@ func (r *ordererClusterResource) Update(ctx context.Context, req resource.Update
 			return
 		}
 	}
-	r.apply(ctx, f, &plan, specs, "update", &resp.Diagnostics)
+	r.apply(ctx, f, &plan, spec, "update", &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}

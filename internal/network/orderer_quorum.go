@@ -1,0 +1,129 @@
+package network
+
+import (
+	"fmt"
+	"strings"
+)
+
+// quorumOf is how many of n consenters must be at work for a channel to order. Source: etcd/raft, and
+// Fabric's orderer/consensus/smartbft/util, ComputeBFTQuorum.
+func quorumOf(n int, bft bool) int {
+	if !bft {
+		return n/2 + 1
+	}
+	faults := (n - 1) / 3
+	return (n + faults + 2) / 2 // the ceiling of (n+f+1)/2
+}
+
+// QuorumError tells that a step would leave a channel without the consenters that it needs.
+type QuorumError struct {
+	// Step is what was to be done, for example "taking orderer1 down".
+	Step string
+	// Channel is the channel's name.
+	Channel string
+	// Consenters is how many the channel would have, Needed how many of them must be at work, Left the
+	// names of those that would be, External how many others would be.
+	Consenters, Needed int
+	Left               []string
+	External           int
+	// Down are the nodes that do not serve now, each with the reason.
+	Down []string
+}
+
+func (e *QuorumError) Error() string {
+	left := len(e.Left) + e.External
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s would leave channel %s without a quorum: of its %s %d would be at work", e.Step, e.Channel, counted(e.Consenters, "consenter"), left)
+	if names := e.names(); names != "" {
+		fmt.Fprintf(&b, " (%s)", names)
+	}
+	fmt.Fprintf(&b, ", and %d must be", e.Needed)
+	if len(e.Down) > 0 {
+		fmt.Fprintf(&b, "; not at work now: %s", strings.Join(e.Down, ", "))
+	}
+	return b.String()
+}
+
+func (e *QuorumError) names() string {
+	names := strings.Join(e.Left, ", ")
+	if e.External == 0 {
+		return names
+	}
+	return strings.TrimPrefix(fmt.Sprintf("%s and %d of others", names, e.External), " and ")
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// strength is how many of a channel's consenters are at work.
+type strength struct {
+	consenters int
+	bft        bool
+	// at are the nodes of the cluster that are, external how many others are.
+	at       []Handle
+	external int
+	// down are the consenters of the cluster that are not, with the reason.
+	down []string
+}
+
+func (s strength) working() int { return len(s.at) + s.external }
+
+// orders tells whether the channel can order now.
+func (s strength) orders() bool { return s.working() >= quorumOf(s.consenters, s.bft) }
+
+// strength counts the consenters of a channel that are at work. Of those that others run it is known
+// only how many the leader hears; where no node tells that, they are taken to be at work.
+func (c channelView) strength() strength {
+	s := strength{}
+	ours, active := 0, 0
+	for _, v := range c.nodes {
+		if !v.consents() {
+			continue
+		}
+		ours++
+		active = max(active, v.active)
+		if v.serves() {
+			s.at = append(s.at, v.node)
+		} else {
+			s.down = append(s.down, v.node.Name+": "+v.ails())
+		}
+	}
+	s.consenters = ours
+	if c.summary != nil {
+		s.consenters, s.bft = len(c.summary.Consenters), c.summary.ConsensusType == consensusBFT
+	}
+	if others := s.consenters - ours; others > 0 {
+		s.external = others
+		if active > 0 {
+			s.external = min(others, max(0, active-len(s.at)))
+		}
+	}
+	return s
+}
+
+// consensusBFT is the consensus type of SmartBFT in a channel's configuration.
+const consensusBFT = "BFT"
+
+// without fails with *QuorumError when the channel could not order while a node is down, although it
+// can now. With one or two consenters that cannot be helped.
+func (c channelView) without(o Handle) error {
+	s := c.strength()
+	e := &QuorumError{
+		Step: "taking " + o.Name + " down", Channel: c.channel.Name,
+		Consenters: s.consenters, Needed: quorumOf(s.consenters, s.bft), External: s.external, Down: s.down,
+	}
+	for _, h := range s.at {
+		if h != o {
+			e.Left = append(e.Left, h.Name)
+		}
+	}
+	helpless := e.Consenters-1 < e.Needed
+	if len(e.Left)+e.External >= e.Needed || !s.orders() || helpless {
+		return nil
+	}
+	return e
+}
