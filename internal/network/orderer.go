@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
 )
 
@@ -26,6 +27,9 @@ const (
 func OrdererPorts() map[string]int {
 	return map[string]int{"grpc": ordererPort, "admin": ordererAdminPort, "operations": ordererOperationsPort}
 }
+
+// labelRaft says which Raft options a node was started with, as far as it reads them only then.
+const labelRaft = engine.LabelPrefix + "raft"
 
 // OrdererSpec is one node of an ordering cluster.
 type OrdererSpec struct {
@@ -43,6 +47,23 @@ type ClusterSpec struct {
 	Handle Handle
 	// Nodes are its nodes by name.
 	Nodes map[string]OrdererSpec
+	// Raft are the timers and limits of its channels.
+	Raft configtx.RaftOptions
+}
+
+// bootOptions are those of the Raft options that a node reads when it starts, as a label: a node is
+// made anew when they change.
+func (s ClusterSpec) bootOptions() string {
+	return fmt.Sprintf("%s/%d/%d/%d", s.Raft.TickInterval, s.Raft.ElectionTick, s.Raft.HeartbeatTick, s.Raft.MaxInflightBlocks)
+}
+
+func (f *Fabric) clusterNode(s ClusterSpec, name string) (*node, error) {
+	n, err := f.ordererNode(s.Nodes[name])
+	if err != nil {
+		return nil, err
+	}
+	n.labels[labelRaft] = s.bootOptions()
+	return n, nil
 }
 
 // handles gives the nodes, in the order of their names.
@@ -57,8 +78,8 @@ func (s ClusterSpec) handles() []Handle {
 // PreflightOrdererCluster finds what would fail before anything is made.
 func (f *Fabric) PreflightOrdererCluster(ctx context.Context, spec ClusterSpec) error {
 	group, gctx := errgroup.WithContext(ctx)
-	for _, o := range spec.Nodes {
-		n, err := f.ordererNode(o)
+	for name := range spec.Nodes {
+		n, err := f.clusterNode(spec, name)
 		if err != nil {
 			return err
 		}
@@ -92,12 +113,15 @@ func (w *clusterWork) do(ctx context.Context) error {
 	if err := w.start(ctx, atOnce); err != nil {
 		return err
 	}
+	if err := w.recordCluster(ctx, w.spec.handles(), clusterRecord{Raft: w.spec.Raft}); err != nil {
+		return err
+	}
 	return w.roll(ctx, w.spec.handles(), rolled, w.ensure)
 }
 
 // ensure makes one node; spared is asked before it is taken down.
 func (w *clusterWork) ensure(ctx context.Context, o Handle, spared func(context.Context) error) error {
-	n, err := w.ordererNode(w.spec.Nodes[o.Name])
+	n, err := w.clusterNode(w.spec, o.Name)
 	if err != nil {
 		return err
 	}
