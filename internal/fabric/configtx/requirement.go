@@ -336,7 +336,9 @@ func (g *gate) text() string {
 }
 
 // signatures is a signature policy.
-type signatures struct{ envelope *common.SignaturePolicyEnvelope }
+type signatures struct {
+	envelope *common.SignaturePolicyEnvelope
+}
 
 func (s *signatures) met(signers []*identity, hopeful bool) bool {
 	return s.evaluate(s.envelope.GetRule(), signers, make([]bool, len(signers)), hopeful)
