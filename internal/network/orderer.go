@@ -14,6 +14,7 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/participation"
 )
 
 // The ports on which an orderer listens; consenters speak with each other on ordererPort too.
@@ -49,6 +50,8 @@ type ClusterSpec struct {
 	Nodes map[string]OrdererSpec
 	// Raft are the timers and limits of its channels.
 	Raft configtx.RaftOptions
+	// Admins sign changes of its channels; empty: the admins of the organizations of its nodes.
+	Admins []Handle
 }
 
 // bootOptions are those of the Raft options that a node reads when it starts, as a label: a node is
@@ -100,12 +103,17 @@ func (f *Fabric) EnsureOrdererCluster(ctx context.Context, spec ClusterSpec) (ma
 type clusterWork struct {
 	*Fabric
 	spec ClusterSpec
+	// leaving are nodes of the cluster that are no longer wanted.
+	leaving map[string]Handle
 
 	mu     sync.Mutex
 	states map[string]MemberState
 }
 
-func (w *clusterWork) do(ctx context.Context) error {
+func (w *clusterWork) do(ctx context.Context) (err error) {
+	if w.leaving, err = w.leavers(ctx); err != nil {
+		return err
+	}
 	atOnce, rolled, err := w.order(ctx)
 	if err != nil {
 		return err
@@ -113,10 +121,55 @@ func (w *clusterWork) do(ctx context.Context) error {
 	if err := w.start(ctx, atOnce); err != nil {
 		return err
 	}
-	if err := w.recordCluster(ctx, w.spec.handles(), clusterRecord{Raft: w.spec.Raft}); err != nil {
+	if err := w.recordCluster(ctx, w.wanted(), clusterRecord{Raft: w.spec.Raft}); err != nil {
 		return err
 	}
-	return w.roll(ctx, w.spec.handles(), rolled, w.ensure)
+	if w.stopped() {
+		return w.dismissIdle(ctx)
+	}
+	if err := w.setOptions(ctx); err != nil {
+		return err
+	}
+	if err := w.admit(ctx); err != nil {
+		return err
+	}
+	if err := w.roll(ctx, w.all(), rolled, w.change); err != nil {
+		return err
+	}
+	return w.dismiss(ctx)
+}
+
+// stopped tells whether the cluster is to stand still.
+func (w *clusterWork) stopped() bool {
+	for _, spec := range w.spec.Nodes {
+		return spec.Stopped
+	}
+	return false
+}
+
+// change makes a node that runs anew, and tells the channels when it has another key or address since.
+func (w *clusterWork) change(ctx context.Context, o Handle, spared func(context.Context) error) error {
+	down := false
+	err := w.ensure(ctx, o, func(ctx context.Context) error {
+		down = true
+		return spared(ctx)
+	})
+	if err != nil || !down {
+		return err
+	}
+	return w.onChannels(ctx, w.all(), func(ctx context.Context, k *channelWork, c channelView) error {
+		if c.summary == nil {
+			return nil
+		}
+		own, err := k.consenter(ctx, o)
+		if err != nil || entryOf(*c.summary, own) == nil {
+			return err
+		}
+		if err := k.enlist(ctx, *c.summary, o); err != nil {
+			return err
+		}
+		return k.setEndpoints(ctx, true)
+	})
 }
 
 // ensure makes one node; spared is asked before it is taken down.
@@ -210,20 +263,21 @@ func (w *clusterWork) requireIdle(ctx context.Context, taker, holder Handle, por
 // leaderTime is how long a node may take to follow a leader after it was started.
 const leaderTime = 90 * time.Second
 
-// awaitLeaders waits until an orderer knows a leader on every channel that it has.
+// awaitLeaders waits until an orderer knows a leader on every channel of which it is a consenter.
 func (f *Fabric) awaitLeaders(ctx context.Context, o Handle) error {
 	ctx, cancel := context.WithTimeout(ctx, leaderTime)
 	defer cancel()
-	channels, err := f.ordererChannels(ctx, o)
-	if err != nil {
-		return f.nodeError(ctx, o, "list the channels of", err)
+	var jobs together
+	report := f.ordererReport(ctx, o)
+	if report.trouble != nil {
+		return f.nodeError(ctx, o, "list the channels of", report.trouble)
 	}
-	for _, name := range channels {
-		if err := f.awaitLeader(ctx, o.With(KindChannel, name, ""), []Handle{o}); err != nil {
-			return err
+	for name, v := range report.channels {
+		if v.relation == participation.RelationConsenter {
+			jobs.do(func() error { return f.awaitLeader(ctx, o.With(KindChannel, name, ""), []Handle{o}) })
 		}
 	}
-	return nil
+	return jobs.wait()
 }
 
 // ordererChannels asks an orderer for the channels that it has joined.

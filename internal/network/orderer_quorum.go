@@ -112,18 +112,74 @@ const consensusBFT = "BFT"
 // can now. With one or two consenters that cannot be helped.
 func (c channelView) without(o Handle) error {
 	s := c.strength()
-	e := &QuorumError{
-		Step: "taking " + o.Name + " down", Channel: c.channel.Name,
-		Consenters: s.consenters, Needed: quorumOf(s.consenters, s.bft), External: s.external, Down: s.down,
-	}
-	for _, h := range s.at {
-		if h != o {
-			e.Left = append(e.Left, h.Name)
-		}
-	}
+	e := s.error(c.channel.Name, "taking "+o.Name+" down", s.consenters, o)
 	helpless := e.Consenters-1 < e.Needed
 	if len(e.Left)+e.External >= e.Needed || !s.orders() || helpless {
 		return nil
 	}
 	return e
+}
+
+// bearsMore fails with *QuorumError when a channel cannot order now, or could not with one consenter
+// more that does not come up. With the second one of two that cannot be helped.
+func (c channelView) bearsMore(step string) error {
+	s := c.strength()
+	e := s.error(c.channel.Name, step, s.consenters+1, Handle{})
+	if err := s.requireOrder(c.channel.Name, step); err != nil {
+		return err
+	}
+	if len(e.Left)+e.External >= e.Needed || e.Consenters == 2 {
+		return nil
+	}
+	return e
+}
+
+// bearsLess fails with *QuorumError when a channel cannot order now, or could not with one consenter
+// less: the node o, or one of others.
+func (c channelView) bearsLess(o Handle, step string) error {
+	s := c.strength()
+	e := s.error(c.channel.Name, step, s.consenters-1, o)
+	if err := s.requireOrder(c.channel.Name, step); err != nil {
+		return err
+	}
+	if e.Consenters > 0 && len(e.Left)+e.External >= e.Needed {
+		return nil
+	}
+	return e
+}
+
+// error describes a step after which the channel has so many consenters, and o is not one of them.
+func (s strength) error(channel, step string, consenters int, o Handle) *QuorumError {
+	e := &QuorumError{Step: step, Channel: channel, Consenters: consenters, Needed: quorumOf(consenters, s.bft), External: s.external, Down: s.down}
+	for _, h := range s.at {
+		if h != o {
+			e.Left = append(e.Left, h.Name)
+		}
+	}
+	return e
+}
+
+// requireOrder fails when the channel cannot order, so that its members cannot be changed either.
+func (s strength) requireOrder(channel, step string) error {
+	if s.orders() {
+		return nil
+	}
+	e := s.error(channel, step, s.consenters, Handle{})
+	return &NoQuorumError{*e}
+}
+
+// NoQuorumError tells that a channel has too few consenters at work to order anything, a change of
+// its members included.
+type NoQuorumError struct{ QuorumError }
+
+func (e *NoQuorumError) Error() string {
+	text := fmt.Sprintf("%s is not possible: channel %s cannot order, for of its %s %d are at work", e.Step, e.Channel, counted(e.Consenters, "consenter"), len(e.Left)+e.External)
+	if names := e.names(); names != "" {
+		text += " (" + names + ")"
+	}
+	text += fmt.Sprintf(", and %d must be", e.Needed)
+	if len(e.Down) > 0 {
+		text += "; not at work now: " + strings.Join(e.Down, ", ")
+	}
+	return text
 }

@@ -98,3 +98,18 @@ func (f *Fabric) addOrdering(ctx context.Context, cluster Handle, channel *confi
 
 // addressOf gives the address of a consenter as host:port.
 func addressOf(c configtx.Consenter) string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
+
+// setOptions brings the Raft options of every channel to what is wanted. What nodes read only when they
+// start comes into force when they are made anew for it.
+func (w *clusterWork) setOptions(ctx context.Context) error {
+	return w.onChannels(ctx, w.all(), func(ctx context.Context, k *channelWork, c channelView) error {
+		if c.summary == nil || c.summary.ConsensusType == consensusBFT || c.summary.Raft == w.spec.Raft {
+			return nil
+		}
+		const step = "setting the Raft options"
+		if err := k.awaitStrength(ctx, step, func(c channelView) error { return c.strength().requireOrder(c.channel.Name, step) }); err != nil {
+			return err
+		}
+		return k.update(ctx, func(config *configtx.Config) error { return config.SetRaftOptions(w.spec.Raft) })
+	})
+}

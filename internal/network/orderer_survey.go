@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +81,23 @@ func (c channelView) height(but Handle) uint64 {
 		}
 	}
 	return height
+}
+
+// furthest gives the consenters, which alone hand out blocks: the leader, then those with most of them.
+func (c channelView) furthest() []ordererView {
+	nodes := slices.DeleteFunc(slices.Clone(c.nodes), func(v ordererView) bool {
+		return v.trouble != nil || v.relation != participation.RelationConsenter
+	})
+	slices.SortStableFunc(nodes, func(a, b ordererView) int {
+		switch {
+		case a.leads != b.leads && a.leads:
+			return -1
+		case a.leads != b.leads:
+			return 1
+		}
+		return cmp.Compare(b.height, a.height)
+	})
+	return nodes
 }
 
 // leader gives the node that leads, when one of the nodes does.
@@ -211,12 +229,7 @@ func (f *Fabric) metrics(ctx context.Context, h Handle) (operations.Metrics, err
 
 // summaryOf fetches the configuration of a channel from the node that has most of it.
 func (f *Fabric) summaryOf(ctx context.Context, c channelView) *configtx.Summary {
-	nodes := slices.Clone(c.nodes)
-	slices.SortStableFunc(nodes, func(a, b ordererView) int { return int(b.height) - int(a.height) })
-	for _, v := range nodes {
-		if v.trouble != nil || v.height == 0 {
-			continue
-		}
+	for _, v := range c.furthest() {
 		block, err := f.configBlock(ctx, v.node, c.channel.Name)
 		if err != nil {
 			continue
