@@ -49,6 +49,9 @@ type ChannelOrganization struct {
 	Peers map[string]Handle `json:"peers,omitempty"`
 	// AnchorPeers are names of Peers; empty means the first one.
 	AnchorPeers []string `json:"anchor_peers,omitempty"`
+	// SelfManaged tells that the definition and the anchor peers are set elsewhere once the
+	// organization is a member.
+	SelfManaged bool `json:"self_managed,omitempty"`
 }
 
 // anchors are the peers that other organizations may contact.
@@ -498,10 +501,10 @@ func (f *Fabric) awaitLeader(ctx context.Context, channel Handle, orderers []Han
 	return group.Wait()
 }
 
-// UpdateChannel joins the peers that are wanted and have not joined, with the chaincodes that run on
-// the channel, takes those out that are no longer wanted, and records who belongs to the channel. A
-// record that is gone is made again. A channel that its ordering nodes have lost is made anew, if
-// the spec accepts that loss.
+// UpdateChannel brings a running channel to what the spec says: peers that are no longer wanted leave;
+// the configuration is updated; peers join, with the chaincodes that run on the channel. It records
+// who belongs to the channel. A record that is gone is made again. A channel that its ordering nodes
+// have lost is made anew, if the spec accepts that loss.
 func (f *Fabric) UpdateChannel(ctx context.Context, spec ChannelSpec) error {
 	defer f.locks.lock(spec.Handle.record())()
 	state, err := f.ReadChannel(ctx, spec.Handle, spec.Orderers, spec.Organizations)
@@ -524,13 +527,17 @@ func (f *Fabric) UpdateChannel(ctx context.Context, spec ChannelSpec) error {
 	if err := f.requireCapability(ctx, spec); err != nil {
 		return err
 	}
+	if err := f.leave(ctx, spec, before); err != nil {
+		return err
+	}
+	if err := f.reconfigure(ctx, spec, before); err != nil {
+		return err
+	}
 	group, gctx := errgroup.WithContext(ctx)
 	for _, p := range missing(spec, before, state) {
 		group.Go(func() error { return f.joinPeer(gctx, p, spec.Handle.Name, genesis) })
 	}
-	joining := group.Wait()
-	leaving := f.leave(ctx, spec, before)
-	if err := errors.Join(joining, leaving); err != nil {
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	if err := f.writeRecord(ctx, spec, nil); err != nil {

@@ -204,9 +204,12 @@ func (f *Fabric) ReadOrganization(ctx context.Context, h Handle) (OrganizationSt
 	return state, err
 }
 
-// DeleteOrganization removes the organization's key volume with every key in it, its admin's among
-// them. The admin stays registered at the CA; an organization that comes after gets a new secret for it.
+// DeleteOrganization takes the organization out of its channels, and removes its key volume with every
+// key in it, its admin's among them. The admin stays registered at the CA; an organization that comes after gets a new secret for it.
 func (f *Fabric) DeleteOrganization(ctx context.Context, h Handle) error {
+	if err := f.withdrawOrganization(ctx, h); err != nil {
+		return err
+	}
 	f.seen.unmark(h.keys())
 	return f.removeKeys(ctx, h)
 }

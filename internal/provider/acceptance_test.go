@@ -26,9 +26,9 @@ var factories = map[string]func() (tfprotov6.ProviderServer, error){
 	"fabric": providerserver.NewProtocol6WithError(New("test")()),
 }
 
-// networkName gives a network name of the test's own.
+// networkName gives a network name of the test's own. TEST_NETWORK_PREFIX keeps apart runs of the same test on one engine.
 func networkName(t *testing.T) string {
-	sum := sha256.Sum256([]byte(t.Name()))
+	sum := sha256.Sum256([]byte(os.Getenv("TEST_NETWORK_PREFIX") + t.Name()))
 	return "acc-" + hex.EncodeToString(sum[:4])
 }
 

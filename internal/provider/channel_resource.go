@@ -59,9 +59,12 @@ type channelModel struct {
 	ApplicationCapability types.String   `tfsdk:"application_capability"`
 	ACLs                  types.Map      `tfsdk:"acls"`
 	ApplicationPolicies   types.Map      `tfsdk:"application_policies"`
+	SelfManaged           types.Set      `tfsdk:"self_managed_organizations"`
+	CapabilityAttestation types.String   `tfsdk:"capability_attestation"`
 	DeletionProtection    types.Bool     `tfsdk:"deletion_protection"`
 	AcceptDataLoss        types.Bool     `tfsdk:"accept_data_loss"`
 	Status                types.String   `tfsdk:"status"`
+	LastChange            types.List     `tfsdk:"last_change"`
 	Handle                types.Object   `tfsdk:"handle"`
 	Timeouts              timeouts.Value `tfsdk:"timeouts"`
 }
@@ -101,7 +104,7 @@ func (r *channelResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "An application channel. It is created as a whole or not at all: the genesis block, with the anchor peers in it, is kept on the engine before the first node joins; ordering nodes and peers join; a leader is awaited. " +
-			"A create that fails goes on until its timeout, and then takes everything back.",
+			"A create that fails goes on until its timeout, and then takes everything back. A running channel is changed by config updates, which the admins whose keys are on the engine sign: those of the organizations here and of the ordering cluster. What somebody else changed on the channel shows as drift.",
 		Attributes: map[string]schema.Attribute{
 			"name": schema.StringAttribute{
 				Required:            true,
@@ -112,12 +115,16 @@ func (r *channelResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 			"orderers": orderers,
 			"organizations": schema.MapAttribute{
 				Required: true, ElementType: channelOrganizationType,
-				MarkdownDescription: "Members of the channel by a name of your choice. Each has the `organization` (the handle of a `fabric_organization`), its `definition`, and `peers`: handles of the `fabric_peer`s that join, by name. Peers can be added and taken out later.",
+				MarkdownDescription: "Members of the channel by a name of your choice. Each has the `organization` (the handle of a `fabric_organization`), its `definition`, and `peers`: handles of the `fabric_peer`s that join, by name. Organizations and peers can be added and taken out later.",
 				Validators:          []validator.Map{mapvalidator.SizeAtLeast(1), channelMembers{}},
 			},
 			"anchor_peers": schema.MapAttribute{
 				Optional: true, ElementType: types.ListType{ElemType: types.StringType},
 				MarkdownDescription: "Names of the peers, by organization, that peers of other organizations contact first. Defaults to the first peer of each organization.",
+			},
+			"self_managed_organizations": schema.SetAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "Names of organizations whose own states keep their definition and anchor peers (`fabric_channel_membership`). The channel takes them in with the `definition` given here, and then leaves both alone.",
 			},
 			"batch_timeout": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString("2s"),
@@ -129,8 +136,13 @@ func (r *channelResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 			"preferred_max_bytes": size("How many bytes the transactions of a block should have.", int64(configtx.DefaultBatch().PreferredMaxBytes)),
 			"channel_capability": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString(configtx.ChannelCapabilityV2_0),
-				MarkdownDescription: "Capability of the channel: `V2_0` (default), or `V3_0`, which every node of every member must be able to serve (Fabric 3.0 or later).",
+				MarkdownDescription: "Capability of the channel: `V2_0` (default), or `V3_0`, which every node of every member must be able to serve (Fabric 3.0 or later). `fabric_version` never raises it, and nothing lowers it.",
 				Validators:          []validator.String{stringvalidator.OneOf(configtx.ChannelCapabilityV2_0, configtx.ChannelCapabilityV3_0)},
+			},
+			"capability_attestation": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "`V3_0` attests that every node of every member can serve that capability: those of other organizations cannot be looked at from here. A running channel is raised to `V3_0` only with it.",
+				Validators:          []validator.String{stringvalidator.OneOf(configtx.ChannelCapabilityV3_0)},
 			},
 			"application_capability": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString(configtx.ApplicationCapabilityV2_5),
@@ -160,6 +172,10 @@ func (r *channelResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 			"status": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "`active`; `lost` when no ordering node has the channel any more while peers hold blocks of it; `unrecorded` when the volume is gone that names its members, which the next apply makes again.",
+			},
+			"last_change": schema.ListAttribute{
+				Computed: true, ElementType: types.StringType,
+				MarkdownDescription: "What the last change of the channel did, in words, each with the policy that it fell under. The plan shows it beforehand.",
 			},
 			"handle":   handleOutput("channel"),
 			"timeouts": operationTimeouts(ctx),
@@ -250,6 +266,7 @@ func (r *channelResource) ValidateConfig(ctx context.Context, req resource.Valid
 	if resp.Diagnostics.HasError() || config.Organizations.IsUnknown() {
 		return
 	}
+	config.refuseStrangers(ctx, &resp.Diagnostics)
 	organizations := config.Organizations.Elements()
 	for _, key := range slices.Sorted(maps.Keys(config.AnchorPeers.Elements())) {
 		at := path.Root("anchor_peers").AtMapKey(key)
@@ -274,8 +291,8 @@ func (r *channelResource) ValidateConfig(ctx context.Context, req resource.Valid
 	}
 }
 
-// ModifyPlan computes the handle, and refuses what a channel cannot have, and what a running one
-// cannot become yet.
+// ModifyPlan computes the handle and says what a change comes to. It refuses what a channel cannot
+// have, and what nobody here can sign.
 func (r *channelResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if r.session == nil {
 		return
@@ -299,17 +316,21 @@ func (r *channelResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		plan.keepMeaning(ctx, &prior)
 	}
 	r.refuseCapability(&plan, &resp.Diagnostics)
-	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+	plan.refuseConfig(ctx, &resp.Diagnostics)
+	plan.LastChange = types.ListNull(types.StringType)
 	switch {
 	case !exists:
-		plan.refuseConfig(ctx, &resp.Diagnostics)
 	case changed(prior.Name, plan.Name, prior.Orderers, plan.Orderers):
 		prior.protect(ctx, req.Private, &resp.Diagnostics)
-		plan.refuseConfig(ctx, &resp.Diagnostics)
 	default:
-		plan.refuseUpdate(ctx, &prior, &resp.Diagnostics)
+		plan.refuseRaise(&prior, &resp.Diagnostics)
+		plan.refuseLowering(&prior, &resp.Diagnostics)
 		plan.refuseLoss(&prior, &resp.Diagnostics)
+		if !resp.Diagnostics.HasError() {
+			plan.planChange(ctx, &prior, req.Private, &resp.Diagnostics)
+		}
 	}
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 }
 
 // keepMeaning keeps the prior text of what only changed its spelling.
@@ -429,67 +450,6 @@ func (r *channelResource) refuseCapability(plan *channelModel, diags *diag.Diagn
 	}
 }
 
-// refuseUpdate refuses changes that need a config update of the channel.
-func (m *channelModel) refuseUpdate(ctx context.Context, prior *channelModel, diags *diag.Diagnostics) {
-	for _, a := range []struct {
-		name        string
-		before, now attr.Value
-	}{
-		{"anchor_peers", prior.AnchorPeers, m.AnchorPeers}, {"batch_timeout", prior.BatchTimeout, m.BatchTimeout},
-		{"max_message_count", prior.MaxMessageCount, m.MaxMessageCount}, {"absolute_max_bytes", prior.AbsoluteMaxBytes, m.AbsoluteMaxBytes},
-		{"preferred_max_bytes", prior.PreferredMaxBytes, m.PreferredMaxBytes}, {"channel_capability", prior.ChannelCapability, m.ChannelCapability},
-		{"application_capability", prior.ApplicationCapability, m.ApplicationCapability}, {"acls", prior.ACLs, m.ACLs},
-		{"application_policies", prior.ApplicationPolicies, m.ApplicationPolicies},
-	} {
-		if !a.before.Equal(a.now) {
-			diags.AddAttributeError(path.Root(a.name), "Not changeable on a running channel yet",
-				"This release of the provider sets it when the channel is created, and does not send config updates. Keep the value that the channel has.")
-		}
-	}
-	if m.Organizations.IsUnknown() {
-		return
-	}
-	before, now := prior.members(ctx, diags), m.members(ctx, diags)
-	if !slices.Equal(slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(now))) {
-		diags.AddAttributeError(path.Root("organizations"), "Not changeable on a running channel yet",
-			"This release of the provider adds no organization to a running channel and removes none. Their peers can be added and taken out.")
-	}
-	for key, o := range now {
-		was, ok := before[key]
-		if ok && known(ctx, o.Definition, was.Definition) && !o.Definition.Equal(was.Definition) {
-			diags.AddAttributeWarning(path.Root("organizations").AtMapKey(key).AtName("definition"), "The channel keeps the definition that it has of "+key,
-				"This release of the provider does not send config updates: certificates that the new definition alone stands behind are not accepted on the channel.")
-		}
-	}
-	m.warnOfAnchors(ctx, prior, diags)
-}
-
-// warnOfAnchors tells of anchor peers that leave the channel and stay in its configuration.
-func (m *channelModel) warnOfAnchors(ctx context.Context, prior *channelModel, diags *diag.Diagnostics) {
-	if !known(ctx, m.AnchorPeers) {
-		return
-	}
-	anchors := map[string][]string{}
-	if !m.AnchorPeers.IsNull() {
-		diags.Append(m.AnchorPeers.ElementsAs(ctx, &anchors, false)...)
-	}
-	now := m.members(ctx, diags)
-	for key, was := range prior.members(ctx, diags) {
-		names := anchors[key]
-		if len(names) == 0 && len(was.Peers.Elements()) > 0 {
-			names = slices.Sorted(maps.Keys(was.Peers.Elements()))[:1]
-		}
-		for _, name := range names {
-			_, stays := now[key].Peers.Elements()[name]
-			_, before := was.Peers.Elements()[name]
-			if before && !stays && !now[key].Peers.IsUnknown() {
-				diags.AddAttributeWarning(path.Root("organizations").AtMapKey(key).AtName("peers"), "Anchor peer "+name+" leaves the channel",
-					"This release of the provider does not send config updates: peers of other organizations go on looking for it first. They find the others once one of them has spoken with it, or through another anchor peer.")
-			}
-		}
-	}
-}
-
 func (m *channelModel) protect(ctx context.Context, private privateState, diags *diag.Diagnostics) {
 	(&runModel{DeletionProtection: m.DeletionProtection}).protect(ctx, private, "channel", channelHolds, diags)
 }
@@ -532,9 +492,11 @@ func (m *channelModel) spec(ctx context.Context, diags *diag.Diagnostics) networ
 		Handle: orderers.With(network.KindChannel, m.Name.ValueString(), ""), Orderers: orderers,
 		Organizations: map[string]network.ChannelOrganization{}, Config: m.config(ctx, diags), AcceptDataLoss: m.AcceptDataLoss.ValueBool(),
 	}
+	selfManaged := m.selfManaged()
 	for key, o := range m.members(ctx, diags) {
 		member := network.ChannelOrganization{
-			Organization: handleFrom(ctx, o.Organization, diags), Definition: definitionFrom(ctx, o.Definition, diags), AnchorPeers: anchors[key],
+			Organization: handleFrom(ctx, o.Organization, diags), Definition: definitionFrom(ctx, o.Definition, diags),
+			AnchorPeers: anchors[key], SelfManaged: selfManaged[key],
 		}
 		for name, element := range o.Peers.Elements() {
 			if object, ok := element.(types.Object); ok {
@@ -576,7 +538,15 @@ func (r *channelResource) Create(ctx context.Context, req resource.CreateRequest
 		return
 	}
 	beginProtection(ctx, resp.Private, &resp.Diagnostics)
+	r.lookBack(ctx, f, spec, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+// lookBack keeps what the next plan rests on. When the nodes do not give it, the next Read will.
+func (r *channelResource) lookBack(ctx context.Context, f *network.Fabric, spec network.ChannelSpec, private privateStateWriter, diags *diag.Diagnostics) {
+	if basis, err := f.ReadChannelBasis(ctx, spec); err == nil {
+		rememberBasis(ctx, private, basis, diags)
+	}
 }
 
 // addError names the attribute where it is known.
@@ -638,7 +608,27 @@ func (r *channelResource) Read(ctx context.Context, req resource.ReadRequest, re
 		state.Status = types.StringValue(channelActive)
 	}
 	state.drop(ctx, found, &resp.Diagnostics)
+	if state.Status.ValueString() != statusLost {
+		r.readConfiguration(ctx, f, &state, spec, resp.Private, &resp.Diagnostics)
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
+}
+
+// readConfiguration takes the channel's configuration into the state. Nodes that do not give it leave
+// the state as it is.
+func (r *channelResource) readConfiguration(ctx context.Context, f *network.Fabric, state *channelModel, spec network.ChannelSpec, private privateStateWriter, diags *diag.Diagnostics) {
+	basis, err := f.ReadChannelBasis(ctx, spec)
+	if err != nil {
+		diags.AddWarning("The configuration of channel "+state.Name.ValueString()+" could not be read", explain(err)+"\n\nWhat the state holds of it is kept.")
+		return
+	}
+	summary, err := basis.Summary(spec.Handle.Name)
+	if err != nil {
+		addError(diags, "Unable to read the configuration of channel "+state.Name.ValueString(), err)
+		return
+	}
+	rememberBasis(ctx, private, basis, diags)
+	state.takeConfiguration(ctx, summary, basis, diags)
 }
 
 // drop takes peers out of the state that answered and have not joined, so that the plan shows them
@@ -683,6 +673,7 @@ func (r *channelResource) Update(ctx context.Context, req resource.UpdateRequest
 		plan.addError(&resp.Diagnostics, "update", err)
 		return
 	}
+	r.lookBack(ctx, f, spec, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 

@@ -1,0 +1,306 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
+)
+
+// ChannelBasis is what the plan of a change to a channel rests on. Read keeps it beside the state, so
+// that a plan needs no node.
+type ChannelBasis struct {
+	// Config is the configuration in force, a marshalled common.Config; Block the number of its block.
+	Config []byte `json:"config"`
+	Block  uint64 `json:"block"`
+	// Admins are the MSP IDs of the organizations whose admins sign here.
+	Admins []string `json:"admins"`
+	// Endpoints are the addresses of the channel's peers, by the names of the peers.
+	Endpoints map[string]configtx.Address `json:"endpoints"`
+}
+
+// ReadChannelBasis reads it from the ordering nodes, and from the engine what they do not know.
+func (f *Fabric) ReadChannelBasis(ctx context.Context, spec ChannelSpec) (ChannelBasis, error) {
+	orderers, err := f.Orderers(ctx, spec.Orderers)
+	if err != nil {
+		return ChannelBasis{}, err
+	}
+	config, err := f.latestConfig(ctx, spec.Handle, orderers)
+	if err != nil {
+		return ChannelBasis{}, err
+	}
+	basis := ChannelBasis{Block: config.Block, Endpoints: map[string]configtx.Address{}}
+	if basis.Config, err = (proto.MarshalOptions{Deterministic: true}).Marshal(config.Proto); err != nil {
+		return ChannelBasis{}, err
+	}
+	for _, admin := range spec.admins() {
+		if _, err := f.identity(ctx, admin); err == nil { // a partner's admin signs elsewhere
+			basis.Admins = append(basis.Admins, admin.MSPID)
+		}
+	}
+	slices.Sort(basis.Admins)
+	for _, p := range peersOf(spec.Organizations) {
+		if address, err := f.endpoint(ctx, p); err == nil { // one that is gone has the address of its name
+			basis.Endpoints[p.Name] = address
+		}
+	}
+	return basis, nil
+}
+
+// admins are those whose signatures an update of the channel may need.
+func (s ChannelSpec) admins() []Handle {
+	admins := []Handle{s.Orderers.Organization()}
+	for _, key := range slices.Sorted(maps.Keys(s.Organizations)) {
+		if org := s.Organizations[key].Organization; !slices.Contains(admins, org) {
+			admins = append(admins, org)
+		}
+	}
+	return admins
+}
+
+// config gives the configuration of the basis.
+func (b ChannelBasis) config(channel string) (*configtx.Config, error) {
+	config := &common.Config{}
+	if err := proto.Unmarshal(b.Config, config); err != nil || config.GetChannelGroup() == nil {
+		return nil, fmt.Errorf("unable to read the configuration that was kept of channel %s: %w", channel, err)
+	}
+	return &configtx.Config{Channel: channel, Block: b.Block, Proto: config}, nil
+}
+
+// Summary gives the configuration of the basis in the terms of this provider.
+func (b ChannelBasis) Summary(channel string) (configtx.Summary, error) {
+	config, err := b.config(channel)
+	if err != nil {
+		return configtx.Summary{}, err
+	}
+	return configtx.Summarize(config)
+}
+
+// address is where others reach a peer. One that is not there yet has the address of its name.
+func (b ChannelBasis) address(p Handle) configtx.Address {
+	if address, ok := b.Endpoints[p.Name]; ok {
+		return address
+	}
+	return configtx.Address{Host: p.Host(), Port: peerPort}
+}
+
+// ChannelPlan says what a change of a channel comes to.
+type ChannelPlan struct {
+	// Changes are its parts in words, each with the policy that it falls under.
+	Changes []string
+	// Missing are the parts for which the admins here do not suffice, with who is missing.
+	Missing []string
+}
+
+// PlanChannel computes what the spec changes on a channel, from what is kept of it alone.
+func PlanChannel(spec ChannelSpec, basis ChannelBasis) (ChannelPlan, error) {
+	config, err := basis.config(spec.Handle.Name)
+	if err != nil {
+		return ChannelPlan{}, err
+	}
+	signers := make([]configtx.Signer, 0, len(basis.Admins))
+	for _, id := range basis.Admins {
+		signers = append(signers, configtx.Signer{MSPID: id, Role: policy.RoleAdmin})
+	}
+	plan := ChannelPlan{}
+	for _, edit := range spec.edits(func(p Handle) (configtx.Address, error) { return basis.address(p), nil }) {
+		wanted := config.Clone()
+		if err := edit(wanted); err != nil {
+			return ChannelPlan{}, err
+		}
+		if spec.defined() {
+			if err := configtx.ValidateUpdate(config, wanted); err != nil {
+				return ChannelPlan{}, err
+			}
+		}
+		update, err := configtx.ComputeUpdate(spec.Handle.Name, config.Proto, wanted.Proto)
+		if errors.Is(err, configtx.ErrNoChange) {
+			continue
+		}
+		if err != nil {
+			return ChannelPlan{}, err
+		}
+		if err := plan.add(config, update, signers); err != nil {
+			return ChannelPlan{}, err
+		}
+		config = wanted
+	}
+	return plan, nil
+}
+
+// defined tells whether the definitions of all members are known.
+func (s ChannelSpec) defined() bool {
+	for _, o := range s.Organizations {
+		if len(o.Definition.RootCertificates) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// add puts the parts of an update into the plan, those of one policy together.
+func (p *ChannelPlan) add(base *configtx.Config, update *common.ConfigUpdate, signers []configtx.Signer) error {
+	duties, err := obligations(base, update)
+	if err != nil {
+		return err
+	}
+	for _, d := range duties {
+		p.Changes = append(p.Changes, fmt.Sprintf("%s [%s: %s]", d.words, d.Policy, d.Rule))
+		if d.Met(signers) == configtx.No {
+			p.Missing = append(p.Missing, d.missing(signers)+".")
+		}
+	}
+	return nil
+}
+
+// edits gives the updates that bring a channel to what the spec says, in their order: capabilities
+// come last and by themselves, because nodes that do not know one end when they meet it.
+func (s ChannelSpec) edits(address func(Handle) (configtx.Address, error)) []func(*configtx.Config) error {
+	return []func(*configtx.Config) error{
+		func(config *configtx.Config) error {
+			channel, summary, err := s.wanted(config, address)
+			if err != nil {
+				return err
+			}
+			channel.ChannelCapability, channel.ApplicationCapability = capability(summary.ChannelCapabilities, channel.ChannelCapability), capability(summary.ApplicationCapabilities, channel.ApplicationCapability)
+			return revise(config, channel)
+		},
+		func(config *configtx.Config) error {
+			channel, _, err := s.wanted(config, address)
+			if err != nil {
+				return err
+			}
+			return revise(config, channel)
+		},
+	}
+}
+
+func revise(config *configtx.Config, channel configtx.Channel) error {
+	revised, err := configtx.Revise(config, channel)
+	if err != nil {
+		return err
+	}
+	config.Proto = revised.Proto
+	return nil
+}
+
+// capability gives the capability that a group has, or the wanted one where it has none of ours.
+func capability(has []string, wanted string) string {
+	if len(has) == 1 {
+		return has[0]
+	}
+	return wanted
+}
+
+// wanted gives what the channel is to be. What others own is as the configuration has it: revocation
+// lists, and of an organization that manages itself its definition and its anchor peers.
+func (s ChannelSpec) wanted(config *configtx.Config, address func(Handle) (configtx.Address, error)) (configtx.Channel, configtx.Summary, error) {
+	summary, err := configtx.Summarize(config)
+	if err != nil {
+		return configtx.Channel{}, summary, err
+	}
+	has := map[string]configtx.OrganizationSummary{}
+	for _, o := range summary.ApplicationOrganizations {
+		has[o.Definition.ID] = o
+	}
+	channel := s.Config
+	channel.Name = s.Handle.Name
+	for _, key := range slices.Sorted(maps.Keys(s.Organizations)) {
+		member := s.Organizations[key]
+		org := configtx.ApplicationOrganization{Definition: member.Definition}
+		present, isMember := has[member.Definition.ID]
+		if isMember {
+			org.Definition.RevocationLists = present.Definition.RevocationLists
+		}
+		if isMember && member.SelfManaged {
+			org.Definition, org.AnchorPeers = present.Definition, present.AnchorPeers
+		} else {
+			for _, p := range member.anchors() {
+				a, err := address(p)
+				if err != nil {
+					return channel, summary, err
+				}
+				org.AnchorPeers = append(org.AnchorPeers, a)
+			}
+		}
+		channel.ApplicationOrganizations = append(channel.ApplicationOrganizations, org)
+	}
+	return channel, summary, nil
+}
+
+// reconfigure sends the config updates that bring the channel to what the spec says. Organizations
+// that belonged to it before may sign too.
+func (f *Fabric) reconfigure(ctx context.Context, spec ChannelSpec, before channelRecord) error {
+	orderers, err := f.Orderers(ctx, spec.Orderers)
+	if err != nil {
+		return err
+	}
+	admins := spec.admins()
+	for _, admin := range (ChannelSpec{Orderers: before.Orderers, Organizations: before.Organizations}).admins() {
+		if !slices.Contains(admins, admin) {
+			admins = append(admins, admin)
+		}
+	}
+	for _, edit := range spec.edits(func(p Handle) (configtx.Address, error) { return f.endpoint(ctx, p) }) {
+		if _, err := f.updateChannel(ctx, configUpdate{channel: spec.Handle, orderers: orderers, admins: admins, edit: edit}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PeersMoved says in words which peers join and which leave.
+func PeersMoved(before, now map[string]ChannelOrganization) []string {
+	was, is := peersOf(before), peersOf(now)
+	var words []string
+	for _, p := range is {
+		if !slices.Contains(was, p) {
+			words = append(words, p.String()+" joins")
+		}
+	}
+	for _, p := range was {
+		if !slices.Contains(is, p) {
+			words = append(words, p.String()+" leaves")
+		}
+	}
+	return words
+}
+
+// NamesOf gives the names of an organization's anchor peers as the configuration has them, nil when
+// they are those that are wanted. One that is none of its peers goes by its address.
+func (b ChannelBasis) NamesOf(org ChannelOrganization, found []configtx.Address) []string {
+	wanted := map[configtx.Address]bool{}
+	for _, p := range org.anchors() {
+		wanted[b.address(p)] = true
+	}
+	have := map[configtx.Address]bool{}
+	for _, a := range found {
+		have[a] = true
+	}
+	if maps.Equal(wanted, have) {
+		return nil
+	}
+	byAddress := map[configtx.Address]string{}
+	for name, p := range org.Peers {
+		byAddress[b.address(p)] = name
+	}
+	names := []string{}
+	for _, a := range found {
+		name := byAddress[a]
+		if name == "" {
+			name = net.JoinHostPort(a.Host, strconv.Itoa(a.Port))
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
