@@ -14,6 +14,7 @@ import (
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/orderer"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/participation"
 )
 
@@ -160,12 +161,12 @@ func (k *channelWork) joinFollower(ctx context.Context, c channelView, o Handle)
 // latestBlock fetches the latest config block from the node that has most of the channel.
 func (k *channelWork) latestBlock(ctx context.Context, c channelView) ([]byte, error) {
 	var failures error
-	for _, v := range c.furthest() {
-		block, err := k.configBlock(ctx, v.node, k.channel.Name)
+	for _, o := range c.furthest() {
+		block, err := k.configBlock(ctx, o, k.channel.Name)
 		if err == nil {
 			return proto.MarshalOptions{Deterministic: true}.Marshal(block)
 		}
-		failures = errors.Join(failures, fmt.Errorf("%s: %w", v.node, err))
+		failures = errors.Join(failures, fmt.Errorf("%s: %w", o, err))
 	}
 	return nil, &UnansweredError{Thing: k.channel, Cause: failures}
 }
@@ -300,26 +301,30 @@ func (k *channelWork) awaitStrength(ctx context.Context, step string, bears func
 }
 
 // update changes the configuration of the channel. The leader is given the update first: it knows at
-// once who is at work, the others are told later.
+// once who is at work. The others are told later, and refuse meanwhile what they take for the loss of
+// the quorum, so that a refusal is final only after a while.
 func (k *channelWork) update(ctx context.Context, edit func(*configtx.Config) error) error {
-	views, err := k.survey(ctx, k.voices)
-	if err != nil {
+	begun := time.Now()
+	mayPass := func(err error) bool {
+		return errors.As(err, new(*orderer.StatusError)) && time.Since(begun) < patienceTime
+	}
+	return persist(ctx, mayPass, func() error {
+		views, err := k.survey(ctx, k.voices)
+		if err != nil {
+			return err
+		}
+		var nodes []Handle
+		for _, c := range views {
+			if c.channel == k.channel {
+				nodes = c.furthest()
+			}
+		}
+		if len(nodes) == 0 {
+			return &UnansweredError{Thing: k.channel}
+		}
+		_, err = k.updateChannel(ctx, configUpdate{channel: k.channel, orderers: nodes, admins: k.admins(), edit: edit})
 		return err
-	}
-	var nodes []Handle
-	for _, c := range views {
-		if c.channel != k.channel {
-			continue
-		}
-		for _, v := range c.furthest() {
-			nodes = append(nodes, v.node)
-		}
-	}
-	if len(nodes) == 0 {
-		return &UnansweredError{Thing: k.channel}
-	}
-	_, err = k.updateChannel(ctx, configUpdate{channel: k.channel, orderers: nodes, admins: k.admins(), edit: edit})
-	return err
+	})
 }
 
 // setEndpoints makes the endpoints of each ordering organization of ours those of its wanted nodes, in

@@ -84,7 +84,7 @@ func (c channelView) height(but Handle) uint64 {
 }
 
 // furthest gives the consenters, which alone hand out blocks: the leader, then those with most of them.
-func (c channelView) furthest() []ordererView {
+func (c channelView) furthest() []Handle {
 	nodes := slices.DeleteFunc(slices.Clone(c.nodes), func(v ordererView) bool {
 		return v.trouble != nil || v.relation != participation.RelationConsenter
 	})
@@ -97,7 +97,11 @@ func (c channelView) furthest() []ordererView {
 		}
 		return cmp.Compare(b.height, a.height)
 	})
-	return nodes
+	out := make([]Handle, len(nodes))
+	for i, v := range nodes {
+		out[i] = v.node
+	}
+	return out
 }
 
 // leader gives the node that leads, when one of the nodes does.
@@ -229,8 +233,8 @@ func (f *Fabric) metrics(ctx context.Context, h Handle) (operations.Metrics, err
 
 // summaryOf fetches the configuration of a channel from the node that has most of it.
 func (f *Fabric) summaryOf(ctx context.Context, c channelView) *configtx.Summary {
-	for _, v := range c.furthest() {
-		block, err := f.configBlock(ctx, v.node, c.channel.Name)
+	for _, o := range c.furthest() {
+		block, err := f.configBlock(ctx, o, c.channel.Name)
 		if err != nil {
 			continue
 		}
