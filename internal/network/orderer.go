@@ -136,7 +136,10 @@ func (w *clusterWork) do(ctx context.Context) (err error) {
 	if err := w.roll(ctx, w.all(), rolled, w.change); err != nil {
 		return err
 	}
-	return w.dismiss(ctx)
+	if err := w.dismiss(ctx); err != nil {
+		return err
+	}
+	return w.awaitWhole(ctx)
 }
 
 // stopped tells whether the cluster is to stand still.

@@ -3,6 +3,8 @@ package network
 import (
 	"fmt"
 	"strings"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
 
 // quorumOf is how many of n consenters must be at work for a channel to order. Source: etcd/raft, and
@@ -78,29 +80,39 @@ func (s strength) orders() bool { return s.working() >= quorumOf(s.consenters, s
 // strength counts the consenters of a channel that are at work. Of those that others run it is known
 // only how many the leader hears; where no node tells that, they are taken to be at work.
 func (c channelView) strength() strength {
-	s := strength{}
+	if c.summary == nil {
+		return c.strengthOf(nil)
+	}
+	s := c.strengthOf(c.summary.Consenters)
+	s.bft = c.summary.ConsensusType == consensusBFT
+	return s
+}
+
+// strengthOf counts on the consenters that the ledger lists; nil when they are not known.
+func (c channelView) strengthOf(listed []configtx.ConsenterSummary) strength {
+	s := strength{consenters: len(listed)}
+	addresses := map[string]bool{}
+	for _, entry := range listed {
+		addresses[addressOf(entry.Consenter)] = true
+	}
 	ours, active := 0, 0
 	for _, v := range c.nodes {
-		if !v.consents() {
+		active = max(active, v.active)
+		switch {
+		case v.serves():
+			s.at = append(s.at, v.node)
+		case addresses[v.address] || listed == nil && v.consents():
+			s.down = append(s.down, v.node.Name+": "+v.ails())
+		default:
 			continue
 		}
 		ours++
-		active = max(active, v.active)
-		if v.serves() {
-			s.at = append(s.at, v.node)
-		} else {
-			s.down = append(s.down, v.node.Name+": "+v.ails())
-		}
 	}
-	s.consenters = ours
-	if c.summary != nil {
-		s.consenters, s.bft = len(c.summary.Consenters), c.summary.ConsensusType == consensusBFT
+	if listed == nil {
+		s.consenters = ours
 	}
-	if others := s.consenters - ours; others > 0 {
-		s.external = others
-		if active > 0 {
-			s.external = min(others, max(0, active-len(s.at)))
-		}
+	if s.external = max(0, s.consenters-ours); active > 0 {
+		s.external = min(s.external, max(0, active-len(s.at)))
 	}
 	return s
 }

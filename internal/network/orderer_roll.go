@@ -138,7 +138,7 @@ func (c channelView) spares(o Handle) error {
 		return err
 	}
 	s := c.strength()
-	if _, led := c.leader(); !led && s.external == 0 || !s.orders() {
+	if !c.led() || !s.orders() {
 		return fmt.Errorf("channel %s has no leader, or too few consenters at work: %s", c.channel.Name, strings.Join(s.down, ", "))
 	}
 	return nil
@@ -189,6 +189,30 @@ func (f *Fabric) awaitBack(ctx context.Context, nodes []Handle, o Handle, before
 		})
 	}
 	return jobs.wait()
+}
+
+// awaitWhole waits until every node of the cluster takes part in the consensus of every channel, and
+// one of them leads it.
+func (w *clusterWork) awaitWhole(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	return poll(ctx, func(ctx context.Context) error {
+		views, err := w.survey(ctx, w.wanted())
+		if err != nil {
+			return err
+		}
+		for _, c := range views {
+			for _, v := range c.nodes {
+				if err := v.behind(participation.RelationConsenter, 1); err != nil {
+					return fmt.Errorf("%s on channel %s: %w", v.node, c.channel.Name, err)
+				}
+			}
+			if !c.led() {
+				return fmt.Errorf("channel %s has no leader", c.channel.Name)
+			}
+		}
+		return nil
+	})
 }
 
 // behind says what a node lacks to be what it is to be on a channel, with all the blocks.

@@ -19,6 +19,8 @@ import (
 // ordererView is what an ordering node says of a channel.
 type ordererView struct {
 	node Handle
+	// address is the one by which others reach it, as far as the engine knows.
+	address string
 	// trouble is why the node could not tell; its container does not run, for one.
 	trouble error
 	// has tells whether the node has joined the channel. What follows is empty otherwise.
@@ -28,7 +30,9 @@ type ordererView struct {
 	// follows tells that it knows a leader, leads that it is the one.
 	follows, leads bool
 	// active is how many consenters are at work, as the leader tells; 0 where metrics do not say.
-	active int
+	// measured is whether the node gives metrics, without which it does not say whether it leads.
+	active   int
+	measured bool
 }
 
 // consents tells whether the node has a part in the consensus; a node that cannot be asked may have.
@@ -46,6 +50,8 @@ func (v ordererView) ails() string {
 		return v.trouble.Error()
 	case !v.has:
 		return "it has not joined the channel"
+	case v.relation != participation.RelationConsenter:
+		return "it is a " + v.relation + " there"
 	case v.status != participation.StatusActive:
 		return "its status is " + v.status
 	case !v.follows:
@@ -114,6 +120,14 @@ func (c channelView) leader() (Handle, bool) {
 	return Handle{}, false
 }
 
+// led tells whether the channel has a leader, as far as that can be told: it may be a node of others, or
+// one that does not say.
+func (c channelView) led() bool {
+	return c.strength().external > 0 || slices.ContainsFunc(c.nodes, func(v ordererView) bool {
+		return v.leads || v.serves() && !v.measured
+	})
+}
+
 // survey asks the nodes of a cluster for every channel that one of them has. What a node cannot tell
 // is in the answer; only the engine's own failure is an error.
 func (f *Fabric) survey(ctx context.Context, nodes []Handle) ([]channelView, error) {
@@ -146,13 +160,14 @@ func (f *Fabric) survey(ctx context.Context, nodes []Handle) ([]channelView, err
 
 // ordererReport is what an ordering node says of itself.
 type ordererReport struct {
+	address  string
 	trouble  error
 	channels map[string]ordererView
 }
 
 func (r ordererReport) view(o Handle, channel string) ordererView {
 	v := r.channels[channel]
-	v.node = o
+	v.node, v.address = o, r.address
 	if v.trouble == nil {
 		v.trouble = r.trouble
 	}
@@ -162,18 +177,21 @@ func (r ordererReport) view(o Handle, channel string) ordererView {
 func (f *Fabric) ordererReport(ctx context.Context, o Handle) ordererReport {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	running, err := f.running(ctx, o)
-	if err == nil && !running {
+	report := ordererReport{address: NodeOptions{}.Endpoint(o, ordererPort), channels: map[string]ordererView{}}
+	container, err := f.engine.Node(ctx, o.Object())
+	if err == nil {
+		report.address = container.Labels[labelEndpoint]
+	}
+	if errors.Is(err, engine.ErrNotFound) || err == nil && container.Status != engine.Running {
 		err = errNotRunning
 	}
-	if err != nil {
-		return ordererReport{trouble: err}
+	if report.trouble = err; err != nil {
+		return report
 	}
 	names, err := f.ordererChannels(ctx, o)
-	if err != nil {
-		return ordererReport{trouble: err}
+	if report.trouble = err; err != nil {
+		return report
 	}
-	report := ordererReport{channels: map[string]ordererView{}}
 	metrics, _ := f.metrics(ctx, o) // a node that gives none is not known to lead
 	for _, name := range names {
 		report.channels[name] = f.ordererView(ctx, o, name, metrics)
@@ -183,7 +201,7 @@ func (f *Fabric) ordererReport(ctx context.Context, o Handle) ordererReport {
 
 // ordererView asks an ordering node for a channel that it has.
 func (f *Fabric) ordererView(ctx context.Context, o Handle, channel string, metrics operations.Metrics) ordererView {
-	v := ordererView{has: true}
+	v := ordererView{has: true, measured: metrics != nil}
 	client, err := f.participation(ctx, o)
 	if err != nil {
 		v.trouble = err
