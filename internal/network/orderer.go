@@ -121,7 +121,7 @@ func (w *clusterWork) do(ctx context.Context) (err error) {
 	if err := w.start(ctx, atOnce); err != nil {
 		return err
 	}
-	if err := w.recordCluster(ctx, w.wanted(), clusterRecord{Raft: w.spec.Raft}); err != nil {
+	if err := w.recordCluster(ctx, w.wanted(), clusterRecord{MSPID: w.spec.Handle.MSPID, Raft: w.spec.Raft, Admins: w.spec.Admins}); err != nil {
 		return err
 	}
 	if w.stopped() {
@@ -410,8 +410,22 @@ func (f *Fabric) Orderers(ctx context.Context, cluster Handle) ([]Handle, error)
 	return handles, nil
 }
 
-// DeleteOrderers removes orderers and, unless they are to be kept, their volumes.
-func (f *Fabric) DeleteOrderers(ctx context.Context, orderers map[string]Handle, keepVolumes bool) error {
+// DeleteOrdererCluster removes the nodes of a cluster and, unless they are to be kept, their volumes:
+// those that are given, and those that an apply which was killed left on the engine.
+func (f *Fabric) DeleteOrdererCluster(ctx context.Context, cluster Handle, orderers map[string]Handle, keepVolumes bool) error {
+	nodes, err := f.Orderers(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	all := maps.Clone(orderers)
+	for _, o := range nodes {
+		all[o.Name] = o
+	}
+	return f.deleteOrderers(ctx, all, keepVolumes)
+}
+
+// deleteOrderers removes orderers and, unless they are to be kept, their volumes.
+func (f *Fabric) deleteOrderers(ctx context.Context, orderers map[string]Handle, keepVolumes bool) error {
 	group, gctx := errgroup.WithContext(ctx)
 	for _, h := range orderers {
 		group.Go(func() error { return f.removeNode(gctx, h, keepVolumes) })

@@ -391,7 +391,7 @@ func (w *clusterWork) dismiss(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.DeleteOrderers(ctx, w.leaving, false)
+	return w.deleteOrderers(ctx, w.leaving, false)
 }
 
 // dismissIdle removes the nodes that leave a cluster that stands still. They must not have a channel.
@@ -406,7 +406,7 @@ func (w *clusterWork) dismissIdle(ctx context.Context) error {
 			return fmt.Errorf("%s is a consenter, and cannot be taken out while the nodes of its cluster are stopped", o)
 		}
 	}
-	return w.DeleteOrderers(ctx, w.leaving, false)
+	return w.deleteOrderers(ctx, w.leaving, false)
 }
 
 func (k *channelWork) dismiss(ctx context.Context, c channelView) error {

@@ -16,7 +16,11 @@ import (
 // clusterRecord is what a channel must know of its ordering cluster beside the nodes. A copy lies on
 // the volume of each node.
 type clusterRecord struct {
-	Raft configtx.RaftOptions `json:"raft"`
+	// MSPID is the organization of the cluster; single nodes may belong to others.
+	MSPID string               `json:"msp_id"`
+	Raft  configtx.RaftOptions `json:"raft"`
+	// Admins are those that were given by the user.
+	Admins []Handle `json:"admins,omitempty"`
 }
 
 const clusterFile = "cluster.json"

@@ -131,6 +131,12 @@ func (c channelView) led() bool {
 // survey asks the nodes of a cluster for every channel that one of them has. What a node cannot tell
 // is in the answer; only the engine's own failure is an error.
 func (f *Fabric) survey(ctx context.Context, nodes []Handle) ([]channelView, error) {
+	views, _, err := f.surveyAll(ctx, nodes)
+	return views, err
+}
+
+// surveyAll is survey, and tells whether a node was silent: it may have channels that no other has.
+func (f *Fabric) surveyAll(ctx context.Context, nodes []Handle) (views []channelView, silent bool, err error) {
 	reports := make([]ordererReport, len(nodes))
 	var calls sync.WaitGroup
 	for i, o := range nodes {
@@ -140,13 +146,14 @@ func (f *Fabric) survey(ctx context.Context, nodes []Handle) ([]channelView, err
 	names := map[string]bool{}
 	for _, r := range reports {
 		if errors.Is(r.trouble, engine.ErrUnreachable) {
-			return nil, r.trouble
+			return nil, false, r.trouble
 		}
+		silent = silent || r.trouble != nil
 		for name := range r.channels {
 			names[name] = true
 		}
 	}
-	views := make([]channelView, len(names))
+	views = make([]channelView, len(names))
 	for i, name := range slices.Sorted(maps.Keys(names)) {
 		views[i] = channelView{channel: nodes[0].With(KindChannel, name, ""), nodes: make([]ordererView, len(nodes))}
 		for j, o := range nodes {
@@ -155,7 +162,7 @@ func (f *Fabric) survey(ctx context.Context, nodes []Handle) ([]channelView, err
 		calls.Go(func() { views[i].summary = f.summaryOf(ctx, views[i]) })
 	}
 	calls.Wait()
-	return views, nil
+	return views, silent, nil
 }
 
 // ordererReport is what an ordering node says of itself.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
 
 // TestOrder: what does not run is started at once, what runs is changed one after the other.
@@ -54,12 +55,12 @@ func TestOrder(t *testing.T) {
 func TestFindOrdererCluster(t *testing.T) {
 	s := newSketch(t)
 	s.removeContainer(s.orderer("orderer1"))
-	cluster, specs, err := s.fabric.FindOrdererCluster(t.Context(), "dev", "raft")
+	found, err := s.fabric.FindOrdererCluster(t.Context(), "dev", "raft")
 	s.must(err)
-	if cluster != s.cluster() || len(specs) != 2 {
-		t.Fatalf("found %v with %d nodes", cluster, len(specs))
+	if found.Handle != s.cluster() || len(found.Nodes) != 2 || found.Raft != configtx.DefaultRaftOptions() {
+		t.Fatalf("found %+v", found)
 	}
-	for name, spec := range specs {
+	for name, spec := range found.Nodes {
 		if spec.Handle != s.orderer(name) || spec.Image != "orderer:3.1.1" || spec.Cluster != "raft" || spec.Version.String() != "3.1.1" {
 			t.Errorf("found %s as %+v", name, spec)
 		}

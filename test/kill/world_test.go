@@ -64,7 +64,7 @@ func (w world) steps() []step {
 		{"organization", w.makeOrganization, func(ctx context.Context, f *network.Fabric) error { return f.DeleteOrganization(ctx, w.org()) }},
 		{"identity", w.makeIdentity, func(ctx context.Context, f *network.Fabric) error { return f.DeleteIdentity(ctx, w.app(), "") }},
 		{"orderers", w.makeOrderers, func(ctx context.Context, f *network.Fabric) error {
-			return f.DeleteOrderers(ctx, map[string]network.Handle{"orderer0": w.orderer().Handle}, false)
+			return f.DeleteOrdererCluster(ctx, w.orderers(), map[string]network.Handle{"orderer0": w.orderer().Handle}, false)
 		}},
 		{"peer", w.makePeer, func(ctx context.Context, f *network.Fabric) error { return f.DeletePeer(ctx, w.peer(), false) }},
 		{"channel", w.makeChannel, func(ctx context.Context, f *network.Fabric) error {
