@@ -283,24 +283,9 @@ func (f *Fabric) createChannel(ctx context.Context, spec ChannelSpec, attempt *c
 func (f *Fabric) genesis(ctx context.Context, spec ChannelSpec) ([]byte, error) {
 	channel := spec.Config
 	channel.Name = spec.Handle.Name
-	orderers, err := f.Orderers(ctx, spec.Orderers)
-	if err != nil {
+	if err := f.addOrdering(ctx, spec.Orderers, &channel); err != nil {
 		return nil, err
 	}
-	ordering, err := f.organizationKeys(ctx, spec.Orderers.Organization())
-	if err != nil {
-		return nil, err
-	}
-	organization := configtx.OrdererOrganization{Definition: ordering.Definition}
-	for _, o := range orderers {
-		consenter, err := f.consenter(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		channel.Consenters = append(channel.Consenters, consenter)
-		organization.Endpoints = append(organization.Endpoints, net.JoinHostPort(consenter.Host, strconv.Itoa(consenter.Port)))
-	}
-	channel.OrdererOrganizations = []configtx.OrdererOrganization{organization}
 	for _, key := range slices.Sorted(maps.Keys(spec.Organizations)) {
 		member := spec.Organizations[key]
 		org := configtx.ApplicationOrganization{Definition: member.Definition}

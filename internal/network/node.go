@@ -157,6 +157,9 @@ type node struct {
 	material func(ctx context.Context, have map[string][]byte) (map[string][]byte, error)
 	// ready fails as long as the node does not do its work.
 	ready func(ctx context.Context) error
+	// spared, when not nil, is asked before a container that may run is taken down: an error leaves the
+	// node as it is.
+	spared func(ctx context.Context) error
 }
 
 // preflight finds what would fail before anything is made: a network that is not ours, an object of
@@ -289,7 +292,7 @@ func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
 // the new one: the ports that it had are free now, also for another node that waits for them.
 func (f *Fabric) removeOld(ctx context.Context, n *node, seen *sighting) (engine.NodeSpec, error) {
 	name := n.handle.Object()
-	if err := f.stop(ctx, n.handle); err != nil {
+	if err := f.takeDown(ctx, n); err != nil {
 		return engine.NodeSpec{}, err
 	}
 	if err := f.engine.RemoveNode(ctx, name, n.handle.Owner); err != nil {
@@ -298,6 +301,16 @@ func (f *Fabric) removeOld(ctx context.Context, n *node, seen *sighting) (engine
 	var err error
 	seen.ports, err = f.ports.allocate(ctx, name, n.handle.Owner, seen.ports)
 	return n.spec(seen.image.ID, seen.ports), err
+}
+
+// takeDown stops a node that is to be changed, when it can be spared.
+func (f *Fabric) takeDown(ctx context.Context, n *node) error {
+	if n.spared != nil {
+		if err := n.spared(ctx); err != nil {
+			return err
+		}
+	}
+	return f.stop(ctx, n.handle)
 }
 
 // ensureVolume makes the node's volume unless it is there, and tells whether it is a new one.
@@ -375,7 +388,7 @@ func (f *Fabric) furnish(ctx context.Context, n *node, spec engine.NodeSpec, fre
 		return nil
 	}
 	if keep { // its files are read at start only
-		if err := f.stop(ctx, n.handle); err != nil {
+		if err := f.takeDown(ctx, n); err != nil {
 			return err
 		}
 	}

@@ -46,6 +46,10 @@ func wayOut(err error) string {
 		return "Load or build the image on the engine, or set image (or image_registry in the provider block) to one that can be pulled."
 	case errors.Is(err, engine.ErrPortTaken):
 		return "Free the port, or choose another one; without a choice a free port is taken."
+	case network.IsQuorum(err):
+		return "Start or repair the nodes that are not at work first, or change fewer nodes in one apply. If the nodes are lost for good, no configuration of the channel can be changed any more."
+	case errors.As(err, new(*network.AddressError)):
+		return "Give the new node another address, or go in two applies."
 	case errors.Is(err, network.ErrExists):
 		return "If another resource of this configuration has that name, choose another one. If the state of this resource was lost, import it: terraform import ADDRESS NETWORK/NAME, for an ordering cluster with the name of the cluster."
 	}

@@ -170,6 +170,7 @@ var nestedModels = map[string]func() any{
 	"limits":       func() any { return &limitsModel{} },
 	"log":          func() any { return &logModel{} },
 	"nodes":        func() any { return &ordererModel{} },
+	"raft":         func() any { return &raftModel{} },
 	"server":       func() any { return &serverModel{} },
 	// It is read member by member.
 	"state_database": nil,
