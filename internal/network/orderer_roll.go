@@ -71,14 +71,6 @@ func (f *Fabric) roll(ctx context.Context, nodes, pending []Handle, change func(
 	return nil
 }
 
-func namesOf(nodes []Handle) []string {
-	names := make([]string, len(nodes))
-	for i, h := range nodes {
-		names[i] = h.Name
-	}
-	return names
-}
-
 // sortForRoll puts nodes in the order in which they are to be changed: those that nobody would miss,
 // then followers, then those that lead, the fewest channels first.
 func sortForRoll(pending []Handle, views []channelView) {
