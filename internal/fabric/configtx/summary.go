@@ -201,12 +201,17 @@ func (r *reader) organizations(group *common.ConfigGroup) []OrganizationSummary 
 	return out
 }
 
+// The types of an MSP (msp.ProviderType in Fabric).
+const (
+	mspTypeX509   = 0
+	mspTypeIdemix = 1
+)
+
 func (r *reader) definition(group *common.ConfigGroup) (d msp.Definition, nodeOUs bool) {
 	config := &mspproto.MSPConfig{}
 	r.value(group, keyMSP, config)
-	const typeX509, typeIdemix = 0, 1
 	switch config.GetType() {
-	case typeX509:
+	case mspTypeX509:
 		x509 := &mspproto.FabricMSPConfig{}
 		r.unmarshal("an MSP", config.GetConfig(), x509)
 		return msp.Definition{
@@ -217,7 +222,7 @@ func (r *reader) definition(group *common.ConfigGroup) (d msp.Definition, nodeOU
 			TLSIntermediateCertificates: texts(x509.GetTlsIntermediateCerts()),
 			RevocationLists:             texts(x509.GetRevocationList()),
 		}, x509.GetFabricNodeOus().GetEnable()
-	case typeIdemix:
+	case mspTypeIdemix:
 		idemix := &mspproto.IdemixMSPConfig{}
 		r.unmarshal("an Idemix MSP", config.GetConfig(), idemix)
 		return msp.Definition{ID: idemix.GetName()}, false

@@ -27,6 +27,9 @@ var roleOf = map[msp.MSPRole_MSPRoleType]Role{
 	msp.MSPRole_ORDERER: RoleOrderer,
 }
 
+// RoleOf gives the role that Fabric's number stands for, "" for a number that it does not know.
+func RoleOf(role msp.MSPRole_MSPRoleType) Role { return roleOf[role] }
+
 // Envelope gives the policy as Fabric stores and evaluates it. For a parsed text it holds exactly
 // what Fabric's policydsl makes of the same text, so that approvals of organizations that use other
 // tools agree byte for byte: the principals of inner gates come first, and a principal that stands
@@ -156,7 +159,7 @@ func describeRule(rule *common.SignaturePolicy, identities []*msp.MSPPrincipal, 
 		if t.SignedBy < 0 || int(t.SignedBy) >= len(identities) {
 			return fmt.Sprintf("unknown identity %d", t.SignedBy)
 		}
-		return describePrincipal(identities[t.SignedBy])
+		return DescribePrincipal(identities[t.SignedBy])
 	case *common.SignaturePolicy_NOutOf_:
 		if depth > maxDepth {
 			return "…"
@@ -171,7 +174,9 @@ func describeRule(rule *common.SignaturePolicy, identities []*msp.MSPPrincipal, 
 	}
 }
 
-func describePrincipal(principal *msp.MSPPrincipal) string {
+// DescribePrincipal gives a principal as text for a reader, as Describe has it within a policy, such as
+// 'Org1MSP.admin'.
+func DescribePrincipal(principal *msp.MSPPrincipal) string {
 	class := principal.GetPrincipalClassification()
 	switch class {
 	case msp.MSPPrincipal_ROLE:
