@@ -8,7 +8,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"google.golang.org/protobuf/proto"
@@ -96,7 +95,7 @@ func (b ChannelBasis) address(p Handle) configtx.Address {
 
 // ChannelPlan says what a change of a channel comes to.
 type ChannelPlan struct {
-	// Changes are its parts in words, each with the policy that it falls under and who signs.
+	// Changes are its parts in words, each with the policy that it falls under.
 	Changes []string
 	// Missing are the parts for which the admins here do not suffice, with who is missing.
 	Missing []string
@@ -118,6 +117,11 @@ func PlanChannel(spec ChannelSpec, basis ChannelBasis) (ChannelPlan, error) {
 		if err := edit(wanted); err != nil {
 			return ChannelPlan{}, err
 		}
+		if spec.defined() {
+			if err := configtx.ValidateUpdate(config, wanted); err != nil {
+				return ChannelPlan{}, err
+			}
+		}
 		update, err := configtx.ComputeUpdate(spec.Handle.Name, config.Proto, wanted.Proto)
 		if errors.Is(err, configtx.ErrNoChange) {
 			continue
@@ -133,27 +137,26 @@ func PlanChannel(spec ChannelSpec, basis ChannelBasis) (ChannelPlan, error) {
 	return plan, nil
 }
 
+// defined tells whether the definitions of all members are known.
+func (s ChannelSpec) defined() bool {
+	for _, o := range s.Organizations {
+		if len(o.Definition.RootCertificates) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // add puts the parts of an update into the plan, those of one policy together.
 func (p *ChannelPlan) add(base *configtx.Config, update *common.ConfigUpdate, signers []configtx.Signer) error {
-	requirements, err := configtx.Requirements(base, update)
+	duties, err := obligations(base, update)
 	if err != nil {
 		return err
 	}
-	for _, r := range requirements {
-		words := r.Words()
-		if len(words) == 0 {
-			continue
-		}
-		text := strings.Join(words, ", ")
-		switch r.Met(signers) {
-		case configtx.Yes:
-			p.Changes = append(p.Changes, fmt.Sprintf("%s [%s: signed here]", text, r.Policy))
-		case configtx.Unknown:
-			p.Changes = append(p.Changes, fmt.Sprintf("%s [%s]", text, r.Policy))
-		default:
-			missing := strings.Join(r.Missing(signers), ", ")
-			p.Changes = append(p.Changes, fmt.Sprintf("%s [%s: wants %s]", text, r.Policy, missing))
-			p.Missing = append(p.Missing, fmt.Sprintf("%s falls under the policy %s, which wants %s.", text, r.Policy, missing))
+	for _, d := range duties {
+		p.Changes = append(p.Changes, fmt.Sprintf("%s [%s: %s]", d.words, d.Policy, d.Rule))
+		if d.Met(signers) == configtx.No {
+			p.Missing = append(p.Missing, d.missing(signers)+".")
 		}
 	}
 	return nil
@@ -169,16 +172,25 @@ func (s ChannelSpec) edits(address func(Handle) (configtx.Address, error)) []fun
 				return err
 			}
 			channel.ChannelCapability, channel.ApplicationCapability = capability(summary.ChannelCapabilities, channel.ChannelCapability), capability(summary.ApplicationCapabilities, channel.ApplicationCapability)
-			return configtx.Revise(config, channel)
+			return revise(config, channel)
 		},
 		func(config *configtx.Config) error {
 			channel, _, err := s.wanted(config, address)
 			if err != nil {
 				return err
 			}
-			return configtx.Revise(config, channel)
+			return revise(config, channel)
 		},
 	}
+}
+
+func revise(config *configtx.Config, channel configtx.Channel) error {
+	revised, err := configtx.Revise(config, channel)
+	if err != nil {
+		return err
+	}
+	config.Proto = revised.Proto
+	return nil
 }
 
 // capability gives the capability that a group has, or the wanted one where it has none of ours.

@@ -9,12 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/orderer"
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 )
 
 // configUpdate is a change of the configuration of a running channel.
@@ -80,6 +78,9 @@ func (f *Fabric) signedUpdate(ctx context.Context, u configUpdate, base *configt
 	if err != nil {
 		return nil, err
 	}
+	if err := configtx.ValidateUpdate(base, wanted); err != nil {
+		return nil, err
+	}
 	admins, err := f.signers(ctx, u.admins)
 	if err != nil {
 		return nil, err
@@ -87,7 +88,7 @@ func (f *Fabric) signedUpdate(ctx context.Context, u configUpdate, base *configt
 	if err := requireSignatures(u.channel, base, update, admins); err != nil {
 		return nil, err
 	}
-	return signUpdate(u.channel.Name, update, admins)
+	return signUpdate(base, update, admins)
 }
 
 // signers gives the admins whose keys are on this engine.
@@ -106,20 +107,47 @@ func (f *Fabric) signers(ctx context.Context, admins []Handle) ([]*msp.Identity,
 	return out, nil
 }
 
+// obligation is a policy that an update must meet, with what falls under it in words.
+type obligation struct {
+	configtx.Requirement
+	words string
+}
+
+// obligations says what an update changes, by the policies that it must meet.
+func obligations(base *configtx.Config, update *common.ConfigUpdate) ([]obligation, error) {
+	requirements, err := configtx.Requirements(base, update)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := configtx.Changes(base, update)
+	if err != nil {
+		return nil, err
+	}
+	words := map[string][]string{}
+	for _, c := range changes {
+		words[c.ModPolicy] = append(words[c.ModPolicy], c.Words)
+	}
+	var out []obligation
+	for _, r := range requirements {
+		out = append(out, obligation{Requirement: r, words: strings.Join(words[r.Policy], ", ")})
+	}
+	return out, nil
+}
+
 // requireSignatures fails with *UnsignedError when Fabric would refuse the update for want of signatures.
 func requireSignatures(channel Handle, base *configtx.Config, update *common.ConfigUpdate, admins []*msp.Identity) error {
-	requirements, err := configtx.Requirements(base, update)
+	duties, err := obligations(base, update)
 	if err != nil {
 		return err
 	}
 	signers := make([]configtx.Signer, 0, len(admins))
 	for _, admin := range admins {
-		signers = append(signers, configtx.SignerOf(admin.ID, admin.CertificatePEM))
+		signers = append(signers, configtx.Signer{MSPID: admin.ID, CertificatePEM: string(admin.CertificatePEM)})
 	}
 	unsigned := &UnsignedError{Channel: channel}
-	for _, r := range requirements {
-		if r.Met(signers) == configtx.No {
-			unsigned.Changes = append(unsigned.Changes, fmt.Sprintf("%s falls under %s: %s", strings.Join(r.Words(), ", "), r.Policy, strings.Join(r.Missing(signers), ", ")))
+	for _, d := range duties {
+		if d.Met(signers) == configtx.No {
+			unsigned.Changes = append(unsigned.Changes, d.missing(signers))
 		}
 	}
 	if len(unsigned.Changes) > 0 {
@@ -128,24 +156,40 @@ func requireSignatures(channel Handle, base *configtx.Config, update *common.Con
 	return nil
 }
 
-// signUpdate puts the signatures of all admins on the update; the first one submits it.
-func signUpdate(channel string, update *common.ConfigUpdate, admins []*msp.Identity) (*common.Envelope, error) {
-	if len(admins) == 0 {
-		return nil, errors.New("no admin of the channel's organizations has its key here")
-	}
-	raw, err := (proto.MarshalOptions{Deterministic: true}).Marshal(update)
+// missing says who has yet to sign what.
+func (d obligation) missing(signers []configtx.Signer) string {
+	return fmt.Sprintf("%s falls under %s (%s), which wants %s", d.words, d.Policy, d.Rule, strings.Join(d.Missing(signers), " and "))
+}
+
+// signUpdate puts the signatures of all admins on the update; the first one that may submits it.
+func signUpdate(base *configtx.Config, update *common.ConfigUpdate, admins []*msp.Identity) (*common.Envelope, error) {
+	raw, err := configtx.MarshalUpdate(update)
 	if err != nil {
 		return nil, err
 	}
 	var signatures []*common.ConfigSignature
+	var submitter *msp.Identity
+	refused := errors.New("no admin of the channel's organizations has its key here")
 	for _, admin := range admins {
 		signature, err := configtx.SignUpdate(raw, admin)
 		if err != nil {
 			return nil, err
 		}
 		signatures = append(signatures, signature)
+		if submitter != nil {
+			continue
+		}
+		answer, err := configtx.CanSubmit(base, configtx.Signer{MSPID: admin.ID, CertificatePEM: string(admin.CertificatePEM)}, time.Now())
+		if answer == configtx.No {
+			refused = err
+			continue
+		}
+		submitter = admin
 	}
-	return configtx.UpdateEnvelope(channel, raw, signatures, admins[0])
+	if submitter == nil {
+		return nil, fmt.Errorf("nobody can submit the update: %w", refused)
+	}
+	return configtx.UpdateEnvelope(base.Channel, raw, signatures, submitter)
 }
 
 // errBaseMoved: another update came between.
@@ -155,7 +199,6 @@ var errBaseMoved = errors.New("the configuration of the channel has changed mean
 // the configuration has moved on from its base. Whose update that was is seen by whoever looks next.
 func (f *Fabric) submitUpdate(ctx context.Context, u configUpdate, base *configtx.Config, envelope *common.Envelope) error {
 	turn := 0
-	refused := patience{}
 	err := poll(ctx, func(ctx context.Context) error {
 		o := u.orderers[turn%len(u.orderers)]
 		turn++
@@ -168,7 +211,7 @@ func (f *Fabric) submitUpdate(ctx context.Context, u configUpdate, base *configt
 			if now, lookErr := f.latestConfig(ctx, u.channel, u.orderers); lookErr == nil && now.Sequence() != base.Sequence() {
 				return permanent(errBaseMoved) // it may have been taken at the first attempt, whose answer was lost
 			}
-			return refused.bearStatus(err)
+			return permanent(err)
 		}
 		return err
 	})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 
-
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
@@ -62,4 +61,3 @@ func (f *Fabric) withdrawFrom(ctx context.Context, org, channel Handle) error {
 	spec.Organizations = remaining
 	return f.writeRecord(ctx, spec, nil)
 }
-

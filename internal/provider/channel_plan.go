@@ -165,4 +165,3 @@ func (m *channelModel) selfManaged() map[string]bool {
 	}
 	return out
 }
-

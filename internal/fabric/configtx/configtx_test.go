@@ -144,7 +144,8 @@ func TestSummarizeGivesBackTheChannel(t *testing.T) {
 		},
 		ConsensusType: "etcdraft", ConsensusState: "STATE_NORMAL",
 		Consenters: consenters, Raft: c.Raft, Batch: c.Batch,
-		ACLs: c.ACLs,
+		ACLs:                c.ACLs,
+		ApplicationPolicies: map[string]string{"LifecycleEndorsement": "AND('Org1MSP.peer', 'org-2.example.com.peer')", "Endorsement": "ALL Endorsement"},
 		Policies: map[string]string{
 			"/Channel/Readers": "ANY Readers", "/Channel/Writers": "ANY Writers", "/Channel/Admins": "ANY Admins",
 			"/Channel/Orderer/Readers": "ANY Readers", "/Channel/Orderer/Writers": "ANY Writers", "/Channel/Orderer/Admins": "MAJORITY Admins",

@@ -56,37 +56,45 @@ func (c Channel) policyTree() (*policyGroup, []Problem) {
 		}
 		return g
 	}
-	meta := func(more ...string) map[string]string {
-		out := map[string]string{policyReaders: "ANY Readers", policyWriters: "ANY Writers", policyAdmins: "MAJORITY Admins"}
-		for i := 0; i < len(more); i += 2 {
-			out[more[i]] = more[i+1]
-		}
-		return out
-	}
-	member := func(id string) map[string]string {
-		return map[string]string{policyReaders: "OR('" + id + ".member')", policyWriters: "OR('" + id + ".member')", policyAdmins: "OR('" + id + ".admin')"}
-	}
-
-	root := group("/Channel", "policies", meta(), c.Policies)
-	orderer := group("/Channel/Orderer", "orderer_policies", meta(policyBlockValidation, "ANY Writers"), c.OrdererPolicies)
-	application := group("/Channel/Application", "application_policies",
-		meta(policyEndorsement, "MAJORITY Endorsement", policyLifecycleEndorsement, "MAJORITY Endorsement"), c.ApplicationPolicies)
+	root := group("/Channel", "policies", metaDefaults(), c.Policies)
+	orderer := group("/Channel/Orderer", "orderer_policies", metaDefaults(policyBlockValidation, "ANY Writers"), c.OrdererPolicies)
+	application := group("/Channel/Application", "application_policies", defaultApplicationPolicies(), c.ApplicationPolicies)
 	root.below = []*policyGroup{orderer, application}
 	for _, organization := range c.OrdererOrganizations {
 		id := organization.Definition.ID
-		g := group("/Channel/Orderer/"+id, "orderer_organizations["+id+"].policies", member(id), organization.Policies)
+		g := group("/Channel/Orderer/"+id, "orderer_organizations["+id+"].policies", ordererMemberDefaults(id), organization.Policies)
 		g.organization = true
 		orderer.below = append(orderer.below, g)
 	}
 	for _, organization := range c.ApplicationOrganizations {
 		id := organization.Definition.ID
-		defaults := member(id)
-		defaults[policyEndorsement] = "OR('" + id + ".peer')"
-		g := group("/Channel/Application/"+id, "application_organizations["+id+"].policies", defaults, organization.Policies)
+		g := group("/Channel/Application/"+id, "application_organizations["+id+"].policies", memberDefaults(id), organization.Policies)
 		g.organization = true
 		application.below = append(application.below, g)
 	}
 	return root, problems
+}
+
+// metaDefaults are the policies of the channel group and of the two groups below it, with more of them as
+// name and rule in turn.
+func metaDefaults(more ...string) map[string]string {
+	out := map[string]string{policyReaders: "ANY Readers", policyWriters: "ANY Writers", policyAdmins: "MAJORITY Admins"}
+	for i := 0; i < len(more); i += 2 {
+		out[more[i]] = more[i+1]
+	}
+	return out
+}
+
+// ordererMemberDefaults are the policies of an orderer organization, memberDefaults those of an
+// application organization.
+func ordererMemberDefaults(id string) map[string]string {
+	return map[string]string{policyReaders: "OR('" + id + ".member')", policyWriters: "OR('" + id + ".member')", policyAdmins: "OR('" + id + ".admin')"}
+}
+
+func memberDefaults(id string) map[string]string {
+	defaults := ordererMemberDefaults(id)
+	defaults[policyEndorsement] = "OR('" + id + ".peer')"
+	return defaults
 }
 
 // validate finds policies that Fabric would accept and nobody could ever meet, or everybody could.

@@ -224,6 +224,8 @@ type rule interface {
 	missing(signers []*identity) []string
 	// text names the rule within a list.
 	text() string
+	// leaves counts the principals in it: more signers of one MSP than that are never of use.
+	leaves() int
 }
 
 // ruleAt gives the policy at an absolute path with its text.
@@ -291,6 +293,7 @@ type noRule struct{ reason string }
 func (noRule) met([]*identity, bool) bool     { return false }
 func (n noRule) missing([]*identity) []string { return []string{n.reason} }
 func (n noRule) text() string                 { return "nobody, as " + n.reason }
+func (noRule) leaves() int                    { return 0 }
 
 // gate is an implicit meta policy: so many of the groups below must agree, each with all signatures.
 type gate struct {
@@ -335,8 +338,18 @@ func (g *gate) text() string {
 	return someOf(g.wanted, texts)
 }
 
+func (g *gate) leaves() int {
+	most := 0
+	for _, sub := range g.of {
+		most = max(most, sub.leaves())
+	}
+	return most
+}
+
 // signatures is a signature policy.
-type signatures struct{ envelope *common.SignaturePolicyEnvelope }
+type signatures struct {
+	envelope *common.SignaturePolicyEnvelope
+}
 
 func (s *signatures) met(signers []*identity, hopeful bool) bool {
 	return s.evaluate(s.envelope.GetRule(), signers, make([]bool, len(signers)), hopeful)
@@ -397,6 +410,19 @@ func (s *signatures) textOf(rule *common.SignaturePolicy) string {
 		}
 	}
 	return "nobody"
+}
+
+func (s *signatures) leaves() int { return countLeaves(s.envelope.GetRule()) }
+
+func countLeaves(rule *common.SignaturePolicy) int {
+	if gate := rule.GetNOutOf(); gate != nil {
+		count := 0
+		for _, sub := range gate.GetRules() {
+			count += countLeaves(sub)
+		}
+		return count
+	}
+	return 1
 }
 
 // personOf names who a principal means, such as "Org1MSP admin".

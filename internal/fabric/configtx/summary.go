@@ -44,6 +44,9 @@ type Summary struct {
 	// Policies holds the text of every policy by its path, such as /Channel/Application/Writers:
 	// "ANY Writers", or a signature policy in canonical form (policy.DescribeConfigPolicy).
 	Policies map[string]string
+	// ApplicationPolicies are the policies of /Channel/Application that differ from the defaults of
+	// Channel, by name: what Channel.ApplicationPolicies says when the channel is as it should be.
+	ApplicationPolicies map[string]string
 	// ACLs holds the policy reference of each resource as it stands in the configuration.
 	ACLs map[string]string
 }
@@ -139,7 +142,8 @@ func (r *reader) summary(config *Config) Summary {
 	for resource, reference := range acls.GetAcls() {
 		s.ACLs[resource] = reference.GetPolicyRef()
 	}
-	r.policies("/Channel", channel, &s)
+	r.policies(rootPath, channel, &s)
+	s.ApplicationPolicies = applicationOverrides(s.Policies)
 	return s
 }
 
@@ -238,6 +242,20 @@ func texts(all [][]byte) []string {
 	var out []string
 	for _, b := range all {
 		out = append(out, string(b))
+	}
+	return out
+}
+
+// applicationOverrides gives the policies of the application group that are not the defaults.
+func applicationOverrides(policies map[string]string) map[string]string {
+	out, defaults := map[string]string{}, defaultApplicationPolicies()
+	for path, text := range policies {
+		if parentOf(path) != rootPath+"/"+groupApplication {
+			continue
+		}
+		if name := nameOf(path); defaults[name] != text {
+			out[name] = text
+		}
 	}
 	return out
 }

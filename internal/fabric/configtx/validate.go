@@ -59,7 +59,7 @@ func validateKey(key string) error {
 	return nil
 }
 
-// Problem is one thing that is wrong with a Channel.
+// Problem is one thing that is wrong with a Channel, or with an update of one.
 type Problem struct {
 	// Field is the path of the field, in the manner of an attribute: consenters[0].port,
 	// orderer_organizations[OrdererMSP].endpoints[1], application_policies[Admins].
@@ -68,12 +68,14 @@ type Problem struct {
 	Reason string
 }
 
-// InvalidError says why a Channel cannot become a channel.
+// InvalidError says why a Channel cannot become a channel, or a channel not what an update would make it.
 type InvalidError struct {
 	// Name is the channel name as given.
 	Name string
 	// Problems are all that were found, at least one.
 	Problems []Problem
+	// update is whether a channel would be changed and not made.
+	update bool
 }
 
 func (e *InvalidError) Error() string {
@@ -81,7 +83,11 @@ func (e *InvalidError) Error() string {
 	for i, p := range e.Problems {
 		parts[i] = p.Field + ": " + p.Reason
 	}
-	return fmt.Sprintf("unable to make the channel %s: %s", e.Name, strings.Join(parts, "; "))
+	verb := "make"
+	if e.update {
+		verb = "update"
+	}
+	return fmt.Sprintf("unable to %s the channel %s: %s", verb, e.Name, strings.Join(parts, "; "))
 }
 
 // Validate finds everything for which Fabric would refuse the channel, and what Fabric accepts
@@ -310,6 +316,13 @@ func (v *validation) batch() {
 	b := v.channel.Batch
 	if b.Timeout < 0 {
 		v.report("batch.timeout", "%s is negative", b.Timeout)
+	}
+	v.checkBatchBytes(b)
+}
+
+func (v *validation) checkBatchBytes(b Batch) {
+	if b.AbsoluteMaxBytes > maxBatchBytes {
+		v.report("batch.absolute_max_bytes", "%d is more than %d, the most that a node receives in one message", b.AbsoluteMaxBytes, maxBatchBytes)
 	}
 	if b.PreferredMaxBytes > b.AbsoluteMaxBytes {
 		v.report("batch.preferred_max_bytes", "%d is more than absolute_max_bytes, which is %d", b.PreferredMaxBytes, b.AbsoluteMaxBytes)
