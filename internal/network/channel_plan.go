@@ -103,26 +103,33 @@ type ChannelPlan struct {
 
 // PlanChannel computes what the spec changes on a channel, from what is kept of it alone.
 func PlanChannel(spec ChannelSpec, basis ChannelBasis) (ChannelPlan, error) {
-	config, err := basis.config(spec.Handle.Name)
+	edits := spec.edits(func(p Handle) (configtx.Address, error) { return basis.address(p), nil })
+	return basis.plan(spec.Handle.Name, spec.defined(), edits)
+}
+
+// plan says what edits of the channel's configuration come to, one after the other. Definitions that
+// are not whole yet are not held to what Fabric accepts.
+func (b ChannelBasis) plan(channel string, whole bool, edits []func(*configtx.Config) error) (ChannelPlan, error) {
+	config, err := b.config(channel)
 	if err != nil {
 		return ChannelPlan{}, err
 	}
-	signers := make([]configtx.Signer, 0, len(basis.Admins))
-	for _, id := range basis.Admins {
+	signers := make([]configtx.Signer, 0, len(b.Admins))
+	for _, id := range b.Admins {
 		signers = append(signers, configtx.Signer{MSPID: id, Role: policy.RoleAdmin})
 	}
 	plan := ChannelPlan{}
-	for _, edit := range spec.edits(func(p Handle) (configtx.Address, error) { return basis.address(p), nil }) {
+	for _, edit := range edits {
 		wanted := config.Clone()
 		if err := edit(wanted); err != nil {
 			return ChannelPlan{}, err
 		}
-		if spec.defined() {
+		if whole {
 			if err := configtx.ValidateUpdate(config, wanted); err != nil {
 				return ChannelPlan{}, err
 			}
 		}
-		update, err := configtx.ComputeUpdate(spec.Handle.Name, config.Proto, wanted.Proto)
+		update, err := configtx.ComputeUpdate(channel, config.Proto, wanted.Proto)
 		if errors.Is(err, configtx.ErrNoChange) {
 			continue
 		}
