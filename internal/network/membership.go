@@ -389,7 +389,7 @@ func (f *Fabric) membershipRecord(ctx context.Context, h Handle) (MembershipSpec
 
 // FindMembership finds a membership as it was asked for.
 func (f *Fabric) FindMembership(ctx context.Context, network, mspID, channel string) (MembershipSpec, error) {
-	org, _, err := f.FindOrganization(ctx, network, mspID)
+	org, err := f.findOrganization(ctx, network, mspID)
 	if err != nil {
 		return MembershipSpec{}, err
 	}
