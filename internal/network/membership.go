@@ -96,12 +96,12 @@ func (f *Fabric) PreflightMembership(ctx context.Context, spec MembershipSpec) e
 }
 
 // CreateMembership waits until the organization is a member of the channel, has its peers join, and
-// sets its anchor peers and its definition. When it fails, the peers have left again.
+// sets its anchor peers and its definition. It fails with *NotMadeError when nothing of it is left.
 func (f *Fabric) CreateMembership(ctx context.Context, spec MembershipSpec) error {
 	defer f.locks.lock(spec.lockName())()
 	genesis, err := f.awaitAdmission(ctx, spec)
 	if err != nil {
-		return err
+		return &NotMadeError{Channel: spec.Handle.channel(), Cause: err, Existed: true}
 	}
 	if err := f.writeMembership(ctx, spec); err != nil {
 		return err
@@ -118,7 +118,7 @@ func (f *Fabric) CreateMembership(ctx context.Context, spec MembershipSpec) erro
 	if undo := f.leaveMembership(back, spec.Handle, peersOf(spec.members())); undo != nil {
 		return fmt.Errorf("%w\n\nTaking the peers out of the channel again failed too: %w", err, undo)
 	}
-	return &NotMadeError{Channel: spec.Handle.channel(), Cause: err}
+	return &NotMadeError{Channel: spec.Handle.channel(), Cause: fmt.Errorf("%w\n\nThe peers have left the channel again", err), Existed: true}
 }
 
 // awaitAdmission waits until the organization is an application member of the channel, and gives the
