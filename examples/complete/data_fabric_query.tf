@@ -4,7 +4,8 @@ data "fabric_query" "asset1" {
   function  = "get"
   arguments = ["asset1"]
 
-  depends_on = [fabric_transaction.first]
+  # Read after these: after the transaction, and when the same apply starts the peer that is asked.
+  depends_on = [fabric_transaction.first, fabric_peer.org1]
 }
 
 output "asset1" {

@@ -27,6 +27,12 @@ resource "fabric_channel" "trade" {
   channel_capability     = "V2_0"
   application_capability = "V2_5"
 
+  # Every node of every member could serve V3_0: a word that raising the capability wants.
+  capability_attestation = "V3_0"
+
+  # Organizations whose own states keep their definition and anchor peers.
+  self_managed_organizations = []
+
   # Who may do what.
   acls                 = { "peer/Propose" = "/Channel/Application/Writers" }
   application_policies = { LifecycleEndorsement = "MAJORITY Endorsement" }

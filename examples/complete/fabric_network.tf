@@ -3,4 +3,6 @@ resource "fabric_network" "this" {
   domain   = "example.com"
   existing = false
   owner_id = var.owner_id
+
+  timeouts = { create = "1m", update = "1m", delete = "1m" }
 }

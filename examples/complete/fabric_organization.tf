@@ -5,7 +5,7 @@ resource "fabric_organization" "this" {
   msp_id = "${title(each.key)}MSP"
   ca     = each.value.handle
 
-  timeouts = { create = "1m", delete = "1m" }
+  timeouts = { create = "1m", update = "1m", delete = "1m" }
 }
 
 # A partner's organization, by the certificates that the partner handed over.

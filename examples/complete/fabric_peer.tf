@@ -22,8 +22,12 @@ resource "fabric_peer" "org1" {
     }
   }
 
-  # Where the state of its ledgers is. With "couchdb", a CouchDB runs beside it.
-  state_database = { type = "goleveldb" }
+  # Where the state of its ledgers is. With "couchdb", a CouchDB runs beside it, from an image of its own.
+  state_database = {
+    type   = var.couchdb_image == null ? "goleveldb" : "couchdb"
+    image  = var.couchdb_image
+    limits = var.couchdb_image == null ? null : { memory_mib = 512, pids = 512, cpus = 1 }
+  }
 
   # How it runs.
   image         = "hyperledger/fabric-peer:${var.fabric_version}"

@@ -9,7 +9,7 @@ resource "fabric_transaction" "first" {
   # A change of any of these submits it again.
   triggers = { chaincode = fabric_chaincode.asset.version }
 
-  timeouts = { create = "1m" }
+  timeouts = { create = "1m", update = "1m", delete = "1m" }
 }
 
 # Private data: what the chaincode takes from the transient field is in no state and no block.

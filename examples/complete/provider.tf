@@ -13,5 +13,11 @@ provider "fabric" {
   docker_host    = var.docker_host
   fabric_version = var.fabric_version
   ca_version     = "1.5.13"
-  image_registry = var.image_registry
+
+  # Null takes images from Docker Hub, without an account there.
+  image_registry = var.image_registry == null ? null : {
+    address  = var.image_registry.address
+    username = var.image_registry.username
+    password = var.image_registry.password
+  }
 }

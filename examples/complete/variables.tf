@@ -46,3 +46,9 @@ variable "memory_mib" {
   type        = number
   default     = 512
 }
+
+variable "couchdb_image" {
+  description = "Image of CouchDB for the state databases of org1's peers, couchdb:3.4.2 for example; null takes goleveldb."
+  type        = string
+  default     = null
+}

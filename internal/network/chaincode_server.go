@@ -299,6 +299,21 @@ func (f *Fabric) removeServersThat(ctx context.Context, channel Handle, which fu
 	return jobs.wait()
 }
 
+// approvals gives the package that the organizations run which approved the definition in force, and
+// those that have yet to approve it: an organization that joins finds a definition without its approval.
+func (f *Fabric) approvals(ctx context.Context, channel string, inForce lifecycle.Definition, members []member) (packageID string, newcomers []member) {
+	for _, m := range members {
+		approved, err := approvedPackage(ctx, channel, inForce.Name, m, inForce.Sequence)
+		switch {
+		case err == nil && packageID == "":
+			packageID = approved
+		case errors.As(err, new(*endorser.RefusedError)):
+			newcomers = append(newcomers, m)
+		}
+	}
+	return packageID, newcomers
+}
+
 // extendChaincodes brings the chaincodes in force on a channel to the peers that lack them: those
 // that joined later, and those that joined again with an empty ledger.
 func (f *Fabric) extendChaincodes(ctx context.Context, channel Handle) error {
@@ -322,7 +337,20 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	if err != nil || state.Committed == nil {
 		return err
 	}
-	inForce := slices.IndexFunc(servers, func(s engine.Node) bool { return s.Labels[labelPackage] == state.PackageID })
+	record, err := f.channelRecord(ctx, channel)
+	if err != nil {
+		return err
+	}
+	members, err := f.members(ctx, record)
+	if err != nil {
+		return err
+	}
+	members = thatRun(members) // a stopped peer keeps what it has
+	if err := f.awaitLevel(ctx, channel.Name, members); err != nil {
+		return err
+	}
+	approved, newcomers := f.approvals(ctx, channel.Name, *state.Committed, members)
+	inForce := slices.IndexFunc(servers, func(s engine.Node) bool { return s.Labels[labelPackage] == approved })
 	if inForce < 0 { // the chaincode's own next apply brings it
 		return nil
 	}
@@ -338,21 +366,12 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	if err != nil {
 		return err
 	}
-	record, err := f.channelRecord(ctx, channel)
-	if err != nil {
-		return err
-	}
-	members, err := f.members(ctx, record)
-	if err != nil {
-		return err
-	}
-	members = thatRun(members) // a stopped peer keeps what it has
-	if err := f.awaitLevel(ctx, channel.Name, members); err != nil {
-		return err
-	}
 	watch := f.watchNodes(ctx)
 	return watch.end(func() error {
 		if err := f.prepareRelease(watch.ctx, watch, spec, *state.Committed, true, members, packed, packageID, servers[inForce].ImageID); err != nil {
+			return err
+		}
+		if err := f.approveAll(watch.ctx, channel.Name, *state.Committed, packageID, newcomers); err != nil {
 			return err
 		}
 		return f.awaitServed(watch.ctx, spec, members, packageID)

@@ -103,17 +103,21 @@ type ChannelPlan struct {
 
 // PlanChannel computes what the spec changes on a channel, from what is kept of it alone.
 func PlanChannel(spec ChannelSpec, basis ChannelBasis) (ChannelPlan, error) {
-	edits := spec.edits(func(p Handle) (configtx.Address, error) { return basis.address(p), nil })
-	return basis.plan(spec.Handle.Name, spec.defined(), edits)
-}
-
-// plan says what edits of the channel's configuration come to, one after the other. Definitions that
-// are not whole yet are not held to what Fabric accepts.
-func (b ChannelBasis) plan(channel string, whole bool, edits []func(*configtx.Config) error) (ChannelPlan, error) {
-	config, err := b.config(channel)
+	config, err := basis.config(spec.Handle.Name)
 	if err != nil {
 		return ChannelPlan{}, err
 	}
+	undefined, err := spec.standIn(config)
+	if err != nil {
+		return ChannelPlan{}, err
+	}
+	edits := spec.edits(func(p Handle) (configtx.Address, error) { return basis.address(p), nil })
+	return basis.plan(config, !undefined, edits)
+}
+
+// plan says what edits of the channel's configuration come to, one after the other. They are held to
+// what Fabric accepts, unless definitions are not whole yet.
+func (b ChannelBasis) plan(config *configtx.Config, whole bool, edits []func(*configtx.Config) error) (ChannelPlan, error) {
 	signers := make([]configtx.Signer, 0, len(b.Admins))
 	for _, id := range b.Admins {
 		signers = append(signers, configtx.Signer{MSPID: id, Role: policy.RoleAdmin})
@@ -129,7 +133,7 @@ func (b ChannelBasis) plan(channel string, whole bool, edits []func(*configtx.Co
 				return ChannelPlan{}, err
 			}
 		}
-		update, err := configtx.ComputeUpdate(channel, config.Proto, wanted.Proto)
+		update, err := configtx.ComputeUpdate(config.Channel, config.Proto, wanted.Proto)
 		if errors.Is(err, configtx.ErrNoChange) {
 			continue
 		}
@@ -144,14 +148,26 @@ func (b ChannelBasis) plan(channel string, whole bool, edits []func(*configtx.Co
 	return plan, nil
 }
 
-// defined tells whether the definitions of all members are known.
-func (s ChannelSpec) defined() bool {
-	for _, o := range s.Organizations {
-		if len(o.Definition.RootCertificates) == 0 {
-			return false
-		}
+// standIn gives organizations that join, and whose definitions are not known yet, that of a member
+// under their own name: the words of the change and the policies it falls under are the same. It tells
+// whether there were such.
+func (s *ChannelSpec) standIn(config *configtx.Config) (undefined bool, err error) {
+	summary, err := configtx.Summarize(config)
+	if err != nil {
+		return false, err
 	}
-	return true
+	organizations := maps.Clone(s.Organizations)
+	for key, o := range organizations {
+		if len(o.Definition.RootCertificates) > 0 || len(summary.ApplicationOrganizations) == 0 {
+			continue
+		}
+		undefined = true
+		o.Definition = summary.ApplicationOrganizations[0].Definition
+		o.Definition.ID = o.Organization.MSPID
+		organizations[key] = o
+	}
+	s.Organizations = organizations
+	return undefined, nil
 }
 
 // add puts the parts of an update into the plan, those of one policy together.

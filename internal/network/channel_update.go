@@ -9,10 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/orderer"
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 )
 
 // configUpdate is a change of the configuration of a running channel.

@@ -39,7 +39,7 @@ func (f *Fabric) withdrawFrom(ctx context.Context, org, channel Handle) error {
 	defer f.locks.lock(channel.record())()
 	record, err := f.channelRecord(ctx, channel)
 	if err != nil { // without its record nothing is known of the channel; its own apply makes it again
-		return nil //nolint:nilerr // see above
+		return nil
 	}
 	remaining := maps.Clone(record.Organizations)
 	maps.DeleteFunc(remaining, func(_ string, o ChannelOrganization) bool { return o.Organization == org })
@@ -57,6 +57,16 @@ func (f *Fabric) withdrawFrom(ctx context.Context, org, channel Handle) error {
 	})
 	if err != nil {
 		return err
+	}
+	for key, o := range record.Organizations {
+		if _, stays := remaining[key]; stays {
+			continue
+		}
+		for _, p := range o.Peers {
+			if err := f.removeServersBeside(ctx, channel, p); err != nil {
+				return err
+			}
+		}
 	}
 	spec.Organizations = remaining
 	return f.writeRecord(ctx, spec, nil)

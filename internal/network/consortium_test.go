@@ -22,9 +22,9 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
 
-// sketchLedger orders config updates as Fabric does: it lets members read, holds an update to its
+// sketchOrdering orders config updates as Fabric does: it lets members read, holds an update to its
 // signatures and to the configuration, and makes a block of it. Several nodes may share one.
-type sketchLedger struct {
+type sketchOrdering struct {
 	ordererproto.UnimplementedAtomicBroadcastServer
 	t      *testing.T
 	mu     sync.Mutex
@@ -34,7 +34,7 @@ type sketchLedger struct {
 }
 
 // config is the configuration in force.
-func (l *sketchLedger) config() *configtx.Config {
+func (l *sketchOrdering) config() *configtx.Config {
 	config, err := configtx.Decode(l.blocks[len(l.blocks)-1])
 	if err != nil {
 		l.t.Error(err)
@@ -42,13 +42,13 @@ func (l *sketchLedger) config() *configtx.Config {
 	return config
 }
 
-func (l *sketchLedger) now() *configtx.Config {
+func (l *sketchOrdering) now() *configtx.Config {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.config()
 }
 
-func (l *sketchLedger) Deliver(stream ordererproto.AtomicBroadcast_DeliverServer) error {
+func (l *sketchOrdering) Deliver(stream ordererproto.AtomicBroadcast_DeliverServer) error {
 	envelope, err := stream.Recv()
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (l *sketchLedger) Deliver(stream ordererproto.AtomicBroadcast_DeliverServer
 	return stream.Send(&ordererproto.DeliverResponse{Type: &ordererproto.DeliverResponse_Block{Block: l.blocks[number]}})
 }
 
-func (l *sketchLedger) Broadcast(stream ordererproto.AtomicBroadcast_BroadcastServer) error {
+func (l *sketchOrdering) Broadcast(stream ordererproto.AtomicBroadcast_BroadcastServer) error {
 	envelope, err := stream.Recv()
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (l *sketchLedger) Broadcast(stream ordererproto.AtomicBroadcast_BroadcastSe
 	return stream.Send(&ordererproto.BroadcastResponse{Status: common.Status_SUCCESS})
 }
 
-func (l *sketchLedger) take(envelope *common.Envelope) error {
+func (l *sketchOrdering) take(envelope *common.Envelope) error {
 	payload, signed := &common.Payload{}, &common.ConfigUpdateEnvelope{}
 	if err := errors.Join(proto.Unmarshal(envelope.GetPayload(), payload), proto.Unmarshal(payload.GetData(), signed)); err != nil {
 		return err
@@ -132,7 +132,7 @@ func (l *sketchLedger) take(envelope *common.Envelope) error {
 	return nil
 }
 
-func (l *sketchLedger) append(config *common.ConfigEnvelope) {
+func (l *sketchOrdering) append(config *common.ConfigEnvelope) {
 	number := uint64(len(l.blocks))
 	marshal := func(m proto.Message) []byte {
 		raw, err := proto.Marshal(m)
@@ -153,10 +153,10 @@ func (l *sketchLedger) append(config *common.ConfigEnvelope) {
 	l.blocks = append(l.blocks, block)
 }
 
-// serveLedger lets all ordering nodes of the sketch order, and gives one as it is reached from elsewhere.
-func (s *sketch) serveLedger() (*sketchLedger, map[string]RemoteOrderer) {
+// serveOrdering lets all ordering nodes of the sketch order, and gives one as it is reached from elsewhere.
+func (s *sketch) serveOrdering() (*sketchOrdering, map[string]RemoteOrderer) {
 	s.t.Helper()
-	ledger := &sketchLedger{t: s.t, blocks: []*common.Block{s.genesis}}
+	ledger := &sketchOrdering{t: s.t, blocks: []*common.Block{s.genesis}}
 	register := func(server *grpc.Server) { ordererproto.RegisterAtomicBroadcastServer(server, ledger) }
 	for _, name := range sketchOrganizations["OrdererMSP"].orderers {
 		s.serve(s.orderer(name), ordererPort, register)

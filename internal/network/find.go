@@ -3,11 +3,19 @@ package network
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"unicode/utf8"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/gateway"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
 	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
@@ -153,16 +161,11 @@ func (f *Fabric) findOrganization(ctx context.Context, network, mspID string) (H
 // FindChannel finds a channel as it was asked for. The definitions of its organizations are those
 // that the organizations have now.
 func (f *Fabric) FindChannel(ctx context.Context, network, name string) (ChannelSpec, error) {
-	volumes, err := f.engine.Volumes(ctx, map[string]string{
-		engine.LabelKind: string(KindChannel), engine.LabelNetwork: network, engine.LabelName: name,
-	})
+	h, err := f.findChannel(ctx, network, name)
 	if err != nil {
 		return ChannelSpec{}, err
 	}
-	if len(volumes) == 0 {
-		return ChannelSpec{}, fmt.Errorf("no channel %s on network %s: %w", name, network, ErrNotFound)
-	}
-	spec := ChannelSpec{Handle: handleOf(volumes[0].Labels)}
+	spec := ChannelSpec{Handle: h}
 	record, err := f.channelRecord(ctx, spec.Handle)
 	if err != nil {
 		return spec, err
@@ -177,6 +180,20 @@ func (f *Fabric) FindChannel(ctx context.Context, network, name string) (Channel
 		spec.Organizations[key] = o
 	}
 	return spec, nil
+}
+
+// findChannel finds the handle of a channel by the volume of its record.
+func (f *Fabric) findChannel(ctx context.Context, network, name string) (Handle, error) {
+	volumes, err := f.engine.Volumes(ctx, map[string]string{
+		engine.LabelKind: string(KindChannel), engine.LabelNetwork: network, engine.LabelName: name,
+	})
+	if err != nil {
+		return Handle{}, err
+	}
+	if len(volumes) == 0 {
+		return Handle{}, fmt.Errorf("no channel %s on network %s: %w", name, network, ErrNotFound)
+	}
+	return handleOf(volumes[0].Labels), nil
 }
 
 // FindChaincode finds a chaincode as it was asked for, by the servers that run it.
@@ -196,4 +213,89 @@ func (f *Fabric) FindChaincode(ctx context.Context, network, channel, name strin
 	}
 	spec.Server.ImageID = servers[0].ImageID
 	return spec, nil
+}
+
+var transactionID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// FindTransaction reads a committed call of a chaincode back from the ledger of a peer. Who endorsed
+// it is known there too, but not who was asked to: Organizations stays empty, and so does the
+// transient data, which no ledger holds.
+func (f *Fabric) FindTransaction(ctx context.Context, network, channel, txID string) (Call, TransactionResult, error) {
+	if !transactionID.MatchString(txID) {
+		return Call{}, TransactionResult{}, fmt.Errorf("%q is no transaction ID, which is 64 hexadecimal digits", txID)
+	}
+	h, err := f.findChannel(ctx, network, channel)
+	if err != nil {
+		return Call{}, TransactionResult{}, err
+	}
+	found, err := f.recordedTransaction(ctx, h, txID)
+	if err != nil {
+		return Call{}, TransactionResult{}, err
+	}
+	if found.Code != peer.TxValidationCode_VALID {
+		return Call{}, TransactionResult{}, &gateway.InvalidError{Channel: channel, TxID: txID, Block: found.Block, Code: found.Code}
+	}
+	call := Call{Chaincode: ChaincodeHandle(h, found.Chaincode), Init: found.Init}
+	for i, arg := range found.Args {
+		switch {
+		case !utf8.Valid(arg):
+			return Call{}, TransactionResult{}, fmt.Errorf("argument %d of transaction %s is no text", i, txID)
+		case i == 0:
+			call.Function = string(arg)
+		default:
+			call.Arguments = append(call.Arguments, string(arg))
+		}
+	}
+	call.Identity, err = f.signer(ctx, h, found.MSPID, found.CertificatePEM)
+	return call, TransactionResult{TxID: txID, Block: found.Block, Payload: found.Result}, err
+}
+
+// recordedTransaction asks the peers of the channel that run, one after the other: one that joined
+// late, or by a snapshot, may not have it.
+func (f *Fabric) recordedTransaction(ctx context.Context, channel Handle, txID string) (*endorser.Recorded, error) {
+	record, err := f.channelRecord(ctx, channel)
+	if err != nil {
+		return nil, err
+	}
+	members, err := f.members(ctx, record)
+	if err != nil {
+		return nil, err
+	}
+	var failures error
+	known := false
+	for _, m := range thatRun(members) {
+		for _, p := range m.peers {
+			found, err := endorser.TransactionByID(ctx, p.Peer, m.admin, channel.Name, txID)
+			if err == nil {
+				return found, nil
+			}
+			known = known || errors.As(err, new(*endorser.RefusedError))
+			failures = errors.Join(failures, err)
+		}
+	}
+	if known { // whoever answered does not have it
+		return nil, fmt.Errorf("no transaction %s on %s: %w: %w", txID, channel, ErrNotFound, failures)
+	}
+	return nil, &UnansweredError{Thing: channel, Cause: failures}
+}
+
+// signer gives the handle of who signed: the organization, whose admin then did, or an identity of it.
+func (f *Fabric) signer(ctx context.Context, channel Handle, mspID string, certificatePEM []byte) (Handle, error) {
+	cert, err := certificate.ParseOne(certificatePEM)
+	if err != nil {
+		return Handle{}, fmt.Errorf("unable to read who signed the transaction: %w", err)
+	}
+	name := cert.Subject.CommonName // the enrolment ID, whatever certificates it had since
+	org := channel.With(KindOrganization, mspID, mspID)
+	keys, err := f.organizationKeys(ctx, org)
+	switch {
+	case errors.Is(err, ErrLost) || errors.Is(err, ErrNotFound): // an organization of somebody else
+		return org.With(KindIdentity, name, mspID), nil
+	case err != nil:
+		return Handle{}, err
+	}
+	if admin, err := certificate.ParseOne(keys.files[adminFolder+"/cert.pem"]); err == nil && admin.Subject.CommonName == name {
+		return org, nil
+	}
+	return org.With(KindIdentity, name, mspID), nil
 }

@@ -55,7 +55,7 @@ func newLive(t *testing.T, version string, orderers int) *live {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256([]byte(t.Name()))
+	sum := sha256.Sum256([]byte(os.Getenv("TEST_NETWORK_PREFIX") + t.Name()))
 	name := "live-" + hex.EncodeToString(sum[:4])
 	l := &live{
 		t: t, engine: e, definitions: map[string]ChannelOrganization{},

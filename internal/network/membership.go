@@ -222,9 +222,12 @@ func (f *Fabric) setOwnPart(ctx context.Context, spec MembershipSpec) error {
 
 // PlanMembership computes what the spec changes on the channel, from what is kept of it alone.
 func PlanMembership(spec MembershipSpec, basis ChannelBasis) (ChannelPlan, error) {
-	whole := len(spec.Definition.RootCertificates) > 0
+	config, err := basis.config(spec.Handle.Name)
+	if err != nil {
+		return ChannelPlan{}, err
+	}
 	edit := spec.edit(func(p Handle) (configtx.Address, error) { return basis.address(p), nil })
-	return basis.plan(spec.Handle.Name, whole, []func(*configtx.Config) error{edit})
+	return basis.plan(config, true, []func(*configtx.Config) error{edit})
 }
 
 // ReadMembership asks the peers whether they have joined, and the ordering nodes for the channel's

@@ -24,7 +24,7 @@ func (s *sketch) membership(p Handle, orderers map[string]RemoteOrderer) Members
 // TestMembership takes an organization through its life in a channel that it does not own.
 func TestMembership(t *testing.T) {
 	s := newSketch(t)
-	ledger, orderers := s.serveLedger()
+	ledger, orderers := s.serveOrdering()
 	h, p := s.stranger()
 	spec := s.membership(h, orderers)
 	ctx := t.Context()
@@ -95,7 +95,7 @@ func TestMembership(t *testing.T) {
 // TestMembershipThatFails leaves nothing: the peers that joined have left again.
 func TestMembershipThatFails(t *testing.T) {
 	s := newSketch(t)
-	_, orderers := s.serveLedger()
+	_, orderers := s.serveOrdering()
 	h, p := s.stranger()
 	s.admit("Org3MSP")
 	spec := s.membership(h, orderers)
@@ -113,7 +113,7 @@ func TestMembershipThatFails(t *testing.T) {
 // TestMembershipThatEnded: an organization that was taken out of the channel is told so, and can leave.
 func TestMembershipThatEnded(t *testing.T) {
 	s := newSketch(t)
-	_, orderers := s.serveLedger()
+	_, orderers := s.serveOrdering()
 	h, p := s.stranger()
 	spec := s.membership(h, orderers)
 	s.admit("Org3MSP")
@@ -136,7 +136,7 @@ func TestMembershipThatEnded(t *testing.T) {
 // and leaves all the same.
 func TestMembershipWithoutOrderers(t *testing.T) {
 	s := newSketch(t)
-	_, orderers := s.serveLedger()
+	_, orderers := s.serveOrdering()
 	h, p := s.stranger()
 	s.admit("Org3MSP")
 	spec := s.membership(h, orderers)

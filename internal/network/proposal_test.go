@@ -14,7 +14,7 @@ import (
 // TestHandOver carries updates from the one who proposes them over those who sign to the one who submits.
 func TestHandOver(t *testing.T) {
 	s := newSketch(t)
-	ledger, orderers := s.serveLedger()
+	ledger, orderers := s.serveOrdering()
 	ctx := t.Context()
 	own := ChannelAccess{Channel: s.channel}
 	elsewhere := func(mspID string) ChannelAccess {
@@ -77,7 +77,7 @@ func TestHandOver(t *testing.T) {
 
 func TestProposalsAreRefused(t *testing.T) {
 	s := newSketch(t)
-	_, orderers := s.serveLedger()
+	_, orderers := s.serveOrdering()
 	ctx := t.Context()
 	own := ChannelAccess{Channel: s.channel}
 	org1 := ChannelAccess{Name: "trade", Orderers: orderers, Organization: s.organization("Org1MSP")}

@@ -13,7 +13,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
-	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
@@ -57,9 +56,9 @@ func (m *channelModel) planChange(ctx context.Context, prior *channelModel, priv
 		return
 	}
 	spec := m.spec(ctx, diags)
-	plan, err := network.PlanChannel(m.withPlaceholders(spec), basis)
+	plan, err := network.PlanChannel(spec, basis)
 	if err != nil {
-		addError(diags, "Unable to plan the change of channel "+m.Name.ValueString(), err)
+		m.addError(diags, "change", err)
 		return
 	}
 	before := prior.spec(ctx, diags)
@@ -105,17 +104,6 @@ func (m *channelModel) foreseeable(ctx context.Context, prior *channelModel) boo
 		}
 	}
 	return !diags.HasError()
-}
-
-// withPlaceholders names organizations whose definitions are not known yet by their MSP IDs.
-func (m *channelModel) withPlaceholders(spec network.ChannelSpec) network.ChannelSpec {
-	for key, o := range spec.Organizations {
-		if o.Definition.ID == "" {
-			o.Definition = msp.Definition{ID: o.Organization.MSPID}
-			spec.Organizations[key] = o
-		}
-	}
-	return spec
 }
 
 // refuseRaise refuses V3_0 on a running channel without the word that every member's nodes can serve it.

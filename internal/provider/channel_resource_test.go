@@ -296,11 +296,6 @@ func TestAccChannel(t *testing.T) {
 					Config: c.String(), ConfigPlanChecks: planned(plancheck.ResourceActionUpdate, tradeAddress),
 					Check: resource.ComposeTestCheckFunc(c.heights(t, all...), servers(t, c.name, "kv", "peer0.org1", "peer0.org2")),
 				},
-				{ // Settings of a running channel cannot be changed yet.
-					Config:      config(func(c *trading) { c.extra += "\n  batch_timeout = \"1s\"" }),
-					PlanOnly:    true,
-					ExpectError: regexp.MustCompile(`(?s)Not changeable on a running channel yet.*batch_timeout`),
-				},
 				{Config: config(func(c *trading) { c.extra += "\n  batch_timeout = \"2000ms\"" }), PlanOnly: true}, // the same in other words
 				{Config: config(func(c *trading) { c.bare = true }), Check: c.gone(t)},
 				{Config: c.String(), Check: resource.ComposeTestCheckFunc(c.anchored(t, v.capability), c.heights(t, all...), servers(t, c.name, "kv", "peer0.org1", "peer0.org2"))},

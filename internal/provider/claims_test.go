@@ -23,6 +23,8 @@ type planner struct {
 	schemas map[string]*tfprotov6.Schema
 	// private is the private state of what is planned.
 	private []byte
+	// replaces are the attributes for whose sake the last plan replaces.
+	replaces []string
 }
 
 // unknown stands for a value that is not known during plan.
@@ -139,6 +141,10 @@ func (p *planner) plan(kind string, prior, config values) (map[string]tftypes.Va
 	})
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	p.replaces = nil
+	for _, at := range resp.RequiresReplace {
+		p.replaces = append(p.replaces, at.String())
 	}
 	if resp.PlannedState == nil {
 		return nil, resp.Diagnostics

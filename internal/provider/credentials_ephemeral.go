@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
 	"github.com/hashicorp/terraform-plugin-framework/ephemeral/schema"
@@ -44,7 +45,8 @@ func (e *credentialsEphemeral) Schema(_ context.Context, _ ephemeral.SchemaReque
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "The credentials of an identity, for whoever acts as it: another provider, a secret store. They are read from the organization's key volume when they are needed and stored nowhere, neither in a plan nor in the state. " +
-			"An identity that has a `directory` keeps its key there, and not here.",
+			"An identity that has a `directory` keeps its key there, and not here. " +
+			"They are read during the plan already, when everything that is given here is known, and Terraform does not wait for what `depends_on` names: give `certificate` for an identity that the same apply may make.",
 		Attributes: map[string]schema.Attribute{
 			"identity": schema.ObjectAttribute{
 				Required: true, AttributeTypes: handleTypes,
@@ -56,8 +58,8 @@ func (e *credentialsEphemeral) Schema(_ context.Context, _ ephemeral.SchemaReque
 				MarkdownDescription: "MSP ID of the organization.",
 			},
 			"certificate": schema.StringAttribute{
-				Computed:            true,
-				MarkdownDescription: "Enrolment certificate, in PEM.",
+				Optional: true, Computed: true,
+				MarkdownDescription: "Enrolment certificate, in PEM. As an argument, `certificate` of the `fabric_identity` (or `admin_certificate` of the `fabric_organization`): it is not known before the identity is enrolled, so the credentials are read only then; and it must be the one that the key belongs to.",
 			},
 			"private_key": schema.StringAttribute{
 				Computed: true, Sensitive: true,
@@ -88,12 +90,20 @@ func (e *credentialsEphemeral) Open(ctx context.Context, req ephemeral.OpenReque
 		text := explain(err)
 		if network.Absent(err) {
 			text = sentence(err) + "\n\nAn identity that has a directory keeps its key there and nowhere else. " +
-				"An identity that this same apply makes has credentials only afterwards: apply it first (terraform apply -target)."
+				"An identity that this same apply makes has credentials only afterwards: set certificate to that of the fabric_identity (or to admin_certificate of the fabric_organization), which is not known until then, so that they are read afterwards."
 		}
 		resp.Diagnostics.AddAttributeError(path.Root("identity"), "Unable to read the credentials of "+h.Name, text)
 		return
 	}
-	model.MSPID, model.Certificate, model.PrivateKey = types.StringValue(found.MSPID), types.StringValue(found.Certificate), types.StringValue(found.PrivateKey)
+	if wanted := model.Certificate.ValueString(); wanted != "" && strings.TrimSpace(wanted) != strings.TrimSpace(found.Certificate) {
+		resp.Diagnostics.AddAttributeError(path.Root("certificate"), "Unable to read the credentials of "+h.Name,
+			"The engine holds the key of another certificate of it, which was issued since or by somebody else. Plan again, without -refresh=false, so that the identity is read first.")
+		return
+	}
+	if model.Certificate.IsNull() {
+		model.Certificate = types.StringValue(found.Certificate)
+	}
+	model.MSPID, model.PrivateKey = types.StringValue(found.MSPID), types.StringValue(found.PrivateKey)
 	model.RootCertificates = texts(ctx, found.Definition.RootCertificates, &resp.Diagnostics)
 	model.IntermediateCertificates = texts(ctx, found.Definition.IntermediateCertificates, &resp.Diagnostics)
 	model.TLSRootCertificates = texts(ctx, found.Definition.TLSRootCertificates, &resp.Diagnostics)

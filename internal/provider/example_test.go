@@ -1,75 +1,83 @@
 package provider
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
-	"github.com/hashicorp/terraform-plugin-framework/datasource"
-	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
-	"github.com/hashicorp/terraform-plugin-framework/provider"
-	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 )
 
 // completeExample holds every argument of everything. The documentation shows its files, and the
 // acceptance tests apply them.
 const completeExample = "../../examples/complete"
 
-// arguments are the attributes of a schema that a user may set, by name.
-func arguments[A interface {
-	IsRequired() bool
-	IsOptional() bool
-}](attributes map[string]A) []string {
-	var out []string
-	for name, a := range attributes {
-		if a.IsRequired() || a.IsOptional() {
-			out = append(out, name)
-		}
-	}
-	return out
+// exampleFile is where the arguments of a schema are shown, which schemas calls by its kind and name.
+func exampleFile(of string) string {
+	prefixes := strings.NewReplacer("ephemeral resource ", "ephemeral_", "data source ", "data_", "resource ", "")
+	return prefixes.Replace(of) + ".tf"
 }
 
+// TestCompleteExampleShowsEveryArgument, each in its place.
 func TestCompleteExampleShowsEveryArgument(t *testing.T) {
-	ctx := context.Background()
-	p := &fabricProvider{}
-	shown := map[string][]string{}
-
-	var own provider.SchemaResponse
-	p.Schema(ctx, provider.SchemaRequest{}, &own)
-	shown["provider.tf"] = arguments(own.Schema.Attributes)
-	for _, make := range p.Resources(ctx) {
-		var name resource.MetadataResponse
-		var schema resource.SchemaResponse
-		make().Metadata(ctx, resource.MetadataRequest{ProviderTypeName: "fabric"}, &name)
-		make().Schema(ctx, resource.SchemaRequest{}, &schema)
-		shown[name.TypeName+".tf"] = arguments(schema.Schema.Attributes)
-	}
-	for _, make := range p.DataSources(ctx) {
-		var name datasource.MetadataResponse
-		var schema datasource.SchemaResponse
-		make().Metadata(ctx, datasource.MetadataRequest{ProviderTypeName: "fabric"}, &name)
-		make().Schema(ctx, datasource.SchemaRequest{}, &schema)
-		shown["data_"+name.TypeName+".tf"] = arguments(schema.Schema.Attributes)
-	}
-	for _, make := range p.EphemeralResources(ctx) {
-		var name ephemeral.MetadataResponse
-		var schema ephemeral.SchemaResponse
-		make().Metadata(ctx, ephemeral.MetadataRequest{ProviderTypeName: "fabric"}, &name)
-		make().Schema(ctx, ephemeral.SchemaRequest{}, &schema)
-		shown["ephemeral_"+name.TypeName+".tf"] = arguments(schema.Schema.Attributes)
-	}
-	for file, names := range shown {
-		content, err := os.ReadFile(filepath.Join(completeExample, file))
+	for of, s := range schemas(t) {
+		content, err := os.ReadFile(filepath.Join(completeExample, exampleFile(of)))
 		if err != nil {
 			t.Error(err)
 			continue
 		}
-		for _, name := range names {
-			if !regexp.MustCompile(`(?m)^\s*` + name + `\s*=`).Match(content) {
-				t.Errorf("%s does not show the argument %s", file, name)
+		expectShown(t, exampleFile(of), string(content), s.Block.Attributes)
+	}
+}
+
+func expectShown(t *testing.T, at, text string, attributes []*tfprotov6.SchemaAttribute) {
+	t.Helper()
+	for _, a := range attributes {
+		if !a.Required && !a.Optional {
+			continue
+		}
+		shown := assigned(text, a.Name)
+		if shown == "" {
+			t.Errorf("%s.%s is not shown", at, a.Name)
+		} else if a.NestedType != nil {
+			expectShown(t, at+"."+a.Name, shown, a.NestedType.Attributes)
+		}
+	}
+}
+
+// assigned gives the expressions that a name is assigned in a text of HCL, one after the other.
+func assigned(text, name string) string {
+	out := ""
+	for _, at := range regexp.MustCompile(`(?m)(?:^|[{,])\s*`+name+`\s*=[^=]`).FindAllStringIndex(text, -1) {
+		depth, rest := 0, text[at[1]-1:]
+		end := strings.IndexFunc(rest, func(r rune) bool {
+			switch r {
+			case '{', '[', '(':
+				depth++
+			case '}', ']', ')':
+				depth--
 			}
+			return depth < 0 || depth == 0 && (r == '\n' || r == ',')
+		})
+		if end < 0 {
+			end = len(rest)
+		}
+		out += rest[:end] + "\n"
+	}
+	return out
+}
+
+// TestEveryFunctionIsShown in the complete example too.
+func TestEveryFunctionIsShown(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(completeExample, "functions.tf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range served(t).Functions {
+		if !strings.Contains(string(content), "provider::fabric::"+name+"(") {
+			t.Errorf("function %s is not shown", name)
 		}
 	}
 }

@@ -239,6 +239,18 @@ func (r *channelResource) ImportState(ctx context.Context, req resource.ImportSt
 
 func (m *channelModel) take(ctx context.Context, spec network.ChannelSpec, diags *diag.Diagnostics) {
 	m.Name, m.Handle, m.Orderers, m.Timeouts = types.StringValue(spec.Handle.Name), handleValue(spec.Handle), handleValue(spec.Orderers), noTimeouts()
+	m.LastChange, m.SelfManaged = types.ListNull(types.StringType), types.SetNull(types.StringType)
+	selfManaged := []string{}
+	for key, o := range spec.Organizations {
+		if o.SelfManaged {
+			selfManaged = append(selfManaged, key)
+		}
+	}
+	if len(selfManaged) > 0 {
+		value, d := types.SetValueFrom(ctx, types.StringType, selfManaged)
+		diags.Append(d...)
+		m.SelfManaged = value
+	}
 	config := spec.Config
 	m.BatchTimeout, m.MaxMessageCount = types.StringValue(durationText(config.Batch.Timeout)), types.Int64Value(int64(config.Batch.MaxMessageCount))
 	m.AbsoluteMaxBytes, m.PreferredMaxBytes = types.Int64Value(int64(config.Batch.AbsoluteMaxBytes)), types.Int64Value(int64(config.Batch.PreferredMaxBytes))
@@ -313,4 +325,23 @@ func (r *chaincodeResource) ImportState(ctx context.Context, req resource.Import
 		m.merge(state)
 		return nil
 	}, "NETWORK", "CHANNEL", "NAME")
+}
+
+// ImportState takes NETWORK/CHANNEL/TRANSACTION_ID.
+func (r *transactionResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	m := &transactionModel{}
+	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		call, result, err := f.FindTransaction(ctx, parts[0], parts[1], parts[2])
+		if err != nil {
+			return err
+		}
+		m.Chaincode, m.Identity, m.Function = handleValue(call.Chaincode), handleValue(call.Identity), types.StringValue(call.Function)
+		m.Arguments, m.Init = listOf(ctx, call.Arguments, &resp.Diagnostics), types.BoolValue(call.Init)
+		m.TransientWO, m.TransientWOVersion = types.MapNull(types.StringType), types.StringNull()
+		m.EndorsingOrganizations, m.Triggers = types.ListNull(types.StringType), types.MapNull(types.StringType)
+		m.Timeouts = noTimeouts()
+		m.take(result)
+		resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("true"))...)
+		return nil
+	}, "NETWORK", "CHANNEL", "TRANSACTION_ID")
 }

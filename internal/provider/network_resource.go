@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"strings"
 
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -34,19 +35,20 @@ func newNetworkResource() resource.Resource { return &networkResource{} }
 
 // networkModel is a fabric_network.
 type networkModel struct {
-	Name     types.String `tfsdk:"name"`
-	Domain   types.String `tfsdk:"domain"`
-	Existing types.Bool   `tfsdk:"existing"`
-	OwnerID  types.String `tfsdk:"owner_id"`
-	Status   types.String `tfsdk:"status"`
-	Handle   types.Object `tfsdk:"handle"`
+	Name     types.String   `tfsdk:"name"`
+	Domain   types.String   `tfsdk:"domain"`
+	Existing types.Bool     `tfsdk:"existing"`
+	OwnerID  types.String   `tfsdk:"owner_id"`
+	Status   types.String   `tfsdk:"status"`
+	Handle   types.Object   `tfsdk:"handle"`
+	Timeouts timeouts.Value `tfsdk:"timeouts"`
 }
 
 func (r *networkResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_network"
 }
 
-func (r *networkResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+func (r *networkResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A network on the engine, and the naming domain of the Fabric nodes on it. Everything that belongs to a Fabric network carries its `owner_id`.",
 		Attributes: map[string]schema.Attribute{
@@ -77,7 +79,8 @@ func (r *networkResource) Schema(_ context.Context, _ resource.SchemaRequest, re
 				Computed:            true,
 				MarkdownDescription: "`running` when the network is on the engine. A network that was removed shows here as a change and is made again by the next apply.",
 			},
-			"handle": handleOutput("network"),
+			"handle":   handleOutput("network"),
+			"timeouts": operationTimeouts(ctx),
 		},
 	}
 }
@@ -127,7 +130,7 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
 	if plan.OwnerID.IsUnknown() {
 		plan.OwnerID = types.StringValue(newOwnerID())
@@ -195,7 +198,7 @@ func (r *networkResource) Update(ctx context.Context, req resource.UpdateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	ctx, cancel := bounded(ctx, plan.Timeouts.Update, &resp.Diagnostics)
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
@@ -215,12 +218,12 @@ func (r *networkResource) Delete(ctx context.Context, req resource.DeleteRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	ctx, cancel := bounded(ctx, state.Timeouts.Delete, &resp.Diagnostics)
+	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
-	defer cancel()
 	if err := f.DeleteNetwork(ctx, state.known(), state.Existing.ValueBool()); err != nil {
 		addError(&resp.Diagnostics, "Unable to delete network "+state.Name.ValueString(), err)
 	}

@@ -71,6 +71,11 @@ func TestAccNetwork(t *testing.T) {
 				Config:           networkConfig(name, `domain = "example.com"`),
 				ConfigPlanChecks: onlyUpdated(address),
 			},
+			{ // what only bounds operations changes nothing
+				Config:           networkConfig(name, "domain = \"example.com\"\n timeouts = { create = \"1m\", update = \"1m\", delete = \"1m\" }"),
+				ConfigPlanChecks: onlyUpdated(address),
+				Check:            seen.same("owner", address, "owner_id"),
+			},
 			{ // another domain is another network
 				Config: networkConfig(name, `domain = "example.org"`),
 				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{

@@ -279,10 +279,18 @@ resource "fabric_identity" "elsewhere" {
   directory    = "` + t.TempDir() + `"
 }
 `
-	echo := func(handle string) string {
+	// In late, the identity is made by the same apply; by its certificate Terraform knows to wait.
+	late := `
+resource "fabric_identity" "late" {
+  organization = fabric_organization.org1.handle
+  name         = "late"
+}
+`
+	echo := func(handle string, more ...string) string {
 		return base + fmt.Sprintf(`
 ephemeral "fabric_credentials" "this" {
   identity = %s.handle
+`, handle) + strings.Join(more, "\n") + `
 }
 
 provider "echo" {
@@ -294,7 +302,7 @@ resource "echo" "this" {}
 output "same" {
   value = provider::fabric::certificate(echo.this.data.certificate).common_name
 }
-`, handle)
+`
 	}
 	of := func(name string) []statecheck.StateCheck {
 		return []statecheck.StateCheck{
@@ -312,6 +320,11 @@ output "same" {
 			{Config: echo("fabric_identity.clerk"), ConfigStateChecks: of("clerk")},
 			{Config: base},
 			{Config: echo(`fabric_organization.org1`), ConfigStateChecks: of("admin")},
+			{Config: base},
+			{Config: late + echo("fabric_identity.late", "certificate = fabric_identity.late.certificate"), ConfigStateChecks: of("late")},
+			{Config: late + echo("fabric_identity.late", "certificate = fabric_organization.org1.admin_certificate"), ExpectError: tells("holds the key of another certificate")},
+			{Config: base},
+			{Config: late + echo("fabric_identity.late"), ExpectError: tells("set certificate to that of the fabric_identity")},
 			{Config: echo("fabric_identity.elsewhere"), ExpectError: regexp.MustCompile(`keeps\s+its\s+key\s+there\s+and\s+nowhere\s+else`)},
 			{Config: base}, // destroy would ask for the credentials again
 		},

@@ -141,6 +141,15 @@ func TestFunctionsAreDescribed(t *testing.T) {
 	}
 }
 
+// TestEveryResourceTakesTimeouts: each operation that works on the engine can be bounded, and all in one form.
+func TestEveryResourceTakesTimeouts(t *testing.T) {
+	for name, s := range served(t).ResourceSchemas {
+		if !slices.ContainsFunc(s.Block.Attributes, func(a *tfprotov6.SchemaAttribute) bool { return a.Name == "timeouts" && a.Optional }) {
+			t.Errorf("%s takes no timeouts", name)
+		}
+	}
+}
+
 // models are the models of the resources.
 var models = map[string]func() any{
 	"fabric_network":            func() any { return &networkModel{} },

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -26,7 +27,10 @@ import (
 
 type transactionResource struct{ configured }
 
-var _ resource.ResourceWithConfigure = &transactionResource{}
+var (
+	_ resource.ResourceWithConfigure   = &transactionResource{}
+	_ resource.ResourceWithImportState = &transactionResource{}
+)
 
 func newTransactionResource() resource.Resource { return &transactionResource{} }
 
@@ -58,7 +62,8 @@ func (r *transactionResource) Schema(ctx context.Context, _ resource.SchemaReque
 	by.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A transaction: submitted once, and again when anything of it or one of its `triggers` changes. It is created when it is committed and valid. " +
-			"Destroying it does nothing, because a ledger forgets nothing. An apply that is killed before it could write its state submits the transaction again: let the chaincode take a repetition.",
+			"Destroying it does nothing, because a ledger forgets nothing. An apply that is killed before it could write its state submits the transaction again: let the chaincode take a repetition. " +
+			"A transaction of which only the ledger knows is imported by its ID. The ledger does not tell `triggers`, `transient_wo_version` and `endorsing_organizations`: the first apply after the import takes them up as they are, and submits nothing.",
 		Attributes: map[string]schema.Attribute{
 			"chaincode": of,
 			"identity":  by,
@@ -71,7 +76,7 @@ func (r *transactionResource) Schema(ctx context.Context, _ resource.SchemaReque
 			"arguments": schema.ListAttribute{
 				Optional: true, ElementType: types.StringType,
 				MarkdownDescription: "Arguments of the function.",
-				PlanModifiers:       []planmodifier.List{listplanmodifier.RequiresReplace()},
+				PlanModifiers:       []planmodifier.List{listplanmodifier.RequiresReplaceIf(otherArguments, submitsAgain, submitsAgain)},
 			},
 			"transient_wo": schema.MapAttribute{
 				Optional: true, WriteOnly: true, Sensitive: true, ElementType: types.StringType,
@@ -80,12 +85,12 @@ func (r *transactionResource) Schema(ctx context.Context, _ resource.SchemaReque
 			"transient_wo_version": schema.StringAttribute{
 				Optional:            true,
 				MarkdownDescription: "Version of `transient_wo`, a text of your choice.",
-				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplaceIf(otherText, submitsAgain, submitsAgain)},
 			},
 			"endorsing_organizations": schema.ListAttribute{
 				Optional: true, ElementType: types.StringType,
 				MarkdownDescription: "MSP IDs of the organizations whose peers endorse. Defaults to every organization that has peers of this network on the channel.",
-				PlanModifiers:       []planmodifier.List{listplanmodifier.RequiresReplace()},
+				PlanModifiers:       []planmodifier.List{listplanmodifier.RequiresReplaceIf(otherList, submitsAgain, submitsAgain)},
 			},
 			"init": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
@@ -95,7 +100,7 @@ func (r *transactionResource) Schema(ctx context.Context, _ resource.SchemaReque
 			"triggers": schema.MapAttribute{
 				Optional: true, ElementType: types.StringType,
 				MarkdownDescription: "Values of your choice; a change of any submits the transaction again.",
-				PlanModifiers:       []planmodifier.Map{mapplanmodifier.RequiresReplace()},
+				PlanModifiers:       []planmodifier.Map{mapplanmodifier.RequiresReplaceIf(otherMap, submitsAgain, submitsAgain)},
 			},
 			"result": schema.StringAttribute{
 				Computed:            true,
@@ -115,6 +120,38 @@ func (r *transactionResource) Schema(ctx context.Context, _ resource.SchemaReque
 			"timeouts": operationTimeouts(ctx),
 		},
 	}
+}
+
+// importedKey is the private state entry of a transaction that was imported, until the next apply of
+// it: what no ledger tells is taken from the configuration then, and submits nothing.
+const importedKey = "imported"
+
+// submitsAgain describes the plan modifiers of what a transaction is made of.
+const submitsAgain = "A change submits the transaction again."
+
+// adopted tells whether an attribute is taken up from the configuration: nothing is known of it yet,
+// because the transaction was imported.
+func adopted(ctx context.Context, private privateState, state attr.Value, diags *diag.Diagnostics) bool {
+	raw, d := private.GetKey(ctx, importedKey)
+	diags.Append(d...)
+	return len(raw) > 0 && state.IsNull()
+}
+
+func otherText(ctx context.Context, req planmodifier.StringRequest, resp *stringplanmodifier.RequiresReplaceIfFuncResponse) {
+	resp.RequiresReplace = !adopted(ctx, req.Private, req.StateValue, &resp.Diagnostics)
+}
+
+func otherList(ctx context.Context, req planmodifier.ListRequest, resp *listplanmodifier.RequiresReplaceIfFuncResponse) {
+	resp.RequiresReplace = !adopted(ctx, req.Private, req.StateValue, &resp.Diagnostics)
+}
+
+func otherMap(ctx context.Context, req planmodifier.MapRequest, resp *mapplanmodifier.RequiresReplaceIfFuncResponse) {
+	resp.RequiresReplace = !adopted(ctx, req.Private, req.StateValue, &resp.Diagnostics)
+}
+
+// otherArguments takes no arguments and none given for the same call.
+func otherArguments(_ context.Context, req planmodifier.ListRequest, resp *listplanmodifier.RequiresReplaceIfFuncResponse) {
+	resp.RequiresReplace = req.PlanValue.IsUnknown() || len(req.PlanValue.Elements()) > 0 || len(req.StateValue.Elements()) > 0
 }
 
 func (m *transactionModel) call(ctx context.Context, diags *diag.Diagnostics) network.Call {
@@ -145,9 +182,13 @@ func (r *transactionResource) Create(ctx context.Context, req resource.CreateReq
 		plan.addError(&resp.Diagnostics, err)
 		return
 	}
-	plan.Result, plan.TransactionID = types.StringValue(string(result.Payload)), types.StringValue(result.TxID)
-	plan.Block = types.Int64Value(int64(result.Block))
+	plan.take(result)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+func (m *transactionModel) take(result network.TransactionResult) {
+	m.Result, m.TransactionID = types.StringValue(string(result.Payload)), types.StringValue(result.TxID)
+	m.Block = types.Int64Value(int64(result.Block))
 }
 
 // addError names the attribute where it is known.
@@ -163,9 +204,11 @@ func (m *transactionModel) addError(diags *diag.Diagnostics, err error) {
 // Read keeps the state: a committed transaction does not change.
 func (r *transactionResource) Read(context.Context, resource.ReadRequest, *resource.ReadResponse) {}
 
-// Update changes timeouts only; everything else replaces the transaction.
-func (r *transactionResource) Update(_ context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+// Update changes timeouts, and takes up what an import could not tell; everything else replaces the
+// transaction.
+func (r *transactionResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	resp.State.Raw = req.Plan.Raw
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, nil)...)
 }
 
 // Delete forgets the transaction; the ledger does not.

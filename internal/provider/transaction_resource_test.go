@@ -2,6 +2,7 @@ package provider
 
 import (
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"regexp"
@@ -104,6 +105,32 @@ resource "fabric_transaction" "signed" {
 `, run)
 }
 
+// transactionID is what the transaction of a resource is imported by.
+func transactionID(name, address string) resource.ImportStateIdFunc {
+	return func(state *terraform.State) (string, error) {
+		return name + "/trade/" + attribute(state, address, "transaction_id"), nil
+	}
+}
+
+// importedTransaction is the one that signedTransaction submitted, once more.
+func importedTransaction(name string) string {
+	return fmt.Sprintf(`
+import {
+  to = fabric_transaction.again
+  id = "%s/trade/${fabric_transaction.signed.transaction_id}"
+}
+
+resource "fabric_transaction" "again" {
+  chaincode               = fabric_chaincode.kv.handle
+  identity                = fabric_identity.app.handle
+  function                = "put"
+  arguments               = ["greeting", "hello"]
+  endorsing_organizations = ["Org1MSP", "Org2MSP"]
+  triggers                = { run = "now" }
+}
+`, name)
+}
+
 // racingTransactions read and write one key at once.
 const racingTransactions = `
 resource "fabric_transaction" "writes" {
@@ -148,6 +175,36 @@ func TestAccTransaction(t *testing.T) {
 					everyRaceWon(t, name),
 				),
 			},
+			// From the ledger it is known as it was submitted, but for its triggers.
+			{
+				ResourceName: "fabric_transaction.signed", ImportState: true, ImportStateIdFunc: transactionID(name, "fabric_transaction.signed"),
+				ImportStateVerify: true, ImportStateVerifyIdentifierAttribute: "transaction_id", ImportStateVerifyIgnore: []string{"triggers.%", "triggers.run"},
+			},
+			{
+				ResourceName: "fabric_transaction.init", ImportState: true, ImportStateIdFunc: transactionID(name, "fabric_transaction.init"),
+				ImportStateVerify: true, ImportStateVerifyIdentifierAttribute: "transaction_id",
+			},
+			{
+				ResourceName: "fabric_transaction.reads[0]", ImportState: true, ImportStateIdFunc: transactionID(name, "fabric_transaction.reads.0"),
+				ImportStateKind: resource.ImportBlockWithID, Config: base + signedTransaction(1) + racingTransactions,
+			},
+			{
+				ResourceName: "fabric_transaction.signed", ImportState: true, ImportStateId: name + "/trade/" + strings.Repeat("0", 64),
+				ExpectError: tells("no transaction "+strings.Repeat("0", 64), "on channel trade"),
+			},
+			{ // What the ledger does not tell is taken up, and nothing is submitted.
+				Config:           base + signedTransaction(1) + racingTransactions + importedTransaction(name),
+				ConfigPlanChecks: planned(plancheck.ResourceActionUpdate, "fabric_transaction.again"),
+				Check: resource.ComposeTestCheckFunc(
+					resource.TestCheckResourceAttrPair("fabric_transaction.again", "transaction_id", "fabric_transaction.signed", "transaction_id"),
+					resource.TestCheckResourceAttrPair("fabric_transaction.again", "block", "fabric_transaction.signed", "block"),
+					resource.TestCheckResourceAttr("fabric_transaction.again", "result", "hello"),
+				),
+			},
+			{ // From then on a trigger is a trigger.
+				Config:           base + signedTransaction(1) + racingTransactions + strings.Replace(importedTransaction(name), `run = "now"`, `run = "later"`, 1),
+				ConfigPlanChecks: planned(plancheck.ResourceActionDestroyBeforeCreate, "fabric_transaction.again"),
+			},
 			{ // Only what has a changed trigger is submitted again.
 				Config:           base + signedTransaction(2) + racingTransactions,
 				ConfigPlanChecks: planned(plancheck.ResourceActionDestroyBeforeCreate, "fabric_transaction.signed"),
@@ -181,6 +238,58 @@ func TestAccTransaction(t *testing.T) {
 			},
 		},
 	})
+}
+
+// What an import cannot tell is taken up from the configuration, once; what the ledger tells is not.
+func TestImportedTransactionIsNotSubmittedAgain(t *testing.T) {
+	ledger := values{
+		"chaincode": handleOf("chaincode", "trade/kv", ""), "identity": handleOf("identity", "app", "Org1MSP"), "function": "put",
+		"arguments": []any{"a", "1"}, "init": false, "result": "1", "transaction_id": strings.Repeat("ab", 32), "block": 5,
+	}
+	config := func(changes values) values {
+		return with(values{"chaincode": ledger["chaincode"], "identity": ledger["identity"], "function": "put", "arguments": []any{"a", "1"}}, changes)
+	}
+	imported := fmt.Appendf(nil, `{%q:%q}`, importedKey, base64.StdEncoding.EncodeToString([]byte("true")))
+	for name, c := range map[string]struct {
+		changes values
+		private []byte
+		want    []string
+	}{
+		"as it is":                      {values{}, imported, nil},
+		"triggers":                      {values{"triggers": values{"run": "1"}}, imported, nil},
+		"triggers that are not known":   {values{"triggers": unknown{}}, imported, nil},
+		"everything that is not told":   {values{"triggers": values{"run": "1"}, "transient_wo_version": "1", "endorsing_organizations": []any{"Org1MSP"}}, imported, nil},
+		"timeouts":                      {values{"timeouts": values{"create": "1m"}}, imported, nil},
+		"another function":              {values{"function": "get", "triggers": values{"run": "1"}}, imported, []string{"function"}},
+		"other arguments":               {values{"arguments": []any{"a", "2"}}, imported, []string{"arguments"}},
+		"arguments that are not known":  {values{"arguments": unknown{}}, imported, []string{"arguments"}},
+		"no arguments":                  {values{"arguments": nil}, imported, []string{"arguments"}},
+		"another identity":              {values{"identity": handleOf("organization", "Org1MSP", "Org1MSP")}, imported, []string{"identity"}},
+		"triggers later":                {values{"triggers": values{"run": "1"}}, nil, []string{"triggers"}},
+		"organizations later":           {values{"endorsing_organizations": []any{"Org1MSP"}}, nil, []string{"endorsing_organizations"}},
+		"another version of what is wo": {values{"transient_wo_version": "2"}, nil, []string{"transient_wo_version"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlanner(t, nil)
+			p.private = c.private
+			planned, diags := p.plan("fabric_transaction", ledger, config(c.changes))
+			clean(t, diags)
+			if len(p.replaces) != len(c.want) || len(c.want) > 0 && !strings.Contains(p.replaces[0], c.want[0]) {
+				t.Fatalf("it is replaced for %v, want %v", p.replaces, c.want)
+			}
+			if len(c.want) == 0 {
+				for _, kept := range []string{"result", "transaction_id", "block"} {
+					if !planned[kept].Equal(p.value(planned[kept].Type(), ledger[kept])) {
+						t.Errorf("%s is planned as %s", kept, planned[kept])
+					}
+				}
+			}
+		})
+	}
+	p := newPlanner(t, nil)
+	if _, diags := p.plan("fabric_transaction", with(ledger, values{"arguments": nil}), config(values{"arguments": []any{}})); len(p.replaces) > 0 {
+		t.Errorf("no arguments and none given are not the same: %v", diags)
+	}
 }
 
 // recorded is a transaction as the ledger holds it.

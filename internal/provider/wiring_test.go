@@ -332,6 +332,22 @@ data "fabric_connection_profile" "hidden" {
 				plancheck.ExpectKnownValue("fabric_chaincode.parts", tfjsonpath.New("collections").AtMapKey("parts").AtMapKey("block_to_live"), knownvalue.Int64Exact(0)),
 			},
 		},
+		{ // A handle may be known before its identity is there; the certificate is not.
+			name: "credentials of an identity that is made by the same apply",
+			config: nowhere + handles + hidden("certificate", `"-----BEGIN CERTIFICATE-----"`) + `
+ephemeral "fabric_credentials" "this" {
+  identity    = local.org1
+  certificate = terraform_data.certificate.output
+}
+
+resource "fabric_transaction" "this" {
+  chaincode    = local.code
+  identity     = local.org1
+  function     = "put"
+  transient_wo = { key = ephemeral.fabric_credentials.this.private_key }
+}
+`,
+		},
 		{
 			name: "with a provider block that is not known",
 			config: hidden("provider", `{ host = "tcp://127.0.0.1:1", version = "2.5.9" }`) + `

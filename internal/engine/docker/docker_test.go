@@ -534,6 +534,83 @@ func TestARunWhoseCreationHadNoAnswer(t *testing.T) {
 	}
 }
 
+// A run that was called off while its container was being made leaves nothing, although the engine
+// makes it only afterwards.
+func TestARunThatWasCalledOffWhileItWasMade(t *testing.T) {
+	d := newDaemon(t)
+	d.on("GET /images/i/json", gives(fields{"Id": "sha256:i"}))
+	ctx, cancel := context.WithCancel(t.Context())
+	var name atomic.Value
+	var looks atomic.Int32
+	d.on("POST /containers/create", func(w http.ResponseWriter, r *http.Request) {
+		name.Store(r.URL.Query().Get("name"))
+		_, _ = io.Copy(io.Discard, r.Body) // only then the server sees that the client is gone
+		cancel()
+		hangs(w, r)
+	})
+	d.on("GET", func(w http.ResponseWriter, r *http.Request) {
+		if looks.Add(1) < 3 {
+			answers(http.StatusNotFound, "no such container")(w, r)
+			return
+		}
+		gives(containerNamed(name.Load().(string), "created", map[string]string{engine.LabelOwner: "o"}))(w, r)
+	})
+	var removed atomic.Bool
+	d.on("DELETE /containers/"+strings.Repeat("c", 64), func(w http.ResponseWriter, _ *http.Request) {
+		removed.Store(true)
+		w.WriteHeader(http.StatusNoContent)
+	})
+	spec := engine.NodeSpec{Name: "n", Image: "i", User: "1:1", Labels: map[string]string{engine.LabelOwner: "o"}}
+	_, err := d.engine(t, Options{}).RunOnce(ctx, spec)
+	if !errors.Is(err, context.Canceled) || !removed.Load() {
+		t.Errorf("it gave %v; removed: %t", err, removed.Load())
+	}
+}
+
+// How a run ended is known by its wait, also when somebody who cleans up takes it away before its log
+// is read, and when the engine does not know it by its name yet.
+func TestARunThatSomebodyElseTakesAway(t *testing.T) {
+	d := newDaemon(t)
+	id := strings.Repeat("c", 64)
+	d.on("GET /images/i/json", gives(fields{"Id": "sha256:i"}))
+	d.on("POST /containers/create", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+		gives(fields{"Id": id})(w, r)
+	})
+	d.on("POST /containers/"+id+"/start", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	d.on("POST /containers/"+id+"/wait", gives(fields{"StatusCode": 7}))
+	spec := engine.NodeSpec{Name: "n", Image: "i", User: "1:1", Labels: map[string]string{engine.LabelOwner: "o"}}
+	result, err := d.engine(t, Options{}).RunOnce(t.Context(), spec)
+	if err != nil || result.ExitCode != 7 || len(result.Output) != 0 {
+		t.Errorf("it gave %+v, %v", result, err)
+	}
+}
+
+// An engine that still finds a volume in use, although nobody mounts it who stays, is waited for.
+func TestAVolumeThatIsStillBeingReleased(t *testing.T) {
+	d := newDaemon(t)
+	labels := map[string]string{engine.LabelOwner: "o"}
+	d.on("GET /volumes/v", gives(fields{"Name": "v", "Labels": labels}))
+	d.on("GET /containers/json", gives([]fields{{"Id": "x", "Names": []string{"/leaving"}, "State": "removing"}}))
+	var attempts atomic.Int32
+	d.on("DELETE /volumes/v", func(w http.ResponseWriter, r *http.Request) {
+		if attempts.Add(1) < 3 {
+			answers(http.StatusConflict, "volume is in use")(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	e := d.engine(t, Options{})
+	if err := e.RemoveVolume(t.Context(), "v", "o"); err != nil || attempts.Load() != 3 {
+		t.Errorf("after %d attempts it gave %v", attempts.Load(), err)
+	}
+	attempts.Store(0)
+	d.on("GET /containers/json", gives([]fields{{"Id": "x", "Names": []string{"/stays"}, "State": "exited"}}))
+	if err := e.RemoveVolume(t.Context(), "v", "o"); err == nil || !strings.Contains(err.Error(), "containers mount it: stays") || attempts.Load() != 1 {
+		t.Errorf("after %d attempts of a volume that is mounted it gave %v", attempts.Load(), err)
+	}
+}
+
 // Of another host only what the engine itself knows is known.
 func TestPortsOfARemoteEngine(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

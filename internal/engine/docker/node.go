@@ -117,17 +117,21 @@ func (e *Engine) missing(ctx context.Context, spec engine.NodeSpec, cause error)
 // a network which has been removed since cannot start, not even when a network of that name was
 // made again: it must be made anew.
 func (e *Engine) StartNode(ctx context.Context, name string) error {
-	err := e.call(ctx, func(ctx context.Context) error {
-		_, err := e.api.ContainerStart(ctx, name, client.ContainerStartOptions{})
-		return err
-	})
-	if err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnreachable) {
-		err = e.mendStart(ctx, name, err)
-	}
-	if err != nil {
+	if err := e.start(ctx, name); err != nil {
 		return fmt.Errorf("unable to start container %s: %w", name, err)
 	}
 	return nil
+}
+
+func (e *Engine) start(ctx context.Context, ref string) error {
+	err := e.call(ctx, func(ctx context.Context) error {
+		_, err := e.api.ContainerStart(ctx, ref, client.ContainerStartOptions{})
+		return err
+	})
+	if err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnreachable) {
+		err = e.mendStart(ctx, ref, err)
+	}
+	return err
 }
 
 // mendStart resumes a container that was paused, and otherwise finds out why it did not start.

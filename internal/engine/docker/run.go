@@ -2,6 +2,7 @@ package docker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -24,6 +25,8 @@ const (
 	longestLine = 32 << 10
 	// cleanup bounds the removal of a run-once node after its context has ended.
 	cleanup = 30 * time.Second
+	// lateness is how much later than it was called off an engine may make a container.
+	lateness = 2 * time.Second
 )
 
 // AwaitExit implements engine.Engine with POST /containers/{name}/wait. A node that is brought back
@@ -68,7 +71,7 @@ func (e *Engine) wait(ctx context.Context, name string, condition container.Wait
 // RunOnce implements engine.Engine. The container's name is the spec's with a random ending, so
 // that runs of one name go beside each other. It is removed in every case.
 func (e *Engine) RunOnce(ctx context.Context, spec engine.NodeSpec) (engine.RunResult, error) {
-	if err := e.connect(ctx); err != nil { // nothing can have been made, so nothing is to be removed
+	if err := cmp.Or(ctx.Err(), e.connect(ctx)); err != nil { // nothing can have been made, so nothing is to be removed
 		return engine.RunResult{}, fmt.Errorf("unable to run container %s: %w", spec.Name, err)
 	}
 	ending := make([]byte, 4)
@@ -86,25 +89,53 @@ func (e *Engine) RunOnce(ctx context.Context, spec engine.NodeSpec) (engine.RunR
 }
 
 func (e *Engine) runOnce(ctx context.Context, spec engine.NodeSpec) (result engine.RunResult, err error) {
+	id, err := e.createNode(ctx, spec)
 	defer func() {
-		// By name: a create whose answer got lost has made a container too.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
-		defer cancel()
-		if removeErr := e.RemoveNode(ctx, spec.Name, spec.Labels[engine.LabelOwner]); removeErr != nil {
-			err = errors.Join(err, removeErr)
+		if discardErr := e.discard(ctx, spec, id, err); discardErr != nil {
+			err = errors.Join(err, discardErr)
 		}
 	}()
-	if err := e.CreateNode(ctx, spec); err != nil {
+	if err != nil {
 		return result, err
 	}
-	if err := e.StartNode(ctx, spec.Name); err != nil {
-		return result, err
+	// By its ID from here on: an engine under load may not know a new container by its name yet.
+	if err := e.start(ctx, id); err != nil {
+		return result, fmt.Errorf("unable to start it: %w", err)
 	}
-	if result.ExitCode, err = e.AwaitExit(ctx, spec.Name); err != nil {
-		return result, err
+	if result.ExitCode, err = e.wait(ctx, id, container.WaitConditionNotRunning); err != nil {
+		return result, fmt.Errorf("unable to wait for its end: %w", err)
 	}
-	result.Output, err = e.Logs(ctx, spec.Name, outputLines)
-	return result, err
+	result.Output, err = e.log(ctx, id, outputLines)
+	if cerrdefs.IsNotFound(err) { // somebody who cleans up was faster; how it ended is known
+		return result, nil
+	}
+	if err != nil {
+		return result, fmt.Errorf("unable to read its log: %w", err)
+	}
+	return result, nil
+}
+
+// discard removes the container of a run, also when the run was called off. One whose creation had no
+// answer is looked for by its name, for a while: the engine may be about to make it.
+func (e *Engine) discard(ctx context.Context, spec engine.NodeSpec, id string, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	defer cancel()
+	if id != "" {
+		if err := e.deleteContainer(ctx, id); err != nil {
+			return fmt.Errorf("unable to remove it: %w", err)
+		}
+		return nil
+	}
+	answered := !broken(cause) && !errors.Is(cause, engine.ErrUnreachable)
+	for until := time.Now().Add(lateness); ; {
+		_, err := e.inspect(ctx, spec.Name)
+		if answered || !cerrdefs.IsNotFound(err) || time.Now().After(until) {
+			return e.RemoveNode(ctx, spec.Name, spec.Labels[engine.LabelOwner])
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // Logs implements engine.Engine with GET /containers/{name}/logs: both streams in the order in which
@@ -113,9 +144,20 @@ func (e *Engine) Logs(ctx context.Context, name string, lines int) ([]string, er
 	if lines <= 0 {
 		return nil, nil
 	}
+	out, err := e.log(ctx, name, lines)
+	switch {
+	case cerrdefs.IsNotFound(err):
+		return nil, &engine.NotFoundError{Kind: "container", Name: name}
+	case err != nil:
+		return nil, fmt.Errorf("unable to read the log of container %s: %w", name, err)
+	}
+	return out, nil
+}
+
+func (e *Engine) log(ctx context.Context, ref string, lines int) ([]string, error) {
 	tail := &tail{most: lines}
 	err := e.call(ctx, func(ctx context.Context) error {
-		stream, err := e.api.ContainerLogs(ctx, name, client.ContainerLogsOptions{
+		stream, err := e.api.ContainerLogs(ctx, ref, client.ContainerLogsOptions{
 			ShowStdout: true, ShowStderr: true, Tail: strconv.Itoa(lines),
 		})
 		if err != nil {
@@ -128,15 +170,10 @@ func (e *Engine) Logs(ctx context.Context, name string, lines int) ([]string, er
 		stderr.flush()
 		return err
 	})
-	switch {
-	case cerrdefs.IsNotFound(err):
-		return nil, &engine.NotFoundError{Kind: "container", Name: name}
-	case cerrdefs.IsNotImplemented(err):
+	if cerrdefs.IsNotImplemented(err) {
 		return []string{"(the container's log driver keeps no lines that can be read)"}, nil
-	case err != nil:
-		return nil, fmt.Errorf("unable to read the log of container %s: %w", name, err)
 	}
-	return tail.lines, nil
+	return tail.lines, err
 }
 
 // tail keeps the last lines.

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/volume"
 	"github.com/moby/moby/client"
 
@@ -96,23 +99,39 @@ func (e *Engine) RemoveVolume(ctx context.Context, name, owner string) error {
 	return nil
 }
 
+// deleteVolume waits for an engine that has not let go of the volume yet although no container that
+// is to stay mounts it: under load it answers that a container is gone before that.
 func (e *Engine) deleteVolume(ctx context.Context, name string) error {
 	release, err := e.removal(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	err = e.call(ctx, func(ctx context.Context) error {
-		_, err := e.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
-		return err
-	})
-	if !cerrdefs.IsConflict(err) {
-		return err
-	}
-	// The engine names the containers by their IDs only.
-	users, listErr := e.listContainers(ctx, client.Filters{}.Add("volume", name), true)
-	if listErr != nil || len(users) == 0 {
-		return err
+	pace := backoff.NewExponentialBackOff()
+	pace.InitialInterval, pace.MaxInterval = 50*time.Millisecond, time.Second
+	_, err = backoff.Retry(ctx, func() (struct{}, error) {
+		err := e.call(ctx, func(ctx context.Context) error {
+			_, err := e.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+			return err
+		})
+		if err == nil || !cerrdefs.IsConflict(err) {
+			return struct{}{}, permanent(err)
+		}
+		if used := e.mounted(ctx, name); used != nil {
+			return struct{}{}, permanent(used)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(pace), backoff.WithMaxElapsedTime(nameRelease))
+	return err
+}
+
+// mounted names the containers that mount a volume and are not about to be gone; the engine's own
+// error has only their IDs. It is nil when there is none, or that cannot be told.
+func (e *Engine) mounted(ctx context.Context, name string) error {
+	users, err := e.listContainers(ctx, client.Filters{}.Add("volume", name), true)
+	users = slices.DeleteFunc(users, func(c container.Summary) bool { return c.State == container.StateRemoving })
+	if err != nil || len(users) == 0 {
+		return nil //nolint:nilerr // the conflict itself is told
 	}
 	var names []string
 	for _, c := range users {

@@ -215,7 +215,7 @@ func (t *teller) fields(path string, before, after []byte, was, is bool) []Chang
 	if !readable {
 		return []Change{rawChange(path, before, after, was, is)}
 	}
-	return diffFacts(old, now)
+	return diffFacts(old, now, was != is)
 }
 
 // rawChange tells of a value that has no words here: one of a later Fabric, or a damaged one.
@@ -238,12 +238,16 @@ func rawChange(path string, before, after []byte, was, is bool) Change {
 	return c
 }
 
-func diffFacts(before, after []fact) []Change {
+// diffFacts tells how the facts of a value differ; whole is whether the value itself comes or goes.
+func diffFacts(before, after []fact, whole bool) []Change {
 	find := func(all []fact, f fact) *fact {
 		if i := slices.IndexFunc(all, func(g fact) bool { return g.key() == f.key() }); i >= 0 {
 			return &all[i]
 		}
 		return nil
+	}
+	implied := func(f fact) bool {
+		return f.value == "" && f.id == "" || f.detail && (whole || f.id != "")
 	}
 	var out []Change
 	// moved are the lists of which a member came or went: their order differs without saying.
@@ -251,7 +255,7 @@ func diffFacts(before, after []fact) []Change {
 	for _, f := range before {
 		if find(after, f) == nil {
 			moved[f.field] = true
-			if !f.detail && (f.value != "" || f.id != "") {
+			if !implied(f) {
 				out = append(out, Change{Action: ActionRemoved, Field: f.field, Before: f.text(), Words: f.label + " removed" + parenthesis(f.value)})
 			}
 		}
@@ -261,17 +265,22 @@ func diffFacts(before, after []fact) []Change {
 		switch {
 		case old == nil:
 			moved[f.field] = true
-			if !f.detail && (f.value != "" || f.id != "") {
+			if !implied(f) {
 				out = append(out, Change{Action: ActionAdded, Field: f.field, After: f.text(), Words: addedWords(f)})
 			}
-		case old.value != f.value:
-			if f.id == orderID && moved[f.field] {
-				continue
-			}
-			out = append(out, Change{Action: ActionChanged, Field: f.field, Before: old.value, After: f.value, Words: fmt.Sprintf("%s %s → %s", f.label, orNone(old.value), orNone(f.value))})
+		case old.value != f.value && (f.id != orderID || !moved[f.field]):
+			out = append(out, Change{Action: ActionChanged, Field: f.field, Before: old.value, After: f.value, Words: changedWords(*old, f)})
 		}
 	}
 	return out
+}
+
+func changedWords(before, after fact) string {
+	between := " "
+	if after.id != "" {
+		between = ": "
+	}
+	return after.label + between + orNone(before.value) + " → " + orNone(after.value)
 }
 
 // text is what a fact says, for Before and After.

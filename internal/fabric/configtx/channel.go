@@ -1,5 +1,6 @@
-// Package configtx makes and reads the configuration of Fabric channels: the genesis block of an
-// application channel, and what the config block of any channel says, as facts and as JSON.
+// Package configtx makes, reads and changes the configuration of Fabric channels: the genesis block of an
+// application channel, what the config block of any channel says, as facts and as JSON, and updates of it
+// with what they change and who must sign them.
 //
 // Source: Fabric documentation, "Channel configuration (configtx)", the protos common/configtx.proto,
 // common/configuration.proto, orderer/configuration.proto, orderer/etcdraft/configuration.proto and
@@ -7,8 +8,10 @@
 //
 // Groups are built on the protos and not with fabric-config's configtx, because that drops the anchor
 // peers of a genesis block, cannot leave out the classifying certificate of NodeOUs, knows no
-// SmartBFT, and marshals in no fixed order. Its protolator gives the JSON, and its ConfigTx computes
-// updates on what Decode gives.
+// SmartBFT, and marshals in no fixed order. Its protolator gives the JSON.
+//
+// To change a channel: Decode its latest config block, edit a Clone or Revise it, ValidateUpdate,
+// ComputeUpdate, look at Changes and Requirements, SignUpdate, and send the UpdateEnvelope.
 package configtx
 
 import (
@@ -27,7 +30,14 @@ const (
 	ApplicationCapabilityV2_5 = "V2_5"
 )
 
-// Channel describes a new application channel that is ordered by Raft. Fields whose zero value makes
+// The ways in which the ordering nodes of a channel agree. SmartBFT needs Fabric 3 and channel capability
+// V3_0.
+const (
+	ConsensusRaft = "etcdraft"
+	ConsensusBFT  = "BFT"
+)
+
+// Channel describes a new application channel. Fields whose zero value makes
 // no sense take the default that is named with them: Fabric's own, from sampleconfig/configtx.yaml,
 // unless another reason is given.
 type Channel struct {
@@ -49,8 +59,11 @@ type Channel struct {
 
 	// Consenters are the ordering nodes of the channel, at least one. Their order is kept.
 	Consenters []Consenter
-	Raft       RaftOptions
-	Batch      Batch
+	// Consensus is ConsensusRaft (default) or ConsensusBFT.
+	Consensus string
+	Raft      RaftOptions
+	BFT       BFTOptions
+	Batch     Batch
 
 	// Policies, OrdererPolicies and ApplicationPolicies override or add policies of the groups
 	// /Channel, /Channel/Orderer and /Channel/Application: a name and a rule that
@@ -102,6 +115,14 @@ type Consenter struct {
 	// ClientTLSCertPEM and ServerTLSCertPEM are the node's cluster certificates, each one PEM block,
 	// issued by a TLS CA of an orderer organization. They may be one and the same.
 	ClientTLSCertPEM, ServerTLSCertPEM string
+
+	// ID, MSPID and IdentityPEM are for SmartBFT only: a number that no other consenter of the channel has
+	// or ever had (0: the place in the list, counted from 1, or one more than the highest of the channel),
+	// the orderer organization of the node, and its enrolment certificate, by whose bytes nodes know each
+	// other.
+	ID          uint32
+	MSPID       string
+	IdentityPEM string
 }
 
 // RaftOptions are the timers and limits of Raft. They cannot be changed later, but for
@@ -118,6 +139,32 @@ type RaftOptions struct {
 	MaxInflightBlocks uint32
 	// SnapshotIntervalSize is after how many bytes of blocks a snapshot is taken, 16 MiB by default.
 	SnapshotIntervalSize uint32
+}
+
+// BFTOptions are the timers and limits of SmartBFT. All but RequestPoolSize can be changed while the
+// nodes run. Leaders do not rotate: Fabric refuses that.
+type BFTOptions struct {
+	// RequestBatchMaxInterval is how long after the first transaction a block is cut, 200 ms by default;
+	// SmartBFT does not look at Batch.Timeout.
+	RequestBatchMaxInterval time.Duration
+	// RequestForwardTimeout is after how long a transaction is forwarded to the leader, 5 s by default;
+	// RequestComplainTimeout how long after that a node complains about the leader, 20 s by default; and
+	// RequestAutoRemoveTimeout how long after that the transaction is dropped, 3 min by default.
+	RequestForwardTimeout, RequestComplainTimeout, RequestAutoRemoveTimeout time.Duration
+	// ViewChangeResendInterval is after how long a vote for another leader is sent again, 5 s by default,
+	// and ViewChangeTimeout after how long the next leader is tried, 20 s by default.
+	ViewChangeResendInterval, ViewChangeTimeout time.Duration
+	// LeaderHeartbeatTimeout is how long a leader may be silent, 1 min by default, and
+	// LeaderHeartbeatCount how many heartbeats it sends in that time, 10 by default.
+	LeaderHeartbeatTimeout time.Duration
+	LeaderHeartbeatCount   uint64
+	// CollectTimeout is how long a node waits for the states of the others, 1 s by default.
+	CollectTimeout time.Duration
+	// IncomingMessageBufferSize is how many messages wait at a node, 200 by default, and RequestPoolSize
+	// how many transactions, 100000 by default.
+	IncomingMessageBufferSize, RequestPoolSize uint64
+	// RequestMaxBytes is how many bytes a transaction may have; 0 is as many as a block.
+	RequestMaxBytes uint64
 }
 
 // Batch says when the orderer cuts a block: as soon as any of the limits is reached.
@@ -137,6 +184,9 @@ type Batch struct {
 // DefaultRaftOptions gives the options that a zero RaftOptions stands for.
 func DefaultRaftOptions() RaftOptions { return RaftOptions{}.withDefaults() }
 
+// DefaultBFTOptions gives the options that a zero BFTOptions stands for.
+func DefaultBFTOptions() BFTOptions { return BFTOptions{}.withDefaults() }
+
 // DefaultBatch gives the limits that a zero Batch stands for.
 func DefaultBatch() Batch { return Batch{}.withDefaults() }
 
@@ -146,6 +196,21 @@ func (o RaftOptions) withDefaults() RaftOptions {
 	setDefault(&o.HeartbeatTick, 1)
 	setDefault(&o.MaxInflightBlocks, 5)
 	setDefault(&o.SnapshotIntervalSize, 16<<20)
+	return o
+}
+
+func (o BFTOptions) withDefaults() BFTOptions {
+	setDefault(&o.RequestBatchMaxInterval, 200*time.Millisecond)
+	setDefault(&o.RequestForwardTimeout, 5*time.Second)
+	setDefault(&o.RequestComplainTimeout, 20*time.Second)
+	setDefault(&o.RequestAutoRemoveTimeout, 3*time.Minute)
+	setDefault(&o.ViewChangeResendInterval, 5*time.Second)
+	setDefault(&o.ViewChangeTimeout, 20*time.Second)
+	setDefault(&o.LeaderHeartbeatTimeout, time.Minute)
+	setDefault(&o.LeaderHeartbeatCount, 10)
+	setDefault(&o.CollectTimeout, time.Second)
+	setDefault(&o.IncomingMessageBufferSize, 200)
+	setDefault(&o.RequestPoolSize, 100000)
 	return o
 }
 
@@ -161,7 +226,9 @@ func (c Channel) withDefaults() Channel {
 	setDefault(&c.ChannelCapability, ChannelCapabilityV2_0)
 	setDefault(&c.OrdererCapability, OrdererCapabilityV2_0)
 	setDefault(&c.ApplicationCapability, ApplicationCapabilityV2_5)
+	setDefault(&c.Consensus, ConsensusRaft)
 	c.Raft = c.Raft.withDefaults()
+	c.BFT = c.BFT.withDefaults()
 	c.Batch = c.Batch.withDefaults()
 	return c
 }

@@ -597,7 +597,7 @@ func TestSummarizeOtherChannels(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []ConsenterSummary{{Consenter: Consenter{Host: "h", Port: 7050, ClientTLSCertPEM: "c", ServerTLSCertPEM: "s"}, ID: 4, MSPID: "M", IdentityPEM: "i"}}
+		want := []ConsenterSummary{{Consenter: Consenter{Host: "h", Port: 7050, ClientTLSCertPEM: "c", ServerTLSCertPEM: "s", ID: 4, MSPID: "M", IdentityPEM: "i"}}}
 		if !reflect.DeepEqual(s.Consenters, want) || s.ConsensusType != "BFT" || s.ConsensusState != "STATE_MAINTENANCE" || s.Raft != (RaftOptions{}) {
 			t.Errorf("%+v", s.Consenters)
 		}

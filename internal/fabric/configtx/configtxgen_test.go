@@ -247,7 +247,7 @@ func inspect(t *testing.T, tool, block string) any {
 	return tree.Data.Data[0].Payload.Data.Config
 }
 
-func command(t *testing.T, name string, args ...string) []byte {
+func command(t testing.TB, name string, args ...string) []byte {
 	t.Helper()
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), name, args...)

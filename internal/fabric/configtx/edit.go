@@ -123,8 +123,8 @@ func (c *Config) raft(change func(*etcdraft.ConfigMetadata) error) error {
 	}
 	consensus := &orderer.ConsensusType{}
 	return edit(group, keyConsensusType, consensus, func() error {
-		if consensus.GetType() != consensusRaft {
-			return fmt.Errorf("its consensus is %s and not %s", consensus.GetType(), consensusRaft)
+		if consensus.GetType() != ConsensusRaft {
+			return fmt.Errorf("its consensus is %s and not %s", consensus.GetType(), ConsensusRaft)
 		}
 		metadata := &etcdraft.ConfigMetadata{}
 		if err := proto.Unmarshal(consensus.GetMetadata(), metadata); err != nil {
@@ -232,7 +232,6 @@ func (c *Config) SetACLs(acls map[string]string) error {
 // DefaultApplicationPolicies gives the policies of /Channel/Application that a channel has where
 // Channel.ApplicationPolicies names no others, by name.
 func DefaultApplicationPolicies() map[string]string { return defaultApplicationPolicies() }
-
 
 // defaultApplicationPolicies are those of /Channel/Application in a channel that overrides none; see
 // Channel.

@@ -34,7 +34,8 @@ type fact struct {
 	label string
 	// value is what it says; empty for a member of which there is nothing to say but that it is there.
 	value string
-	// detail is whether it goes without saying when it came or went with a member of a list.
+	// detail is whether it goes without saying when it came or went with its member of a list, or with
+	// the value.
 	detail bool
 }
 
@@ -205,7 +206,7 @@ func (w *factWriter) consensus(value []byte) {
 	w.unmarshal("", value, m)
 	w.scalars("consensus", m, "metadata")
 	switch m.GetType() {
-	case consensusRaft:
+	case ConsensusRaft:
 		metadata := &etcdraft.ConfigMetadata{}
 		w.unmarshal("", m.GetMetadata(), metadata)
 		w.scalars("Raft", metadata.GetOptions())
@@ -214,7 +215,7 @@ func (w *factWriter) consensus(value []byte) {
 			ids = append(ids, w.consenter(c, "", 0))
 		}
 		w.order("consenters", "order of the consenters", ids)
-	case consensusBFT:
+	case ConsensusBFT:
 		options := &smartbft.Options{}
 		w.unmarshal("", m.GetMetadata(), options)
 		w.scalars("SmartBFT", options)
@@ -268,7 +269,7 @@ func (w *factWriter) msp(value []byte) {
 	}
 	m := &mspproto.FabricMSPConfig{}
 	w.unmarshal("", config.GetConfig(), m)
-	w.scalar("msp_id", "MSP ID", m.GetName())
+	w.add(fact{field: "msp_id", label: "MSP ID", value: m.GetName(), detail: true})
 	for _, part := range []struct {
 		field, label string
 		texts        [][]byte
@@ -289,7 +290,7 @@ func (w *factWriter) msp(value []byte) {
 	}
 	for _, list := range m.GetRevocationList() {
 		issuer, serials := describeRevocations(list)
-		w.add(fact{field: "revocation_lists", id: issuer, label: w.owner + " revocation list:", value: serials})
+		w.add(fact{field: "revocation_lists", id: issuer, label: w.owner + " revocation list", value: serials})
 	}
 	w.nodeOUs(m)
 	for _, unit := range m.GetOrganizationalUnitIdentifiers() {
@@ -298,7 +299,9 @@ func (w *factWriter) msp(value []byte) {
 			label: w.owner + " organizational unit " + unit.GetOrganizationalUnitIdentifier() + " of " + describeCertificate(unit.GetCertificate()),
 		})
 	}
-	w.scalars(w.owner+" MSP crypto", m.GetCryptoConfig())
+	crypto := m.GetCryptoConfig()
+	w.add(fact{field: "signature_hash_family", label: w.owner + " signature hash family", value: crypto.GetSignatureHashFamily(), detail: true})
+	w.add(fact{field: "identity_identifier_hash_function", label: w.owner + " identity hash function", value: crypto.GetIdentityIdentifierHashFunction(), detail: true})
 }
 
 func (w *factWriter) nodeOUs(m *mspproto.FabricMSPConfig) {
@@ -314,11 +317,11 @@ func (w *factWriter) nodeOUs(m *mspproto.FabricMSPConfig) {
 		if ou.unit == nil {
 			continue
 		}
-		text := ou.unit.GetOrganizationalUnitIdentifier()
+		text := "unit " + ou.unit.GetOrganizationalUnitIdentifier() + " of any CA"
 		if len(ou.unit.GetCertificate()) > 0 {
-			text += " certified by " + describeCertificate(ou.unit.GetCertificate())
+			text = "unit " + ou.unit.GetOrganizationalUnitIdentifier() + " of " + describeCertificate(ou.unit.GetCertificate())
 		}
-		w.scalar("node_ous."+ou.role, w.owner+" NodeOU "+ou.role, text)
+		w.add(fact{field: "node_ous." + ou.role, label: w.owner + " NodeOU " + ou.role + ":", value: text, detail: true})
 	}
 }
 

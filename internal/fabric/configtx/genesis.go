@@ -40,11 +40,6 @@ const (
 	keyACLs                = "ACLs"
 )
 
-const (
-	consensusRaft = "etcdraft"
-	consensusBFT  = "BFT"
-)
-
 // headerVersion is what configtxgen writes into the channel header of a genesis block.
 const headerVersion = 1
 
@@ -188,31 +183,35 @@ func (c Channel) ordererGroup(policies *policyGroup) (*common.ConfigGroup, error
 	b.value(keyChannelRestrictions, &orderer.ChannelRestrictions{})
 	b.capability(c.OrdererCapability)
 
-	metadata := &etcdraft.ConfigMetadata{Options: &etcdraft.Options{
-		TickInterval: c.Raft.TickInterval.String(), ElectionTick: c.Raft.ElectionTick, HeartbeatTick: c.Raft.HeartbeatTick,
-		MaxInflightBlocks: c.Raft.MaxInflightBlocks, SnapshotIntervalSize: c.Raft.SnapshotIntervalSize,
-	}}
-	for _, consenter := range c.Consenters {
-		client, err := canonicalPEM(consenter.ClientTLSCertPEM)
-		if err != nil {
-			return nil, err
-		}
-		server, err := canonicalPEM(consenter.ServerTLSCertPEM)
-		if err != nil {
-			return nil, err
-		}
-		metadata.Consenters = append(metadata.Consenters, &etcdraft.Consenter{
-			Host: consenter.Host, Port: uint32(consenter.Port), ClientTlsCert: client, ServerTlsCert: server,
-		})
+	if err := c.consensus(b); err != nil {
+		return nil, err
 	}
-	b.value(keyConsensusType, &orderer.ConsensusType{Type: consensusRaft, Metadata: b.marshal(metadata)})
-
 	for i, o := range c.OrdererOrganizations {
 		sub := newOrganization(policies.below[i], o.Definition)
 		sub.value(keyEndpoints, &common.OrdererAddresses{Addresses: o.Endpoints})
 		b.sub(o.Definition.ID, sub.group, sub.err)
 	}
 	return b.group, b.err
+}
+
+// consensus adds what says how the ordering nodes agree, and who they are.
+func (c Channel) consensus(b *groupBuilder) error {
+	if c.Consensus == ConsensusBFT {
+		return c.bftConsensus(b)
+	}
+	metadata := &etcdraft.ConfigMetadata{Options: &etcdraft.Options{
+		TickInterval: c.Raft.TickInterval.String(), ElectionTick: c.Raft.ElectionTick, HeartbeatTick: c.Raft.HeartbeatTick,
+		MaxInflightBlocks: c.Raft.MaxInflightBlocks, SnapshotIntervalSize: c.Raft.SnapshotIntervalSize,
+	}}
+	for _, consenter := range c.Consenters {
+		stored, err := storedConsenter(consenter)
+		if err != nil {
+			return err
+		}
+		metadata.Consenters = append(metadata.Consenters, stored)
+	}
+	b.value(keyConsensusType, &orderer.ConsensusType{Type: ConsensusRaft, Metadata: b.marshal(metadata)})
+	return nil
 }
 
 func (c Channel) applicationGroup(policies *policyGroup) (*common.ConfigGroup, error) {

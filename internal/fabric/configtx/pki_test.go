@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 )
 
@@ -107,11 +108,30 @@ func (a *authority) tlsFor(t testing.TB, validity time.Duration, hosts ...string
 	return leaf{cert, key, text}
 }
 
+// crlOf revokes a certificate.
+func (a *authority) crlOf(t testing.TB, certificatePEM string) string {
+	t.Helper()
+	cert, err := certificate.ParseOne([]byte(certificatePEM))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.crlOfSerials(t, cert.SerialNumber)
+}
+
 func (a *authority) crl(t testing.TB, serials ...int64) string {
+	t.Helper()
+	var all []*big.Int
+	for _, serial := range serials {
+		all = append(all, big.NewInt(serial))
+	}
+	return a.crlOfSerials(t, all...)
+}
+
+func (a *authority) crlOfSerials(t testing.TB, serials ...*big.Int) string {
 	t.Helper()
 	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(tenYears)}
 	for _, serial := range serials {
-		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: big.NewInt(serial), RevocationTime: time.Now().Add(-time.Hour)})
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: serial, RevocationTime: time.Now().Add(-time.Hour)})
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
 	if err != nil {
@@ -123,11 +143,20 @@ func (a *authority) crl(t testing.TB, serials ...int64) string {
 // organization is an MSP with the CAs behind it.
 type organization struct {
 	ca, tlsca *authority
+	// issuer is the CA of its members: ca, or an intermediate below it.
+	issuer *authority
 	msp.Definition
+}
+
+// identity gives a member that can sign.
+func (o organization) identity(t testing.TB, name, ou string) *msp.Identity {
+	l := o.issuer.member(t, name, ou)
+	return &msp.Identity{ID: o.ID, CertificatePEM: []byte(l.pem), Key: l.key}
 }
 
 func newTestOrganization(t testing.TB, id string) organization {
 	o := organization{ca: newAuthority(t, "ca."+id, nil), tlsca: newAuthority(t, "tlsca."+id, nil)}
+	o.issuer = o.ca
 	o.Definition = msp.Definition{ID: id, RootCertificates: []string{o.ca.pem}, TLSRootCertificates: []string{o.tlsca.pem}}
 	return o
 }
@@ -145,6 +174,7 @@ func newNetwork(t testing.TB) network {
 	n := network{orderer: newTestOrganization(t, "OrdererMSP"), org1: newTestOrganization(t, "Org1MSP"), org2: newTestOrganization(t, "org-2.example.com")}
 	intermediate := newAuthority(t, "ica.org2", n.org2.ca)
 	n.org2.IntermediateCertificates = []string{intermediate.pem}
+	n.org2.issuer = intermediate
 	n.org2.RevocationLists = []string{intermediate.crl(t, 42)}
 	for _, host := range nodeHosts {
 		n.nodes = append(n.nodes, n.orderer.tlsca.tls(t, host))

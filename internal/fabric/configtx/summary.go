@@ -10,6 +10,7 @@ import (
 	mspproto "github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
 	"github.com/hyperledger/fabric-protos-go-apiv2/orderer/etcdraft"
+	"github.com/hyperledger/fabric-protos-go-apiv2/orderer/smartbft"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 
@@ -35,8 +36,9 @@ type Summary struct {
 	ConsensusType, ConsensusState string
 	// Consenters are in the order of the configuration.
 	Consenters []ConsenterSummary
-	// Raft is zero unless the consensus type is etcdraft.
+	// Raft is zero unless the consensus type is etcdraft, BFT unless it is BFT.
 	Raft  RaftOptions
+	BFT   BFTOptions
 	Batch Batch
 	// OrdererAddresses are global addresses, which channels had before Fabric 3.0.
 	OrdererAddresses []string
@@ -68,13 +70,7 @@ type OrganizationSummary struct {
 }
 
 // ConsenterSummary is a consenter. Certificates are as the configuration holds them, in PEM.
-type ConsenterSummary struct {
-	Consenter
-	// ID, MSPID and IdentityPEM are set for SmartBFT only.
-	ID          uint32
-	MSPID       string
-	IdentityPEM string
-}
+type ConsenterSummary struct{ Consenter }
 
 // Summarize reads the facts out of a configuration. The error means that a value in it is damaged or
 // that the configuration has no orderer group.
@@ -158,7 +154,7 @@ func (r *reader) consensus(orderers *common.ConfigGroup, s *Summary) {
 	r.value(orderers, keyConsensusType, consensus)
 	s.ConsensusType, s.ConsensusState = consensus.GetType(), consensus.GetState().String()
 	switch consensus.GetType() {
-	case consensusRaft:
+	case ConsensusRaft:
 		metadata := &etcdraft.ConfigMetadata{}
 		r.unmarshal("the Raft metadata", consensus.GetMetadata(), metadata)
 		o := metadata.GetOptions()
@@ -172,17 +168,18 @@ func (r *reader) consensus(orderers *common.ConfigGroup, s *Summary) {
 				ClientTLSCertPEM: string(c.GetClientTlsCert()), ServerTLSCertPEM: string(c.GetServerTlsCert()),
 			}})
 		}
-	case consensusBFT:
+	case ConsensusBFT:
+		options := &smartbft.Options{}
+		r.unmarshal("the SmartBFT options", consensus.GetMetadata(), options)
+		s.BFT = r.bftOptions(options)
 		mapping := &common.Orderers{}
 		r.value(orderers, keyOrderers, mapping)
 		for _, c := range mapping.GetConsenterMapping() {
-			s.Consenters = append(s.Consenters, ConsenterSummary{
-				Consenter: Consenter{
-					Host: c.GetHost(), Port: int(c.GetPort()),
-					ClientTLSCertPEM: string(c.GetClientTlsCert()), ServerTLSCertPEM: string(c.GetServerTlsCert()),
-				},
+			s.Consenters = append(s.Consenters, ConsenterSummary{Consenter: Consenter{
+				Host: c.GetHost(), Port: int(c.GetPort()),
+				ClientTLSCertPEM: string(c.GetClientTlsCert()), ServerTLSCertPEM: string(c.GetServerTlsCert()),
 				ID: c.GetId(), MSPID: c.GetMspId(), IdentityPEM: string(c.GetIdentity()),
-			})
+			}})
 		}
 	}
 }

@@ -102,7 +102,14 @@ func (c Channel) validateAt(now time.Time) error {
 	v.capabilities()
 	v.organizations()
 	v.consenters()
-	v.raft()
+	switch v.channel.Consensus {
+	case ConsensusRaft:
+		v.raft()
+	case ConsensusBFT:
+		v.bft()
+	default:
+		v.report("consensus", "%q is unknown; a channel can have %s or %s", v.channel.Consensus, ConsensusRaft, ConsensusBFT)
+	}
 	v.batch()
 	tree, problems := c.policyTree()
 	v.problems = append(v.problems, problems...)

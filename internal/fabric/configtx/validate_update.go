@@ -9,8 +9,6 @@ import (
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	mspproto "github.com/hyperledger/fabric-protos-go-apiv2/msp"
-	"github.com/hyperledger/fabric-protos-go-apiv2/orderer"
-	"github.com/hyperledger/fabric-protos-go-apiv2/orderer/etcdraft"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 	"google.golang.org/protobuf/proto"
 
@@ -88,7 +86,7 @@ func (v *updateValidation) capabilities() {
 		}
 	}
 	if !slices.Contains(v.after.ChannelCapabilities, ChannelCapabilityV3_0) {
-		if v.after.ConsensusType == consensusBFT {
+		if v.after.ConsensusType == ConsensusBFT {
 			v.report("channel_capability", "SmartBFT needs %s", ChannelCapabilityV3_0)
 		}
 		return
@@ -213,9 +211,9 @@ func (v *updateValidation) consensus() {
 		return
 	}
 	switch v.after.ConsensusType {
-	case consensusRaft:
+	case ConsensusRaft:
 		v.raftConsensus()
-	case consensusBFT:
+	case ConsensusBFT:
 		v.bftConsensus()
 	}
 }
@@ -223,8 +221,8 @@ func (v *updateValidation) consensus() {
 // raftConsensus applies what the ordering nodes check of each config update (orderer/consensus/etcdraft,
 // ValidateConsensusMetadata), but for how many nodes are up.
 func (v *updateValidation) raftConsensus() {
-	before, after := v.raftMetadata(v.from), v.raftMetadata(v.to)
-	if len(after.GetConsenters()) == 0 {
+	before, after := consentersOf(v.before), consentersOf(v.after)
+	if len(after) == 0 {
 		v.report("consenters", "the last one would go: nobody would order the channel any more; remove the channel instead")
 		return
 	}
@@ -235,75 +233,61 @@ func (v *updateValidation) raftConsensus() {
 	if o.ElectionTick <= o.HeartbeatTick {
 		v.report("raft.election_tick", "%d must be more than heartbeat_tick, which is %d", o.ElectionTick, o.HeartbeatTick)
 	}
-	added := missingFrom(after.GetConsenters(), before.GetConsenters())
-	removed := missingFrom(before.GetConsenters(), after.GetConsenters())
+	added := lackingClient(after, before)
+	removed := lackingClient(before, after)
 	if len(added) > 1 || len(removed) > 1 {
 		v.report("consenters", "%d would come and %d would go (%s), and Raft takes one more, one less or one replaced in an update; a consenter is the same when its client certificate is, byte by byte",
-			len(added), len(removed), strings.Join(addressesOf(append(slices.Clone(added), removed...)), ", "))
+			len(added), len(removed), strings.Join(addressesOf(slices.Concat(added, removed)), ", "))
 	}
-	v.consenterCertificates(after.GetConsenters(), added)
+	v.tlsCertificates(after, added)
 }
 
-func (v *updateValidation) raftMetadata(c *Config) *etcdraft.ConfigMetadata {
-	consensus, metadata := &orderer.ConsensusType{}, &etcdraft.ConfigMetadata{}
-	r := &reader{}
-	r.value(c.Proto.GetChannelGroup().GetGroups()[groupOrderer], keyConsensusType, consensus)
-	r.unmarshal("the Raft metadata", consensus.GetMetadata(), metadata)
-	v.check("consenters", r.err)
-	return metadata
+// lackingClient gives the consenters of some that others lack, as Raft tells them apart.
+func lackingClient(some, others []Consenter) []Consenter {
+	return slices.DeleteFunc(slices.Clone(some), func(c Consenter) bool {
+		return slices.ContainsFunc(others, func(o Consenter) bool { return o.ClientTLSCertPEM == c.ClientTLSCertPEM })
+	})
 }
 
-// missingFrom gives the consenters of some that others lack, as Fabric tells them apart.
-func missingFrom(some, others []*etcdraft.Consenter) []*etcdraft.Consenter {
-	var out []*etcdraft.Consenter
-	for _, c := range some {
-		if !slices.ContainsFunc(others, func(o *etcdraft.Consenter) bool { return string(o.GetClientTlsCert()) == string(c.GetClientTlsCert()) }) {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-func addressesOf[T tlsConsenter](all []T) []string {
+func addressesOf(all []Consenter) []string {
 	var out []string
 	for _, c := range all {
-		out = append(out, addressOf(c).String())
+		out = append(out, c.address().String())
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
-// consenterCertificates checks that every consenter has certificates of its own that the TLS roots of the
-// orderer organizations vouch for. Only those of new consenters must not have expired.
-func (v *updateValidation) consenterCertificates(all, added []*etcdraft.Consenter) {
+// tlsCertificates checks that every consenter has certificates of its own that the TLS roots of the
+// orderer organizations vouch for. Only those of new consenters must not have expired, and be for their
+// host.
+func (v *updateValidation) tlsCertificates(all, added []Consenter) {
 	roots, intermediates := v.after.tlsAuthorities()
 	seen := map[string]Address{}
 	for i, c := range all {
-		at := v.now
-		fresh := slices.Contains(added, c)
 		for _, part := range []struct {
-			name  string
-			text  []byte
-			usage certificate.Usage
-		}{{"client_tls_certificate", c.GetClientTlsCert(), certificate.UsageClient}, {"server_tls_certificate", c.GetServerTlsCert(), certificate.UsageServer}} {
+			name, text string
+			usage      certificate.Usage
+		}{{"client_tls_certificate", c.ClientTLSCertPEM, certificate.UsageClient}, {"server_tls_certificate", c.ServerTLSCertPEM, certificate.UsageServer}} {
 			field := fmt.Sprintf("consenters[%d].%s", i, part.name)
-			cert, err := certificate.ParseOne(part.text)
+			cert, err := certificate.ParseOne([]byte(part.text))
 			if err != nil {
 				v.check(field, err)
 				continue
 			}
-			if other, ok := seen[string(part.text)]; ok && other != addressOf(c) {
+			if other, ok := seen[part.text]; ok && other != c.address() {
 				v.report(field, "the certificate is already that of %s", other)
 			}
-			seen[string(part.text)] = addressOf(c)
-			if !fresh {
-				at = cert.NotBefore.Add(time.Second)
-			}
-			request := certificate.VerifyRequest{Leaf: part.text, Roots: roots, Intermediates: intermediates, At: at, Usage: part.usage}
-			if fresh && part.usage == certificate.UsageServer {
-				request.Host = c.GetHost()
+			seen[part.text] = c.address()
+			request := certificate.VerifyRequest{Leaf: []byte(part.text), Roots: roots, Intermediates: intermediates, At: cert.NotBefore.Add(time.Second), Usage: part.usage}
+			if slices.Contains(added, c) {
+				request.At = v.now
+				if part.usage == certificate.UsageServer {
+					request.Host = c.Host
+				}
 			}
 			if err := certificate.VerifyChain(request); err != nil {
-				v.report(field, "%s: %s (the roots are the TLS roots of the orderer organizations)", addressOf(c), err)
+				v.report(field, "%s: %s (the roots are the TLS roots of the orderer organizations)", c.address(), err)
 			}
 		}
 	}
@@ -347,9 +331,11 @@ func hasPolicy(c *Config, path string) bool {
 func (v *updateValidation) policies() {
 	before, after := crowdOf(v.from), crowdOf(v.to)
 	for _, path := range slices.Sorted(maps.Keys(v.after.Policies)) {
-		if _, was := v.before.Policies[path]; (!was || before.could(path)) && !after.could(path) {
-			v.report("policies["+path+"]", "nobody could meet it any more (%s)", v.after.Policies[path])
+		_, was := v.before.Policies[path]
+		if after.could(path) || was && !before.could(path) {
+			continue
 		}
+		v.report("policies["+path+"]", "no member of the channel could meet it (%s)", v.after.Policies[path])
 	}
 	existing, err := elements(v.from.Proto.GetChannelGroup())
 	if err != nil {

@@ -205,28 +205,15 @@ func sign(identity *msp.Identity, payload []byte) (*common.Envelope, error) {
 
 // Result reads what the chaincode returned from an assembled transaction.
 func (t *Transaction) Result() ([]byte, error) {
-	payload, transaction := &common.Payload{}, &peer.Transaction{}
+	payload := &common.Payload{}
 	err := proto.Unmarshal(t.Envelope.GetPayload(), payload)
 	if err == nil {
-		err = proto.Unmarshal(payload.GetData(), transaction)
+		var result *peer.ChaincodeAction
+		if _, result, err = readAction(payload); err == nil {
+			return result.GetResponse().GetPayload(), nil
+		}
 	}
-	if err == nil && len(transaction.GetActions()) != 1 {
-		err = fmt.Errorf("%d actions where one is expected", len(transaction.GetActions()))
-	}
-	actionPayload, response, action := &peer.ChaincodeActionPayload{}, &peer.ProposalResponsePayload{}, &peer.ChaincodeAction{}
-	if err == nil {
-		err = proto.Unmarshal(transaction.GetActions()[0].GetPayload(), actionPayload)
-	}
-	if err == nil {
-		err = proto.Unmarshal(actionPayload.GetAction().GetProposalResponsePayload(), response)
-	}
-	if err == nil {
-		err = proto.Unmarshal(response.GetExtension(), action)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("unable to read the result of transaction %s: %w", t.TxID, err)
-	}
-	return action.GetResponse().GetPayload(), nil
+	return nil, fmt.Errorf("unable to read the result of transaction %s: %w", t.TxID, err)
 }
 
 func groupByPayload(endorsements []Endorsement) [][]string {

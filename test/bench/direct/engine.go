@@ -3,6 +3,7 @@ package direct
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -256,8 +257,8 @@ func (e *engine) runOnce(ctx context.Context, s spec, u urgency) error {
 
 // remove removes a container by force, and volumes that are its own.
 func (e *engine) remove(ctx context.Context, name string, volumes ...string) error {
-	if _, err := e.api.ContainerRemove(ctx, e.object(name), client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
-		return fmt.Errorf("unable to remove container %s: %w", e.object(name), err)
+	if err := removeContainer(ctx, e.api, e.object(name)); err != nil {
+		return err
 	}
 	for _, v := range volumes {
 		if err := removeVolume(ctx, e.api, e.object(v)); err != nil {
@@ -309,17 +310,23 @@ func dialer(port int) func(context.Context) (net.Conn, error) {
 func Down(ctx context.Context, api *client.Client, name string) (Result, error) {
 	clock := newClock()
 	ours := client.Filters{}.Add("label", label+"="+name)
-	containers, err := api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: ours})
-	if err != nil {
-		return Result{}, fmt.Errorf("unable to list containers: %w", err)
-	}
-	err = clock.phase("containers and volumes", func() error {
-		group, gctx := errgroup.WithContext(ctx)
-		group.SetLimit(removalsAtOnce)
-		for _, c := range containers.Items {
-			group.Go(func() error { return removeContainer(gctx, api, c) })
+	err := clock.phase("containers and volumes", func() error {
+		for {
+			// Again until there is none: a bring-up that was called off may have asked for some that the
+			// engine had not made yet.
+			containers, err := api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: ours})
+			if err != nil || len(containers.Items) == 0 {
+				return err
+			}
+			group, gctx := errgroup.WithContext(ctx)
+			group.SetLimit(removalsAtOnce)
+			for _, c := range containers.Items {
+				group.Go(func() error { return removeWhole(gctx, api, c) })
+			}
+			if err := group.Wait(); err != nil {
+				return err
+			}
 		}
-		return group.Wait()
 	})
 	if err != nil {
 		return Result{}, fmt.Errorf("unable to remove the containers of %s: %w", name, err)
@@ -344,9 +351,9 @@ func Down(ctx context.Context, api *client.Client, name string) (Result, error) 
 	return Result{Took: clock.now(), Phases: clock.phases()}, err
 }
 
-// removeContainer removes a container and then its volumes, which nobody else mounts.
-func removeContainer(ctx context.Context, api *client.Client, c container.Summary) error {
-	if _, err := api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); unlessGone(err) != nil {
+// removeWhole removes a container and then its volumes.
+func removeWhole(ctx context.Context, api *client.Client, c container.Summary) error {
+	if err := removeContainer(ctx, api, c.ID); err != nil {
 		return err
 	}
 	for _, m := range c.Mounts {
@@ -360,38 +367,73 @@ func removeContainer(ctx context.Context, api *client.Client, c container.Summar
 	return nil
 }
 
-func removeVolume(ctx context.Context, api *client.Client, name string) error {
-	if _, err := api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{}); unlessGone(err) != nil {
-		return fmt.Errorf("unable to remove volume %s: %w", name, err)
-	}
-	return nil
+// removeContainer removes a container by its name or ID.
+func removeContainer(ctx context.Context, api *client.Client, ref string) error {
+	return insist(ctx, "unable to remove container "+ref, func(ctx context.Context) error {
+		_, err := api.ContainerRemove(ctx, ref, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		return err
+	})
 }
 
-// networkLimit is how long an engine may need to see that nobody is on a network any more.
-const networkLimit = 10 * time.Second
+// removeVolume removes a volume with whatever still mounts it: what ran once beside a node, or what
+// a bring-up asked for before it was called off.
+func removeVolume(ctx context.Context, api *client.Client, name string) error {
+	return insist(ctx, "unable to remove volume "+name, func(ctx context.Context) error {
+		_, err := api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+		if !errdefs.IsConflict(err) {
+			return err
+		}
+		users, listErr := api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("volume", name)})
+		if listErr != nil {
+			return listErr
+		}
+		for _, user := range users.Items {
+			_, removeErr := api.ContainerRemove(ctx, user.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+			if removeErr != nil && !errdefs.IsNotFound(removeErr) && !errdefs.IsConflict(removeErr) {
+				return removeErr
+			}
+		}
+		return err
+	})
+}
+
+// releaseLimit is how long an engine may need to see that nobody uses a thing any more. Under load it
+// answers that a container is gone before it has let go of what the container had.
+const releaseLimit = time.Minute
+
+// insist does a removal again while the engine finds the thing in use, or being removed already. What
+// is not there is no error.
+func insist(ctx context.Context, what string, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, releaseLimit)
+	defer cancel()
+	var final error
+	err := poll(ctx, what, func(context.Context) error { // one removal may take as long as all may
+		err := do(ctx)
+		if errdefs.IsConflict(err) || errdefs.IsPermissionDenied(err) { // a network in use is forbidden
+			return err
+		}
+		final = nil
+		if err != nil && !errdefs.IsNotFound(err) {
+			final = fmt.Errorf("%s: %w", what, err)
+		}
+		return nil
+	})
+	return cmp.Or(err, final)
+}
 
 func removeNetwork(ctx context.Context, api *client.Client, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, networkLimit)
-	defer cancel()
 	networks, err := api.NetworkList(ctx, client.NetworkListOptions{Filters: client.Filters{}.Add("label", label+"="+name)})
 	if err != nil {
 		return fmt.Errorf("unable to list networks: %w", err)
 	}
 	for _, n := range networks.Items {
-		err := poll(ctx, "unable to remove network "+name, func(ctx context.Context) error {
+		err := insist(ctx, "unable to remove network "+name, func(ctx context.Context) error {
 			_, err := api.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
-			return unlessGone(err)
+			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func unlessGone(err error) error {
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	return err
 }

@@ -4,11 +4,17 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
+
+	"github.com/moby/moby/client"
 )
 
 func TestPackGivesFoldersToTheNodesUser(t *testing.T) {
@@ -59,5 +65,53 @@ func TestFreePortsLeavesOutWhatIsTaken(t *testing.T) {
 	slices.Sort(given)
 	if len(slices.Compact(given)) != 4 {
 		t.Errorf("a port was given twice, or is taken: %v and %v", first, second)
+	}
+}
+
+// TestRemovalsInsist: what the engine has not let go of yet is removed when it has, and what stands in
+// the way of a volume goes too.
+func TestRemovalsInsist(t *testing.T) {
+	conflicts, removed := map[string]int{"/volumes/v": 2, "/containers/c": 1}, []string{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		at := r.URL.Path[max(strings.Index(r.URL.Path, "/volumes"), strings.Index(r.URL.Path, "/containers"), 0):]
+		switch {
+		case r.Method == http.MethodGet && strings.HasPrefix(at, "/containers/json"):
+			_, _ = io.WriteString(w, `[{"Id":"user"}]`)
+		case r.Method != http.MethodDelete:
+			_, _ = io.WriteString(w, "{}")
+		case conflicts[at] > 0:
+			conflicts[at]--
+			w.WriteHeader(http.StatusConflict)
+			_, _ = io.WriteString(w, `{"message":"in use"}`)
+		case at == "/volumes/broken":
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = io.WriteString(w, `{"message":"no disk"}`)
+		case at == "/volumes/gone":
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, `{"message":"no such volume"}`)
+		default:
+			removed = append(removed, at)
+			w.WriteHeader(http.StatusNoContent)
+		}
+	}))
+	defer server.Close()
+	api, err := client.New(client.WithHost("tcp://" + server.Listener.Addr().String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.Close()
+	if err := removeContainer(t.Context(), api, "c"); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"v", "gone"} {
+		if err := removeVolume(t.Context(), api, name); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := removeVolume(t.Context(), api, "broken"); err == nil || !strings.Contains(fmt.Sprint(err), "no disk") {
+		t.Errorf("a failure that is no conflict gives %v", err)
+	}
+	if want := []string{"/containers/c", "/containers/user", "/containers/user", "/volumes/v"}; !slices.Equal(removed, want) {
+		t.Errorf("removed are %v, want %v", removed, want)
 	}
 }
