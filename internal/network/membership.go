@@ -124,41 +124,54 @@ func (f *Fabric) CreateMembership(ctx context.Context, spec MembershipSpec) erro
 // awaitAdmission waits until the organization is an application member of the channel, and gives the
 // block that the channel began with. It fails with *AdmissionError when that does not happen.
 func (f *Fabric) awaitAdmission(ctx context.Context, spec MembershipSpec) (genesis []byte, err error) {
+	var denied *AdmissionError
 	refused := patience{}
 	err = poll(ctx, func(ctx context.Context) error {
-		config, err := f.latestConfig(ctx, spec.Handle.channel(), spec.orderers())
-		if err != nil {
-			if admission := f.admission(ctx, spec, err); admission != nil {
-				return admission
-			}
-			return refused.bear(err)
-		}
-		if _, err := spec.present(config); err != nil {
+		block, err := f.asMember(ctx, spec)
+		if err == nil {
+			genesis, err = proto.MarshalOptions{Deterministic: true}.Marshal(block)
 			return err
 		}
-		var block *common.Block
-		for _, o := range spec.orderers() {
-			if block, err = f.firstBlock(ctx, o, spec.Handle.Name); err == nil {
-				break
-			}
+		if admission := f.admission(ctx, spec, err); admission != nil {
+			denied = admission
+			return admission
 		}
-		if err != nil {
-			return err
-		}
-		genesis, err = proto.MarshalOptions{Deterministic: true}.Marshal(block)
-		return err
+		return refused.bear(err)
 	})
+	if err != nil && denied != nil && ctx.Err() != nil { // the last question was cut short
+		err = fmt.Errorf("%w (waited until the deadline: %w)", denied, context.Cause(ctx))
+	}
 	return genesis, err
+}
+
+// asMember fetches the block that the channel began with, if the organization is an application member.
+func (f *Fabric) asMember(ctx context.Context, spec MembershipSpec) (block *common.Block, err error) {
+	config, err := f.latestConfig(ctx, spec.Handle.channel(), spec.orderers())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := spec.present(config); err != nil {
+		return nil, err
+	}
+	for _, o := range spec.orderers() {
+		if block, err = f.firstBlock(ctx, o, spec.Handle.Name); err == nil {
+			break
+		}
+	}
+	return block, err
 }
 
 // admission tells what the refusal of the ordering nodes says of the membership; nil when they said
 // nothing of it.
 func (f *Fabric) admission(ctx context.Context, spec MembershipSpec, cause error) *AdmissionError {
-	status := new(orderer.StatusError)
+	status, admission := new(orderer.StatusError), new(AdmissionError)
+	if errors.As(cause, &admission) {
+		return admission
+	}
 	if !errors.As(cause, &status) || status.Transient() {
 		return nil
 	}
-	admission := &AdmissionError{Channel: spec.Handle.Name, MSPID: spec.Handle.MSPID, Unknown: errors.Is(cause, orderer.ErrChannelNotFound)}
+	admission = &AdmissionError{Channel: spec.Handle.Name, MSPID: spec.Handle.MSPID, Unknown: errors.Is(cause, orderer.ErrChannelNotFound)}
 	if admin, err := f.identity(ctx, spec.Handle.Organization()); err == nil {
 		if cert, err := certificate.ParseOne(admin.CertificatePEM); err == nil && time.Now().After(cert.NotAfter) {
 			admission.Expired = cert.NotAfter
@@ -334,7 +347,7 @@ func (f *Fabric) DeleteMembership(ctx context.Context, spec MembershipSpec) (rem
 			return config.SetApplicationOrganization(configtx.ApplicationOrganization{Definition: present.Definition})
 		},
 	})
-	if refused := new(AdmissionError); errors.As(remain, &refused) || f.admission(ctx, spec, remain) != nil {
+	if f.admission(ctx, spec, remain) != nil {
 		remain = nil // what is no member has no anchor peers
 	}
 	return remain, f.leaveMembership(ctx, spec.Handle, peers)

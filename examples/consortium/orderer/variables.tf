@@ -1,0 +1,35 @@
+variable "network" {
+  description = "Name of the network on the engine."
+  type        = string
+  default     = "consortium"
+}
+
+variable "fabric_version" {
+  description = "Fabric release."
+  type        = string
+  default     = "3.1.1"
+}
+
+variable "stage" {
+  description = "How far things have come: 1 the channel with org1, 2 org2 is proposed, 3 org2 is a member."
+  type        = number
+  default     = 0
+}
+
+variable "max_message_count" {
+  description = "How many transactions a block may hold."
+  type        = number
+  default     = 10
+}
+
+variable "org1" {
+  description = "Outputs of org1."
+  type        = any
+  default     = null
+}
+
+variable "org2" {
+  description = "Outputs of org2."
+  type        = any
+  default     = null
+}
