@@ -96,10 +96,7 @@ func (f *Fabric) PreflightChannel(ctx context.Context, spec ChannelSpec) error {
 
 // CapabilityError tells that a node runs a release that does not know a capability of the channel.
 // Such a node ends itself when it reads the channel's configuration.
-type CapabilityError struct {
-	Node                Handle
-	Version, Capability string
-}
+type CapabilityError struct{ Node, Version, Capability string }
 
 func (e *CapabilityError) Error() string {
 	return fmt.Sprintf("%s runs Fabric %s, which does not know the channel capability %s and ends when it meets it", e.Node, e.Version, e.Capability)
@@ -114,17 +111,12 @@ func (f *Fabric) requireCapability(ctx context.Context, spec ChannelSpec) error 
 	if err != nil {
 		return err
 	}
-	for _, h := range slices.Concat(nodes, peersOf(spec.Organizations)) {
-		n, err := f.engine.Node(ctx, h.Object())
-		if errors.Is(err, engine.ErrNotFound) { // what needs the node tells that it is not there
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("unable to read %s: %w", h, err)
-		}
-		if _, version, err := memberOf(n); err == nil && !version.SupportsChannelV3() {
-			return &CapabilityError{Node: h, Version: version.String(), Capability: spec.Config.ChannelCapability}
-		}
+	old, err := f.before3(ctx, slices.Concat(nodes, peersOf(spec.Organizations)))
+	if err != nil {
+		return err
+	}
+	if names := slices.Sorted(maps.Keys(old)); len(names) > 0 {
+		return &CapabilityError{Node: names[0], Version: old[names[0]], Capability: spec.Config.ChannelCapability}
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
 )
@@ -26,6 +27,8 @@ type ChannelBasis struct {
 	Admins []string `json:"admins"`
 	// Endpoints are the addresses of the channel's peers, by the names of the peers.
 	Endpoints map[string]configtx.Address `json:"endpoints"`
+	// Before3 are the nodes of the channel that run a release before 3.0, with their releases.
+	Before3 map[string]string `json:"before_3,omitempty"`
 }
 
 // ReadChannelBasis reads it from the ordering nodes, and from the engine what they do not know.
@@ -53,7 +56,26 @@ func (f *Fabric) ReadChannelBasis(ctx context.Context, spec ChannelSpec) (Channe
 			basis.Endpoints[p.Name] = address
 		}
 	}
-	return basis, nil
+	basis.Before3, err = f.before3(ctx, slices.Concat(orderers, peersOf(spec.Organizations)))
+	return basis, err
+}
+
+// before3 finds nodes that do not know the channel capability V3_0, by the releases on their labels.
+func (f *Fabric) before3(ctx context.Context, nodes []Handle) (map[string]string, error) {
+	found := map[string]string{}
+	for _, h := range nodes {
+		n, err := f.engine.Node(ctx, h.Object())
+		if errors.Is(err, engine.ErrNotFound) { // what needs the node tells that it is not there
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("unable to read %s: %w", h, err)
+		}
+		if _, version, err := memberOf(n); err == nil && !version.SupportsChannelV3() {
+			found[h.Name] = version.String()
+		}
+	}
+	return found, nil
 }
 
 // admins are those whose signatures an update of the channel may need.

@@ -347,7 +347,7 @@ func TestCapabilityNeedsItsReleases(t *testing.T) {
 	n.Labels[labelInputs] = inputs(memberInputs{NodeOptions: sketchOptions("peer:2.5.9"), Version: "2.5.9"})
 	s.fake.AddNode(n)
 	capability := new(CapabilityError)
-	if err := s.fabric.PreflightChannel(t.Context(), spec); !errors.As(err, &capability) || capability.Node != old || capability.Version != "2.5.9" {
+	if err := s.fabric.PreflightChannel(t.Context(), spec); !errors.As(err, &capability) || capability.Node != old.Name || capability.Version != "2.5.9" {
 		t.Errorf("the error is %v, want a CapabilityError of %s", err, old)
 	}
 	spec.Config.ChannelCapability = configtx.ChannelCapabilityV2_0

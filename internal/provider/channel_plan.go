@@ -55,6 +55,9 @@ func (m *channelModel) planChange(ctx context.Context, prior *channelModel, priv
 	if !ok || !m.foreseeable(ctx, prior) || diags.HasError() {
 		return
 	}
+	if m.refuseOldNodes(prior, basis, diags); diags.HasError() {
+		return
+	}
 	spec := m.spec(ctx, diags)
 	plan, err := network.PlanChannel(spec, basis)
 	if err != nil {
@@ -114,6 +117,20 @@ func (m *channelModel) refuseRaise(prior *channelModel, diags *diag.Diagnostics)
 	}
 	diags.AddAttributeError(path.Root("capability_attestation"), "V3_0 wants an attestation",
 		"A node older than Fabric 3.0 ends itself when it meets the channel capability V3_0, and there is no way back to V2_0. Nodes of this network are looked at; those of other organizations cannot be. When every node of every member runs Fabric 3.0 or later, set capability_attestation = \"V3_0\".")
+}
+
+// refuseOldNodes refuses V3_0 while a node of the channel that runs here does not know it. Raising the
+// nodes and the capability are two applies: the first can be taken back.
+func (m *channelModel) refuseOldNodes(prior *channelModel, basis network.ChannelBasis, diags *diag.Diagnostics) {
+	if m.ChannelCapability.ValueString() != configtx.ChannelCapabilityV3_0 || prior.ChannelCapability.Equal(m.ChannelCapability) || len(basis.Before3) == 0 {
+		return
+	}
+	var nodes []string
+	for _, name := range slices.Sorted(maps.Keys(basis.Before3)) {
+		nodes = append(nodes, name+" (Fabric "+basis.Before3[name]+")")
+	}
+	diags.AddAttributeError(path.Root("channel_capability"), "V3_0 needs nodes of Fabric 3.0 or later",
+		"These nodes of the channel end themselves when they meet it: "+strings.Join(nodes, ", ")+". Raise their fabric_version and apply that first; then set channel_capability.")
 }
 
 // refuseLowering refuses to take a capability back: blocks that were made under it cannot be read without it.
