@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
@@ -132,7 +133,7 @@ func (f *Fabric) awaitAdmission(ctx context.Context, spec MembershipSpec) (genes
 			genesis, err = proto.MarshalOptions{Deterministic: true}.Marshal(block)
 			return err
 		}
-		if admission := f.admission(ctx, spec, err); admission != nil {
+		if admission := f.admission(ctx, spec.Handle.Name, spec.Handle.Organization(), err); admission != nil {
 			denied = admission
 			return admission
 		}
@@ -161,9 +162,9 @@ func (f *Fabric) asMember(ctx context.Context, spec MembershipSpec) (block *comm
 	return block, err
 }
 
-// admission tells what the refusal of the ordering nodes says of the membership; nil when they said
-// nothing of it.
-func (f *Fabric) admission(ctx context.Context, spec MembershipSpec, cause error) *AdmissionError {
+// admission tells what the refusal of ordering nodes says of an organization's membership; nil when they
+// said nothing of it.
+func (f *Fabric) admission(ctx context.Context, channel string, org Handle, cause error) *AdmissionError {
 	status, admission := new(orderer.StatusError), new(AdmissionError)
 	if errors.As(cause, &admission) {
 		return admission
@@ -171,8 +172,8 @@ func (f *Fabric) admission(ctx context.Context, spec MembershipSpec, cause error
 	if !errors.As(cause, &status) || status.Transient() {
 		return nil
 	}
-	admission = &AdmissionError{Channel: spec.Handle.Name, MSPID: spec.Handle.MSPID, Unknown: errors.Is(cause, orderer.ErrChannelNotFound)}
-	if admin, err := f.identity(ctx, spec.Handle.Organization()); err == nil {
+	admission = &AdmissionError{Channel: channel, MSPID: org.MSPID, Unknown: errors.Is(cause, orderer.ErrChannelNotFound)}
+	if admin, err := f.identity(ctx, org); err == nil {
 		if cert, err := certificate.ParseOne(admin.CertificatePEM); err == nil && time.Now().After(cert.NotAfter) {
 			admission.Expired = cert.NotAfter
 		}
@@ -266,10 +267,11 @@ func (f *Fabric) ReadMembership(ctx context.Context, spec MembershipSpec) (Membe
 		}
 	}
 	config, err := f.latestConfig(ctx, spec.Handle.channel(), spec.orderers())
-	if err != nil {
-		if state.Excluded = f.admission(ctx, spec, err); state.Excluded != nil {
-			return state, basis, nil
-		}
+	state.Excluded = f.admission(ctx, spec.Handle.Name, spec.Handle.Organization(), err)
+	switch {
+	case state.Excluded != nil:
+		return state, basis, nil //nolint:nilerr // the state tells
+	case err != nil:
 		if config, _ = f.latestConfig(ctx, spec.Handle.channel(), joined); config == nil {
 			return state, basis, err
 		}
@@ -347,7 +349,7 @@ func (f *Fabric) DeleteMembership(ctx context.Context, spec MembershipSpec) (rem
 			return config.SetApplicationOrganization(configtx.ApplicationOrganization{Definition: present.Definition})
 		},
 	})
-	if f.admission(ctx, spec, remain) != nil {
+	if f.admission(ctx, spec.Handle.Name, spec.Handle.Organization(), remain) != nil {
 		remain = nil // what is no member has no anchor peers
 	}
 	return remain, f.leaveMembership(ctx, spec.Handle, peers)
@@ -373,8 +375,25 @@ func (f *Fabric) leavePeers(ctx context.Context, channel string, peers []Handle,
 	return jobs.wait()
 }
 
-// membershipFile is where the key volume of an organization tells of a membership.
-func membershipFile(h Handle) string { return "memberships/" + h.Name + ".json" }
+// membershipsFolder is where the key volume of an organization tells of its memberships.
+const membershipsFolder = "memberships/"
+
+func membershipFile(h Handle) string { return membershipsFolder + h.Name + ".json" }
+
+// pledged tells whether a membership of its organization has a peer.
+func (f *Fabric) pledged(ctx context.Context, p Handle) bool {
+	org, err := f.organizationKeys(ctx, p.Organization())
+	if err != nil { // the organization's business
+		return false
+	}
+	for name, raw := range org.files {
+		spec := MembershipSpec{}
+		if strings.HasPrefix(name, membershipsFolder) && json.Unmarshal(raw, &spec) == nil && slices.Contains(peersOf(spec.members()), p) {
+			return true
+		}
+	}
+	return false
+}
 
 // writeMembership writes down what others must know of a membership, with the organization whose it is.
 func (f *Fabric) writeMembership(ctx context.Context, spec MembershipSpec) error {

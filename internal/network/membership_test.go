@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
 
@@ -53,6 +54,12 @@ func TestMembership(t *testing.T) {
 	if err != nil || found.Peers["peer0"] != h || found.Orderers["orderer0"].Address != orderers["orderer0"].Address || found.Definition.ID != "Org3MSP" {
 		t.Errorf("found again is %+v, %v", found, err)
 	}
+
+	s.fake.SetStatus(h.Object(), engine.Stopped, 0)
+	if peer, err := s.again().ReadPeer(ctx, h); err != nil || peer.Ledger != LedgerHeld {
+		t.Errorf("a stopped peer of a membership: ledger %v, %v", peer.Ledger, err)
+	}
+	s.fake.SetStatus(h.Object(), engine.Running, 0)
 
 	state, basis, err := s.fabric.ReadMembership(ctx, spec)
 	if err != nil || !slices.Equal(state.Joined, []string{"peer0"}) || len(state.Unanswered) > 0 || state.Excluded != nil {

@@ -2,6 +2,8 @@ package network
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -176,7 +178,7 @@ func (f *Fabric) Propose(ctx context.Context, access ChannelAccess, change Chann
 	if err != nil {
 		return Proposal{}, err
 	}
-	base, err := f.latestConfig(ctx, channel, orderers)
+	base, err := f.currentConfig(ctx, channel, orderers)
 	if err != nil {
 		return Proposal{}, err
 	}
@@ -198,31 +200,79 @@ func (f *Fabric) Propose(ctx context.Context, access ChannelAccess, change Chann
 	return describe(base, raw, update)
 }
 
+// Update is a config update as it is handed between organizations, with what its bytes tell by themselves.
+type Update struct {
+	// Raw are the exact bytes, a marshalled common.ConfigUpdate; Digest is their SHA-256 in hexadecimal.
+	Raw     []byte
+	Digest  string
+	Channel string
+	// Writes say what it writes (configtx.Writes).
+	Writes []string
+	// Terms are nil for an update that another tool made.
+	Terms *configtx.Terms
+
+	parsed *common.ConfigUpdate
+}
+
+// ReadUpdate reads an update.
+func ReadUpdate(raw []byte) (Update, error) {
+	parsed, err := configtx.ParseUpdate(raw)
+	if err != nil {
+		return Update{}, err
+	}
+	sum := sha256.Sum256(raw)
+	u := Update{Raw: raw, Digest: hex.EncodeToString(sum[:]), Channel: parsed.GetChannelId(), parsed: parsed}
+	if terms, ok := configtx.TermsOf(parsed); ok {
+		u.Terms = &terms
+	}
+	u.Writes, err = configtx.Writes(parsed)
+	return u, err
+}
+
+// ExpiredError tells that an update is no longer to be signed or submitted.
+type ExpiredError struct{ At time.Time }
+
+func (e *ExpiredError) Error() string {
+	return "the update expired at " + e.At.UTC().Format(time.RFC3339)
+}
+
+// RefuseExpired fails with *ExpiredError for an update that has expired. One that another tool made
+// never does.
+func (u Update) RefuseExpired() error {
+	if u.Terms != nil && time.Now().After(u.Terms.Expires) {
+		return &ExpiredError{At: u.Terms.Expires}
+	}
+	return nil
+}
+
+func (u Update) requireChannel(channel Handle) error {
+	if u.Channel != channel.Name {
+		return fmt.Errorf("the update is one of channel %s, and not of channel %s", u.Channel, channel.Name)
+	}
+	return nil
+}
+
 // Examine says what an update changes that was made elsewhere.
-func (f *Fabric) Examine(ctx context.Context, access ChannelAccess, raw []byte) (Proposal, error) {
+func (f *Fabric) Examine(ctx context.Context, access ChannelAccess, u Update) (Proposal, error) {
 	channel, orderers, err := f.reach(ctx, access)
 	if err != nil {
 		return Proposal{}, err
 	}
-	update, err := configtx.ParseUpdate(raw)
+	if err := u.requireChannel(channel); err != nil {
+		return Proposal{}, err
+	}
+	base, err := f.currentConfig(ctx, channel, orderers)
 	if err != nil {
 		return Proposal{}, err
 	}
-	if err := sameChannel(channel, update); err != nil {
-		return Proposal{}, err
-	}
-	base, err := f.latestConfig(ctx, channel, orderers)
-	if err != nil {
-		return Proposal{}, err
-	}
-	wanted, err := configtx.Apply(base, update)
+	wanted, err := configtx.Apply(base, u.parsed)
 	if err != nil {
 		return Proposal{}, err
 	}
 	if err := configtx.ValidateUpdate(base, wanted); err != nil {
 		return Proposal{}, err
 	}
-	return describe(base, raw, update)
+	return describe(base, u.Raw, u.parsed)
 }
 
 func describe(base *configtx.Config, raw []byte, update *common.ConfigUpdate) (Proposal, error) {
@@ -246,56 +296,29 @@ func describe(base *configtx.Config, raw []byte, update *common.ConfigUpdate) (P
 	return proposal, nil
 }
 
-func sameChannel(channel Handle, update *common.ConfigUpdate) error {
-	if update.GetChannelId() != channel.Name {
-		return fmt.Errorf("the update is one of channel %s, and not of channel %s", update.GetChannelId(), channel.Name)
-	}
-	return nil
-}
-
-// ExpiredError tells that an update is no longer to be signed or submitted.
-type ExpiredError struct{ At time.Time }
-
-func (e *ExpiredError) Error() string {
-	return "the update expired at " + e.At.UTC().Format(time.RFC3339)
-}
-
-// RefuseExpired fails with *ExpiredError for an update that has expired. One that another tool made
-// never does.
-func RefuseExpired(update *common.ConfigUpdate) error {
-	if terms, ok := configtx.TermsOf(update); ok && time.Now().After(terms.Expires) {
-		return &ExpiredError{At: terms.Expires}
-	}
-	return nil
-}
-
 // SignProposal has the admin of an organization sign the exact bytes of an update that still fits the
 // channel, and gives the signature, a marshalled common.ConfigSignature. Its error wraps
 // configtx.ErrOutdated for one that does not.
-func (f *Fabric) SignProposal(ctx context.Context, access ChannelAccess, org Handle, raw []byte) ([]byte, error) {
+func (f *Fabric) SignProposal(ctx context.Context, access ChannelAccess, org Handle, u Update) ([]byte, error) {
 	channel, orderers, err := f.reach(ctx, access)
 	if err != nil {
 		return nil, err
 	}
-	update, err := configtx.ParseUpdate(raw)
+	if err := errors.Join(u.requireChannel(channel), u.RefuseExpired()); err != nil {
+		return nil, err
+	}
+	base, err := f.currentConfig(ctx, channel, orderers)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(sameChannel(channel, update), RefuseExpired(update)); err != nil {
-		return nil, err
-	}
-	base, err := f.latestConfig(ctx, channel, orderers)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := configtx.Requirements(base, update); err != nil {
+	if _, err := configtx.Requirements(base, u.parsed); err != nil {
 		return nil, err
 	}
 	admin, err := f.identity(ctx, org)
 	if err != nil {
 		return nil, err
 	}
-	signature, err := configtx.SignUpdate(raw, admin)
+	signature, err := configtx.SignUpdate(u.Raw, admin)
 	if err != nil {
 		return nil, err
 	}
@@ -337,31 +360,31 @@ type Submitted struct{ Block, Sequence uint64 }
 
 // SubmitProposal submits an update with the signatures of several organizations. The admin of org
 // submits it, and signs it too. An update that is in force, or was at some time, is success.
-func (f *Fabric) SubmitProposal(ctx context.Context, access ChannelAccess, org Handle, raw []byte, given map[string][]byte) (Submitted, error) {
+func (f *Fabric) SubmitProposal(ctx context.Context, access ChannelAccess, org Handle, u Update, given map[string][]byte) (Submitted, error) {
 	channel, orderers, err := f.reach(ctx, access)
 	if err != nil {
 		return Submitted{}, err
 	}
-	signed, err := f.signedBy(ctx, channel, org, raw, given)
+	signed, err := f.signedBy(ctx, channel, org, u, given)
 	if err != nil {
 		return Submitted{}, err
 	}
 	// Two updates on one base: the second would be refused.
 	defer f.locks.lock("config of " + channel.record())()
-	u := configUpdate{channel: channel, orderers: orderers}
+	to := configUpdate{channel: channel, orderers: orderers}
 	for {
-		base, err := f.latestConfig(ctx, channel, orderers)
+		base, err := f.currentConfig(ctx, channel, orderers)
 		if err != nil {
 			return Submitted{}, err
 		}
 		envelope, err := signed.envelope(base)
 		if errors.Is(err, configtx.ErrOutdated) {
-			return f.inForce(ctx, u, base, signed, err)
+			return f.inForce(ctx, to, base, signed.Update, err)
 		}
 		if err != nil {
 			return Submitted{}, err
 		}
-		if err := f.submitUpdate(ctx, u, base, envelope); err != nil && !errors.Is(err, errBaseMoved) {
+		if err := f.submitUpdate(ctx, to, base, envelope); err != nil && !errors.Is(err, errBaseMoved) {
 			return Submitted{}, err
 		}
 	}
@@ -369,31 +392,27 @@ func (f *Fabric) SubmitProposal(ctx context.Context, access ChannelAccess, org H
 
 // signedProposal is an update with all the signatures that it is submitted with.
 type signedProposal struct {
+	Update
 	channel    Handle
-	raw        []byte
-	update     *common.ConfigUpdate
 	signatures []*common.ConfigSignature
 	signers    []configtx.Signer
 	submitter  *msp.Identity
 }
 
 // signedBy verifies the signatures that were given, and adds that of the submitter.
-func (f *Fabric) signedBy(ctx context.Context, channel, org Handle, raw []byte, given map[string][]byte) (signedProposal, error) {
-	p := signedProposal{channel: channel, raw: raw}
+func (f *Fabric) signedBy(ctx context.Context, channel, org Handle, u Update, given map[string][]byte) (signedProposal, error) {
+	p := signedProposal{Update: u, channel: channel}
+	if err := u.requireChannel(channel); err != nil {
+		return p, err
+	}
 	var err error
-	if p.update, err = configtx.ParseUpdate(raw); err != nil {
-		return p, err
-	}
-	if err := sameChannel(channel, p.update); err != nil {
-		return p, err
-	}
-	if p.signatures, err = VerifySignatures(raw, given); err != nil {
+	if p.signatures, err = VerifySignatures(u.Raw, given); err != nil {
 		return p, err
 	}
 	if p.submitter, err = f.identity(ctx, org); err != nil {
 		return p, err
 	}
-	own, err := configtx.SignUpdate(raw, p.submitter)
+	own, err := configtx.SignUpdate(u.Raw, p.submitter)
 	if err != nil {
 		return p, err
 	}
@@ -410,18 +429,18 @@ func (f *Fabric) signedBy(ctx context.Context, channel, org Handle, raw []byte, 
 
 // envelope gives what is sent, if the update fits the channel and the ordering nodes would take it.
 func (p signedProposal) envelope(base *configtx.Config) (*common.Envelope, error) {
-	duties, err := obligations(base, p.update)
+	duties, err := obligations(base, p.parsed)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(RefuseExpired(p.update), requireSigned(p.channel, duties, p.signers)); err != nil {
+	if err := errors.Join(p.RefuseExpired(), requireSigned(p.channel, duties, p.signers)); err != nil {
 		return nil, err
 	}
 	submitter := configtx.Signer{MSPID: p.submitter.ID, CertificatePEM: string(p.submitter.CertificatePEM)}
 	if answer, err := configtx.CanSubmit(base, submitter, time.Now()); answer == configtx.No {
 		return nil, err
 	}
-	return configtx.UpdateEnvelope(p.channel.Name, p.raw, p.signatures, p.submitter)
+	return configtx.UpdateEnvelope(p.channel.Name, p.Raw, p.signatures, p.submitter)
 }
 
 // maxLookBack is how many config blocks are looked through for an update that does not say when it was made.
@@ -429,14 +448,14 @@ const maxLookBack = 100
 
 // inForce tells when an update came into force, and waits until every ordering node that answers has
 // that. For one that never did it fails with outdated, which says why it does not fit any more.
-func (f *Fabric) inForce(ctx context.Context, u configUpdate, base *configtx.Config, signed signedProposal, outdated error) (Submitted, error) {
+func (f *Fabric) inForce(ctx context.Context, to configUpdate, base *configtx.Config, u Update, outdated error) (Submitted, error) {
 	oldest := base.Sequence() - min(base.Sequence(), maxLookBack)
-	if terms, ok := configtx.TermsOf(signed.update); ok {
-		oldest = terms.Sequence
+	if u.Terms != nil {
+		oldest = u.Terms.Sequence
 	}
 	var failed []error
-	for _, o := range u.orderers {
-		config, err := f.madeBy(ctx, o, u.channel.Name, base.Block, signed.raw, oldest)
+	for _, o := range to.orderers {
+		config, err := f.madeBy(ctx, o, u.Channel, base.Block, u.Raw, oldest)
 		switch {
 		case err != nil:
 			failed = append(failed, fmt.Errorf("%s: %w", o, err))
@@ -444,9 +463,9 @@ func (f *Fabric) inForce(ctx context.Context, u configUpdate, base *configtx.Con
 		case config == nil:
 			return Submitted{}, outdated
 		}
-		return Submitted{Block: config.Block, Sequence: config.Sequence()}, f.awaitConfig(ctx, u, config)
+		return Submitted{Block: config.Block, Sequence: config.Sequence()}, f.awaitConfig(ctx, to, config)
 	}
-	return Submitted{}, &UnansweredError{Thing: u.channel, Cause: errors.Join(failed...)}
+	return Submitted{}, &UnansweredError{Thing: to.channel, Cause: errors.Join(failed...)}
 }
 
 // madeBy looks for the configuration that an update made, from a config block back to the configuration

@@ -31,26 +31,25 @@ func TestHandOver(t *testing.T) {
 			t.Errorf("the proposal does not say %q, but\n%s", want, said)
 		}
 	}
-	if update, err := configtx.ParseUpdate(p.Update); err != nil || p.Base != 0 {
-		t.Error(p.Base, err)
-	} else if terms, ok := configtx.TermsOf(update); !ok || !terms.Expires.Equal(expires.Truncate(time.Second)) {
-		t.Errorf("terms %v %v", terms, ok)
+	update := s.update(p)
+	if p.Base != 0 || update.Terms == nil || !update.Terms.Expires.Equal(expires.Truncate(time.Second)) {
+		t.Errorf("base %d, terms %v", p.Base, update.Terms)
 	}
-	examined, err := s.fabric.Examine(ctx, elsewhere("Org1MSP"), p.Update)
+	examined, err := s.fabric.Examine(ctx, elsewhere("Org1MSP"), update)
 	if err != nil || !slices.Equal(examined.Changes, p.Changes) || !slices.Equal(examined.Required, p.Required) {
 		t.Errorf("examined elsewhere: %+v, %v", examined, err)
 	}
 
-	org1, err := s.fabric.SignProposal(ctx, elsewhere("Org1MSP"), s.organization("Org1MSP"), p.Update)
+	org1, err := s.fabric.SignProposal(ctx, elsewhere("Org1MSP"), s.organization("Org1MSP"), update)
 	s.must(err)
-	_, err = s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), p.Update, map[string][]byte{"org1": org1})
+	_, err = s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), update, map[string][]byte{"org1": org1})
 	if unsigned := new(UnsignedError); !errors.As(err, &unsigned) || len(unsigned.Changes) != 1 || !strings.Contains(err.Error(), "Org2MSP admin") {
 		t.Errorf("with one signature too few: %v", err)
 	}
-	org2, err := s.fabric.SignProposal(ctx, elsewhere("Org2MSP"), s.organization("Org2MSP"), p.Update)
+	org2, err := s.fabric.SignProposal(ctx, elsewhere("Org2MSP"), s.organization("Org2MSP"), update)
 	s.must(err)
 	ledger.lost = 1 // the answer to the first attempt never arrives
-	done, err := s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), p.Update, map[string][]byte{"org1": org1, "org2": org2})
+	done, err := s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), update, map[string][]byte{"org1": org1, "org2": org2})
 	if err != nil || done != (Submitted{Block: 1, Sequence: 1}) {
 		t.Fatalf("submitted: %+v, %v", done, err)
 	}
@@ -58,10 +57,10 @@ func TestHandOver(t *testing.T) {
 	// What is in force stays a success, for others and later too.
 	later, err := s.fabric.Propose(ctx, own, ChannelChange{Batch: configtx.Batch{MaxMessageCount: 7}}, expires)
 	s.must(err)
-	if done, err := s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), later.Update, nil); err != nil || done.Sequence != 2 {
+	if done, err := s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), s.update(later), nil); err != nil || done.Sequence != 2 {
 		t.Errorf("the next one: %+v, %v", done, err)
 	}
-	again, err := s.fabric.SubmitProposal(ctx, elsewhere("Org2MSP"), s.organization("Org2MSP"), p.Update, map[string][]byte{"org1": org1})
+	again, err := s.fabric.SubmitProposal(ctx, elsewhere("Org2MSP"), s.organization("Org2MSP"), update, map[string][]byte{"org1": org1})
 	if err != nil || again != done {
 		t.Errorf("submitted again, elsewhere: %+v, %v", again, err)
 	}
@@ -70,9 +69,17 @@ func TestHandOver(t *testing.T) {
 	if _, err := s.fabric.Propose(ctx, own, ChannelChange{Batch: configtx.Batch{MaxMessageCount: 7}}, expires); !errors.Is(err, configtx.ErrNoChange) {
 		t.Errorf("a change that is there already: %v", err)
 	}
-	if _, err := s.fabric.SignProposal(ctx, elsewhere("Org1MSP"), s.organization("Org1MSP"), p.Update); !errors.Is(err, configtx.ErrOutdated) {
+	if _, err := s.fabric.SignProposal(ctx, elsewhere("Org1MSP"), s.organization("Org1MSP"), update); !errors.Is(err, configtx.ErrOutdated) {
 		t.Errorf("signing what is done: %v", err)
 	}
+}
+
+// update reads a proposal as it is handed over.
+func (s *sketch) update(p Proposal) Update {
+	s.t.Helper()
+	u, err := ReadUpdate(p.Update)
+	s.must(err)
+	return u
 }
 
 func TestProposalsAreRefused(t *testing.T) {
@@ -86,10 +93,10 @@ func TestProposalsAreRefused(t *testing.T) {
 	expired, err := s.fabric.Propose(ctx, own, batch(1), time.Now().Add(-time.Minute))
 	s.must(err)
 	late := new(ExpiredError)
-	if _, err := s.fabric.SignProposal(ctx, org1, s.organization("Org1MSP"), expired.Update); !errors.As(err, &late) {
+	if _, err := s.fabric.SignProposal(ctx, org1, s.organization("Org1MSP"), s.update(expired)); !errors.As(err, &late) {
 		t.Errorf("signing an expired one: %v", err)
 	}
-	if _, err := s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), expired.Update, nil); !errors.As(err, &late) {
+	if _, err := s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), s.update(expired), nil); !errors.As(err, &late) {
 		t.Errorf("submitting an expired one: %v", err)
 	}
 
@@ -97,27 +104,32 @@ func TestProposalsAreRefused(t *testing.T) {
 	s.must(err)
 	second, err := s.fabric.Propose(ctx, own, batch(2), time.Now().Add(time.Hour))
 	s.must(err)
-	signature, err := s.fabric.SignProposal(ctx, org1, s.organization("Org1MSP"), first.Update)
+	signature, err := s.fabric.SignProposal(ctx, org1, s.organization("Org1MSP"), s.update(first))
 	s.must(err)
-	_, err = s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), second.Update, map[string][]byte{"org1": signature})
+	_, err = s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), s.update(second), map[string][]byte{"org1": signature})
 	if wrong := new(SignatureError); !errors.As(err, &wrong) || wrong.Name != "org1" || !errors.Is(err, configtx.ErrSignatureOfAnother) {
 		t.Errorf("a signature of the other update: %v", err)
 	}
 	if _, err := VerifySignatures(first.Update, map[string][]byte{"org1": signature, "org2": []byte("nonsense")}); err == nil || !strings.Contains(err.Error(), "org2") || strings.Contains(err.Error(), "of org1") {
 		t.Errorf("a signature that is none: %v", err)
 	}
-	if _, err := s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), second.Update, nil); err != nil {
+	if _, err := s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), s.update(second), nil); err != nil {
 		t.Error(err)
 	}
 	// The other one was made for the configuration before, and was never in force.
-	if _, err := s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), first.Update, nil); !errors.Is(err, configtx.ErrOutdated) {
+	if _, err := s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), s.update(first), nil); !errors.Is(err, configtx.ErrOutdated) {
 		t.Errorf("an outdated update: %v", err)
 	}
-	if _, err := s.fabric.Examine(ctx, own, first.Update); !errors.Is(err, configtx.ErrOutdated) {
+	if _, err := s.fabric.Examine(ctx, own, s.update(first)); !errors.Is(err, configtx.ErrOutdated) {
 		t.Errorf("examining an outdated update: %v", err)
 	}
+	s.addOrganization("Org3MSP", sketchOrganization{ca: "ca.org3"})
+	outside := ChannelAccess{Name: "trade", Orderers: orderers, Organization: s.organization("Org3MSP")}
+	if _, err := s.fabric.Propose(ctx, outside, batch(9), time.Now().Add(time.Hour)); !errors.As(err, new(*AdmissionError)) {
+		t.Errorf("a proposal of somebody who cannot read the channel: %v", err)
+	}
 	other := ChannelAccess{Name: "other", Orderers: orderers, Organization: s.organization("Org1MSP")}
-	if _, err := s.fabric.SignProposal(ctx, other, s.organization("Org1MSP"), first.Update); err == nil || !strings.Contains(err.Error(), "channel trade, and not of channel other") {
+	if _, err := s.fabric.SignProposal(ctx, other, s.organization("Org1MSP"), s.update(first)); err == nil || !strings.Contains(err.Error(), "channel trade, and not of channel other") {
 		t.Errorf("an update of another channel: %v", err)
 	}
 	for name, c := range map[string]struct {

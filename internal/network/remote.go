@@ -4,14 +4,17 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/grpcconn"
 )
 
@@ -69,4 +72,29 @@ func (f *Fabric) remoteConn(h Handle) (*grpc.ClientConn, error) {
 		}
 		return conn, nil
 	})
+}
+
+// answerPatience is how long ordering nodes that do not answer are asked again, before somebody has to
+// look at why.
+const answerPatience = 30 * time.Second
+
+// currentConfig is latestConfig with patience for nodes that are just being restarted. Refusals are final;
+// one for want of membership is an *AdmissionError.
+func (f *Fabric) currentConfig(ctx context.Context, channel Handle, orderers []Handle) (config *configtx.Config, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	err = poll(ctx, func(ctx context.Context) (err error) {
+		config, err = f.latestConfig(ctx, channel, orderers)
+		if err == nil {
+			return nil
+		}
+		if len(orderers) == 0 || errors.As(err, new(*grpcconn.CertificateError)) {
+			return permanent(err)
+		}
+		if admission := f.admission(ctx, channel.Name, orderers[0].Organization(), err); admission != nil {
+			return permanent(admission)
+		}
+		return err
+	})
+	return config, err
 }

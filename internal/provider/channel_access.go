@@ -2,9 +2,7 @@ package provider
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -24,7 +22,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
-	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
@@ -147,40 +144,13 @@ func (m *accessModel) access(ctx context.Context, name string, diags *diag.Diagn
 	}
 }
 
-// updateFacts is what the bytes of a config update tell by themselves.
-type updateFacts struct {
-	raw     []byte
-	update  *common.ConfigUpdate
-	digest  string
-	base    types.Int64
-	expires types.String
-	changes []string
-}
-
 // readUpdate reads an update as it is handed between states.
-func readUpdate(text string) (updateFacts, error) {
+func readUpdate(text string) (network.Update, error) {
 	raw, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		return updateFacts{}, fmt.Errorf("unable to read the config update: it is not base64: %w", err)
+		return network.Update{}, fmt.Errorf("unable to read the config update: it is not base64: %w", err)
 	}
-	update, err := configtx.ParseUpdate(raw)
-	if err != nil {
-		return updateFacts{}, err
-	}
-	changes, err := configtx.Writes(update)
-	if err != nil {
-		return updateFacts{}, err
-	}
-	facts := updateFacts{raw: raw, update: update, digest: digestOf(raw), base: types.Int64Null(), expires: types.StringNull(), changes: changes}
-	if terms, ok := configtx.TermsOf(update); ok {
-		facts.base, facts.expires = types.Int64Value(int64(terms.Sequence)), types.StringValue(terms.Expires.Format(time.RFC3339))
-	}
-	return facts, nil
-}
-
-func digestOf(raw []byte) string {
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:])
+	return network.ReadUpdate(raw)
 }
 
 // isUpdate holds a text to being an update.
@@ -233,23 +203,26 @@ type factsModel struct {
 	ExpiresAt    types.String `tfsdk:"expires_at"`
 }
 
-func (m *factsModel) take(ctx context.Context, f updateFacts, diags *diag.Diagnostics) {
-	changes, d := types.ListValueFrom(ctx, types.StringType, f.changes)
+func (m *factsModel) take(ctx context.Context, u network.Update, diags *diag.Diagnostics) {
+	changes, d := types.ListValueFrom(ctx, types.StringType, u.Writes)
 	diags.Append(d...)
-	m.Changes, m.Digest, m.BaseSequence, m.ExpiresAt = changes, types.StringValue(f.digest), f.base, f.expires
+	m.Changes, m.Digest, m.BaseSequence, m.ExpiresAt = changes, types.StringValue(u.Digest), types.Int64Null(), types.StringNull()
+	if u.Terms != nil {
+		m.BaseSequence, m.ExpiresAt = types.Int64Value(int64(u.Terms.Sequence)), types.StringValue(u.Terms.Expires.Format(time.RFC3339))
+	}
 }
 
-// refuse reports what speaks against using the update with this channel now.
-func (f updateFacts) refuse(channel types.Object, diags *diag.Diagnostics) {
-	if err := network.RefuseExpired(f.update); err != nil {
+// refuseUpdate reports what speaks against using an update with this channel now.
+func refuseUpdate(u network.Update, channel types.Object, diags *diag.Diagnostics) {
+	if err := u.RefuseExpired(); err != nil {
 		diags.AddAttributeError(path.Root("update"), "Expired update", explain(err))
 	}
 	name := handleMember(channel, "name")
-	if name.IsNull() || name.IsUnknown() || name.ValueString() == f.update.GetChannelId() {
+	if name.IsNull() || name.IsUnknown() || name.ValueString() == u.Channel {
 		return
 	}
 	diags.AddAttributeError(path.Root("update"), "Update of another channel",
-		fmt.Sprintf("The update is one of channel %s, and channel names channel %s.", f.update.GetChannelId(), name.ValueString()))
+		fmt.Sprintf("The update is one of channel %s, and channel names channel %s.", u.Channel, name.ValueString()))
 }
 
 // addUpdateError reports why an update was not made, signed or submitted.

@@ -149,7 +149,11 @@ func (c consortium) meddle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.SubmitProposal(t.Context(), network.ChannelAccess{Channel: spec.Handle}, spec.Handle.Organization(), raw, nil); err != nil {
+	handed, err := network.ReadUpdate(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.SubmitProposal(t.Context(), network.ChannelAccess{Channel: spec.Handle}, spec.Handle.Organization(), handed, nil); err != nil {
 		t.Fatal(err)
 	}
 }

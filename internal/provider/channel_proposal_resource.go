@@ -366,11 +366,11 @@ func (r *channelProposalResource) Create(ctx context.Context, req resource.Creat
 // propose makes the update, or looks at the one that was given.
 func (m *channelProposalModel) propose(ctx context.Context, f *network.Fabric, access network.ChannelAccess, diags *diag.Diagnostics) (network.Proposal, error) {
 	if !m.Given.IsNull() {
-		facts, err := readUpdate(m.Given.ValueString())
+		update, err := readUpdate(m.Given.ValueString())
 		if err != nil {
 			return network.Proposal{}, err
 		}
-		return f.Examine(ctx, access, facts.raw)
+		return f.Examine(ctx, access, update)
 	}
 	validity := defaultValidity
 	if !m.ValidFor.IsNull() {
@@ -385,13 +385,14 @@ func (m *channelProposalModel) propose(ctx context.Context, f *network.Fabric, a
 
 func (m *channelProposalModel) merge(ctx context.Context, p network.Proposal, diags *diag.Diagnostics) {
 	m.Update = types.StringValue(base64.StdEncoding.EncodeToString(p.Update))
-	facts, err := readUpdate(m.Update.ValueString())
+	update, err := network.ReadUpdate(p.Update)
 	if err != nil {
 		addError(diags, "Unable to read the update that was made", err)
 		return
 	}
-	facts.changes, facts.base = p.Changes, types.Int64Value(int64(p.Base))
-	m.take(ctx, facts, diags)
+	update.Writes = p.Changes
+	m.take(ctx, update, diags)
+	m.BaseSequence = types.Int64Value(int64(p.Base)) // known of an update without terms too
 	required, d := types.ListValueFrom(ctx, types.StringType, p.Required)
 	diags.Append(d...)
 	m.Required = required

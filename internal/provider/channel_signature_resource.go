@@ -73,19 +73,19 @@ func (r *channelSignatureResource) ModifyPlan(ctx context.Context, req resource.
 	if resp.Diagnostics.HasError() || plan.Update.IsUnknown() {
 		return
 	}
-	facts, err := readUpdate(plan.Update.ValueString())
+	update, err := readUpdate(plan.Update.ValueString())
 	if err != nil { // the validator has told already
 		return
 	}
-	if wanted := plan.ExpectedDigest; !wanted.IsNull() && !wanted.IsUnknown() && wanted.ValueString() != facts.digest {
+	if wanted := plan.ExpectedDigest; !wanted.IsNull() && !wanted.IsUnknown() && wanted.ValueString() != update.Digest {
 		resp.Diagnostics.AddAttributeError(path.Root("expected_digest"), "Another update",
-			fmt.Sprintf("The update has the digest %s. Ask whoever proposed it which one is meant; nothing was signed.", facts.digest))
+			fmt.Sprintf("The update has the digest %s. Ask whoever proposed it which one is meant; nothing was signed.", update.Digest))
 	}
 	if !req.State.Raw.IsNull() {
 		return // it is signed
 	}
-	facts.refuse(plan.Channel, &resp.Diagnostics)
-	plan.take(ctx, facts, &resp.Diagnostics)
+	refuseUpdate(update, plan.Channel, &resp.Diagnostics)
+	plan.take(ctx, update, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 }
 
@@ -98,24 +98,24 @@ func (r *channelSignatureResource) Create(ctx context.Context, req resource.Crea
 	}
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
-	facts, err := readUpdate(plan.Update.ValueString())
+	update, err := readUpdate(plan.Update.ValueString())
 	if err != nil {
 		resp.Diagnostics.AddAttributeError(path.Root("update"), "Not a config update", sentence(err))
 		return
 	}
-	if wanted := plan.ExpectedDigest; !wanted.IsNull() && wanted.ValueString() != facts.digest {
-		resp.Diagnostics.AddAttributeError(path.Root("expected_digest"), "Another update", "The update has the digest "+facts.digest+".")
+	if wanted := plan.ExpectedDigest; !wanted.IsNull() && wanted.ValueString() != update.Digest {
+		resp.Diagnostics.AddAttributeError(path.Root("expected_digest"), "Another update", "The update has the digest "+update.Digest+".")
 	}
-	access := plan.access(ctx, facts.update.GetChannelId(), &resp.Diagnostics)
+	access := plan.access(ctx, update.Channel, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	signature, err := f.SignProposal(ctx, access, access.Organization, facts.raw)
+	signature, err := f.SignProposal(ctx, access, access.Organization, update)
 	if err != nil {
-		addUpdateError(&resp.Diagnostics, "Unable to sign the update of channel "+facts.update.GetChannelId(), err)
+		addUpdateError(&resp.Diagnostics, "Unable to sign the update of channel "+update.Channel, err)
 		return
 	}
-	plan.take(ctx, facts, &resp.Diagnostics)
+	plan.take(ctx, update, &resp.Diagnostics)
 	plan.Signature = types.StringValue(base64.StdEncoding.EncodeToString(signature))
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }

@@ -76,18 +76,18 @@ func (r *channelSubmissionResource) ModifyPlan(ctx context.Context, req resource
 	if resp.Diagnostics.HasError() || plan.Update.IsUnknown() {
 		return
 	}
-	facts, err := readUpdate(plan.Update.ValueString())
+	update, err := readUpdate(plan.Update.ValueString())
 	if err != nil { // the validator has told already
 		return
 	}
-	facts.refuse(plan.Channel, &resp.Diagnostics)
-	plan.verify(facts, &resp.Diagnostics)
-	plan.take(ctx, facts, &resp.Diagnostics)
+	refuseUpdate(update, plan.Channel, &resp.Diagnostics)
+	plan.verify(update, &resp.Diagnostics)
+	plan.take(ctx, update, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 }
 
 // verify reads the signatures that are known, and refuses those that are none of the update.
-func (m *channelSubmissionModel) verify(facts updateFacts, diags *diag.Diagnostics) map[string][]byte {
+func (m *channelSubmissionModel) verify(update network.Update, diags *diag.Diagnostics) map[string][]byte {
 	signatures := map[string][]byte{}
 	for _, name := range slices.Sorted(maps.Keys(m.Signatures.Elements())) {
 		text, _ := m.Signatures.Elements()[name].(types.String)
@@ -96,11 +96,11 @@ func (m *channelSubmissionModel) verify(facts updateFacts, diags *diag.Diagnosti
 		}
 		raw, err := base64.StdEncoding.DecodeString(text.ValueString())
 		if err == nil {
-			_, err = network.VerifySignatures(facts.raw, map[string][]byte{name: raw})
+			_, err = network.VerifySignatures(update.Raw, map[string][]byte{name: raw})
 		}
 		if err != nil {
 			addNested(diags, path.Root("signatures").AtMapKey(name), "Not a signature of this update",
-				sentence(err)+"\n\nLet that organization sign the very update that is submitted here, whose digest is "+facts.digest+".")
+				sentence(err)+"\n\nLet that organization sign the very update that is submitted here, whose digest is "+update.Digest+".")
 		}
 		signatures[name] = raw
 	}
@@ -116,22 +116,22 @@ func (r *channelSubmissionResource) Create(ctx context.Context, req resource.Cre
 	}
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
-	facts, err := readUpdate(plan.Update.ValueString())
+	update, err := readUpdate(plan.Update.ValueString())
 	if err != nil {
 		resp.Diagnostics.AddAttributeError(path.Root("update"), "Not a config update", sentence(err))
 		return
 	}
-	signatures := plan.verify(facts, &resp.Diagnostics)
-	access := plan.access(ctx, facts.update.GetChannelId(), &resp.Diagnostics)
+	signatures := plan.verify(update, &resp.Diagnostics)
+	access := plan.access(ctx, update.Channel, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	done, err := f.SubmitProposal(ctx, access, access.Organization, facts.raw, signatures)
+	done, err := f.SubmitProposal(ctx, access, access.Organization, update, signatures)
 	if err != nil {
-		plan.addError(&resp.Diagnostics, facts.update.GetChannelId(), err)
+		plan.addError(&resp.Diagnostics, update.Channel, err)
 		return
 	}
-	plan.take(ctx, facts, &resp.Diagnostics)
+	plan.take(ctx, update, &resp.Diagnostics)
 	plan.Sequence, plan.Block = types.Int64Value(int64(done.Sequence)), types.Int64Value(int64(done.Block))
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }

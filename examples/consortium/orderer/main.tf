@@ -67,7 +67,7 @@ resource "fabric_channel" "trade" {
   name              = "trade"
   orderers          = fabric_orderer_cluster.this.handle
   batch_timeout     = "500ms"
-  max_message_count = var.max_message_count
+  max_message_count = var.stage >= 5 ? 20 : 10
 
   organizations = {
     for name in local.members : name => {
@@ -88,4 +88,14 @@ resource "fabric_channel_proposal" "org2" {
 
   channel = fabric_channel.trade[0].handle
   change  = { add_organizations = { org2 = var.org2.definition } }
+}
+
+# A change that others propose and that the ordering organization decides: larger blocks. The plan shows in
+# words what is signed. Once it is in force, stage 5 says the same of the channel.
+resource "fabric_channel_signature" "batch" {
+  count = var.stage >= 4 ? 1 : 0
+
+  channel      = fabric_channel.trade[0].handle
+  organization = fabric_organization.this.handle
+  update       = var.org1.proposals.batch
 }

@@ -18,3 +18,8 @@ output "required" {
   description = "Whose signatures they want."
   value       = { for name, proposal in { org2 = one(fabric_channel_proposal.org2) } : name => proposal.required if proposal != null }
 }
+
+output "signatures" {
+  description = "Signatures of the ordering organization under what others propose."
+  value       = { for name, signed in { batch = one(fabric_channel_signature.batch) } : name => signed.signature if signed != null }
+}

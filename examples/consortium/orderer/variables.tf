@@ -11,15 +11,9 @@ variable "fabric_version" {
 }
 
 variable "stage" {
-  description = "How far things have come: 1 the channel with org1, 2 org2 is proposed, 3 org2 is a member."
+  description = "How far things have come: 1 the channel with org1, 2 org2 is proposed, 3 org2 is a member, 4 larger blocks are signed, 5 they are what the channel has."
   type        = number
   default     = 0
-}
-
-variable "max_message_count" {
-  description = "How many transactions a block may hold."
-  type        = number
-  default     = 10
 }
 
 variable "org1" {

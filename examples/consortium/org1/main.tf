@@ -58,3 +58,11 @@ resource "fabric_channel_submission" "org2" {
   organization = fabric_organization.this.handle
   update       = var.orderer.proposals.org2
 }
+
+# Larger blocks: every member can propose a change, the ordering organization has to sign this one.
+resource "fabric_channel_proposal" "batch" {
+  count = var.stage >= 3 ? 1 : 0
+
+  channel = fabric_channel_membership.trade[0].handle
+  change  = { max_message_count = 20 }
+}

@@ -11,7 +11,7 @@ variable "fabric_version" {
 }
 
 variable "stage" {
-  description = "How far things have come: 1 joins the channel, 2 submits that org2 joins."
+  description = "How far things have come: 1 joins the channel, 2 submits that org2 joins, 3 proposes larger blocks."
   type        = number
   default     = 0
 }

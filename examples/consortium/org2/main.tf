@@ -48,3 +48,13 @@ resource "fabric_channel_membership" "trade" {
   orderers            = var.orderer.orderers
   deletion_protection = false
 }
+
+# What org1 proposed and the ordering organization signed, submitted by a third one.
+resource "fabric_channel_submission" "batch" {
+  count = var.stage >= 2 ? 1 : 0
+
+  channel      = fabric_channel_membership.trade[0].handle
+  organization = fabric_organization.this.handle
+  update       = var.org1.proposals.batch
+  signatures   = { orderer = var.orderer.signatures.batch }
+}

@@ -11,13 +11,19 @@ variable "fabric_version" {
 }
 
 variable "stage" {
-  description = "How far things have come: 1 joins the channel."
+  description = "How far things have come: 1 joins the channel, 2 submits larger blocks."
   type        = number
   default     = 0
 }
 
 variable "orderer" {
   description = "Outputs of the ordering organization."
+  type        = any
+  default     = null
+}
+
+variable "org1" {
+  description = "Outputs of org1."
   type        = any
   default     = null
 }
