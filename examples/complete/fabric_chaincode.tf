@@ -26,5 +26,11 @@ resource "fabric_chaincode" "asset" {
     }
   }
 
+  # For peers whose state database is CouchDB. They are part of the package.
+  indexes = {
+    "owner.json"        = jsonencode({ index = { fields = ["owner"] }, ddoc = "owner", name = "owner", type = "json" })
+    "prices/value.json" = jsonencode({ index = { fields = [{ value = "desc" }] }, ddoc = "value", name = "value", type = "json" })
+  }
+
   timeouts = { create = "3m", update = "3m", delete = "3m" }
 }

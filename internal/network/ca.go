@@ -144,7 +144,11 @@ func (f *Fabric) prepareCA(ctx context.Context, spec CASpec) (map[string][]byte,
 		}
 		files[name+registrarSecret] = []byte(newSecret())
 	}
-	return files, f.writeKeys(ctx, h, files)
+	if err := f.writeKeys(ctx, h, files); err != nil {
+		return nil, err
+	}
+	f.stores.seed(h.keys(), files)
+	return files, nil
 }
 
 // takeUpCA gives the key volume's files of a CA that there is, and nil of one that is to be made. Of

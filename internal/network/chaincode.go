@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,9 @@ type ChaincodeState struct {
 	// package, else the worst of them.
 	Status  engine.Status
 	ImageID string
+	// Resting are the peers that a release passed over, because they do not run: beside them the server
+	// runs, and the package is installed when they start.
+	Resting []Handle
 }
 
 // ChaincodeHandle names a chaincode: its name is CHANNEL/CHAINCODE.
@@ -147,7 +151,7 @@ func (f *Fabric) requireLabel(ctx context.Context, spec ChaincodeSpec) error {
 }
 
 // ReleaseChaincode brings the definition, the packages and the servers of a chaincode to what is
-// wanted: installed on every peer, approved by every organization in one block, committed with the
+// wanted: installed on every peer that runs, approved by every organization in one block, committed with the
 // next sequence, served. What is so already is left alone, so that it goes on after failures that
 // pass, and can be called again after any other. A release that replaces another one removes the
 // other's servers at the end.
@@ -189,6 +193,8 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	if err := requireRunning(spec.Channel.Name, members); err != nil {
 		return state, err
 	}
+	rest := resting(members)
+	members = thatRun(members)
 	packed, packageID, err := ChaincodePackage(spec.Channel.Name, spec.Label, spec.Indexes)
 	if err != nil {
 		return state, err
@@ -206,7 +212,14 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	}
 	watch := f.watchNodes(ctx)
 	err = watch.end(func() error {
-		if err := f.prepareRelease(watch.ctx, watch, spec, definition, committed, members, packed, packageID, image.ID); err != nil {
+		serve := func(ctx context.Context, p Handle) (bool, error) {
+			return f.serve(ctx, watch, spec, p, image.ID, packageID)
+		}
+		approvers := members
+		if committed {
+			approvers = nil
+		}
+		if err := f.prepareRelease(watch.ctx, spec, definition, approvers, members, rest, packed, packageID, serve); err != nil {
 			return err
 		}
 		if !committed {
@@ -223,7 +236,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 		}
 		return state, err
 	}
-	state = ChaincodeState{Committed: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID}
+	state = ChaincodeState{Committed: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID, Resting: rest}
 	return state, f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id != packageID })
 }
 
@@ -243,27 +256,38 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// prepareRelease does what the commit needs, and what it does not need but the first call will:
-// servers and packages are made while the approvals wait for their block.
-func (f *Fabric) prepareRelease(ctx context.Context, watch *watch, spec ChaincodeSpec, definition lifecycle.Definition, committed bool, members []member, packed []byte, packageID, imageID string) error {
+// prepareRelease does what the commit needs, and what it does not need but the first call will. The
+// approvals of those who have yet to approve are sent before anything else, because their block takes
+// the longest: servers and packages are made while they wait for it. Peers that rest get their server only; installMissing does the
+// rest when they start.
+func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definition lifecycle.Definition, approvers, members []member, rest []Handle,
+	packed []byte, packageID string, serve func(context.Context, Handle) (fresh bool, err error)) error {
+	approvals, err := f.approveAll(ctx, spec.Channel.Name, definition, packageID, approvers)
+	if err != nil {
+		return err
+	}
 	group, gctx := errgroup.WithContext(ctx)
+	for _, txID := range approvals {
+		group.Go(func() error { return awaitCommit(gctx, spec.Channel.Name, txID, members) })
+	}
+	beside := slices.Clone(rest)
 	for _, m := range members {
 		for _, p := range m.peers {
-			group.Go(func() error {
-				fresh, err := f.serve(gctx, watch, spec, p.handle, imageID, packageID)
-				if err == nil && fresh && !committed {
-					err = pause(gctx, probation)
-				}
-				return err
-			})
+			beside = append(beside, p.handle)
 			group.Go(func() error {
 				_, err := lifecycle.Install(gctx, p.Peer, m.admin, packed)
 				return err
 			})
 		}
 	}
-	if !committed {
-		group.Go(func() error { return f.approveAll(gctx, spec.Channel.Name, definition, packageID, members) })
+	for _, p := range beside {
+		group.Go(func() error {
+			fresh, err := serve(gctx, p)
+			if err == nil && fresh && len(approvers) > 0 {
+				err = pause(gctx, probation)
+			}
+			return err
+		})
 	}
 	return group.Wait()
 }
@@ -356,11 +380,12 @@ func approvedPackage(ctx context.Context, channel, chaincode string, m member, s
 	return "", failures
 }
 
-// approveAll has every organization approve at once, so that one block takes all approvals, and
-// waits until a peer of each organization has seen them all.
-func (f *Fabric) approveAll(ctx context.Context, channel string, definition lifecycle.Definition, packageID string, members []member) error {
+// approveAll has the organizations approve at once, so that one block takes all approvals, and gives
+// the transactions of those that had not approved before. They are not awaited.
+func (f *Fabric) approveAll(ctx context.Context, channel string, definition lifecycle.Definition, packageID string, members []member) ([]string, error) {
+	sent := make([]string, len(members))
 	group, gctx := errgroup.WithContext(ctx)
-	for _, m := range members {
+	for i, m := range members {
 		group.Go(func() error {
 			tx, err := lifecycle.Approve(gctx, m.admin, channel, definition, packageID, m.endorsers()...)
 			if lifecycle.ClassOf(err) == lifecycle.ClassAlreadyDone {
@@ -369,13 +394,15 @@ func (f *Fabric) approveAll(ctx context.Context, channel string, definition life
 			if err != nil {
 				return fmt.Errorf("unable to approve chaincode %s for %s: %w", definition.Name, m.handle.MSPID, err)
 			}
+			sent[i] = tx.TxID
 			if err := gateway.Submit(gctx, m.peers[0].Conn, tx); err != nil {
 				return fmt.Errorf("unable to submit the approval of chaincode %s by %s: %w", definition.Name, m.handle.MSPID, err)
 			}
-			return awaitCommit(gctx, channel, tx.TxID, members)
+			return nil
 		})
 	}
-	return group.Wait()
+	err := group.Wait()
+	return slices.DeleteFunc(sent, func(id string) bool { return id == "" }), err
 }
 
 // awaitCommit waits until the first peer of every organization has committed a transaction.

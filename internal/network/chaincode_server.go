@@ -368,14 +368,56 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	}
 	watch := f.watchNodes(ctx)
 	return watch.end(func() error {
-		if err := f.prepareRelease(watch.ctx, watch, spec, *state.Committed, true, members, packed, packageID, servers[inForce].ImageID); err != nil {
-			return err
+		serve := func(ctx context.Context, p Handle) (bool, error) {
+			return f.serve(ctx, watch, spec, p, servers[inForce].ImageID, packageID)
 		}
-		if err := f.approveAll(watch.ctx, channel.Name, *state.Committed, packageID, newcomers); err != nil {
+		if err := f.prepareRelease(watch.ctx, spec, *state.Committed, newcomers, members, nil, packed, packageID, serve); err != nil {
 			return err
 		}
 		return f.awaitServed(watch.ctx, spec, members, packageID)
 	}())
+}
+
+// installMissing installs on a peer the packages that the chaincode servers beside it run and that it
+// lacks: a release that came while it did not run made the server, and left the rest to its next start.
+func (f *Fabric) installMissing(ctx context.Context, p Handle) error {
+	servers, err := f.engine.Nodes(ctx, map[string]string{
+		engine.LabelOwner: p.Owner, engine.LabelNetwork: p.Network, engine.LabelKind: string(KindChaincode), labelPeer: p.Name,
+	})
+	if err != nil || len(servers) == 0 {
+		return err
+	}
+	conn, err := f.grpcConn(ctx, p, peerPort)
+	if err != nil {
+		return err
+	}
+	admin, err := f.identity(ctx, p.Organization())
+	if err != nil {
+		return err
+	}
+	target := endorser.Peer{Name: p.Name, Conn: conn}
+	installed, err := lifecycle.QueryInstalled(ctx, target, admin)
+	if err != nil {
+		return err
+	}
+	report := chaincodeReport{installed: installed}
+	for _, s := range servers {
+		if report.has(s.Labels[labelPackage]) {
+			continue
+		}
+		in := serverInputs{}
+		if err := json.Unmarshal([]byte(s.Labels[labelInputs]), &in); err != nil {
+			return fmt.Errorf("unable to read what was asked for of chaincode %s: %w", s.Labels[labelChaincode], err)
+		}
+		packed, id, err := ChaincodePackage(in.Channel.Name, in.Label, in.Indexes)
+		if err != nil || id != s.Labels[labelPackage] { // the chaincode's own next apply brings it
+			continue
+		}
+		if _, err := lifecycle.Install(ctx, target, admin, packed); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DeleteChaincode removes the servers. A definition cannot be taken from a ledger, and a package

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	lifecycleproto "github.com/hyperledger/fabric-protos-go-apiv2/peer/lifecycle"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
@@ -498,19 +499,76 @@ func TestLabelTaken(t *testing.T) {
 	s.must(s.fabric.requireLabel(t.Context(), spec))
 }
 
-// TestPreflightChaincodeWantsEveryPeer: what runs nowhere is installed nowhere.
-func TestPreflightChaincodeWantsEveryPeer(t *testing.T) {
+// TestPreflightChaincodeWantsAPeerOfEachOrganization: a peer that rests is passed over, but an
+// organization without any cannot approve.
+func TestPreflightChaincodeWantsAPeerOfEachOrganization(t *testing.T) {
 	s := newSketch(t)
 	spec := ChaincodeSpec{Channel: s.channel, Name: "kv", Version: "1", Label: "kv_1", Server: ChaincodeServer{NodeOptions: NodeOptions{Image: "kv:1"}}}
 	s.must(s.fabric.PreflightChaincode(t.Context(), spec))
 	s.fake.SetStatus(s.peer("peer1.org1", "").Object(), engine.Stopped, 0)
+	s.must(s.fabric.PreflightChaincode(t.Context(), spec))
+	s.fake.SetStatus(s.peer("peer0.org1", "").Object(), engine.Stopped, 0)
 	stopped := new(NotRunningError)
-	if err := s.fabric.PreflightChaincode(t.Context(), spec); !errors.As(err, &stopped) || stopped.Peer.Name != "peer1.org1" {
-		t.Errorf("the error is %v, want a NotRunningError of peer1.org1", err)
+	if err := s.fabric.PreflightChaincode(t.Context(), spec); !errors.As(err, &stopped) || stopped.Organization.Name != "Org1MSP" ||
+		!slices.Equal(stopped.Peers, []string{"peer0.org1", "peer1.org1"}) {
+		t.Errorf("the error is %v, want a NotRunningError of Org1MSP with both its peers", err)
 	}
 	s.fake.RemoveImage("kv:1")
 	if err := s.fabric.PreflightChaincode(t.Context(), spec); !errors.Is(err, engine.ErrNoImage) {
 		t.Errorf("the error is %v, want ErrNoImage", err)
+	}
+}
+
+// TestInstallMissing: a peer that starts gets the packages of the servers beside it, and no others.
+func TestInstallMissing(t *testing.T) {
+	s := newSketch(t)
+	p := s.peer("peer0.org1", "Org1MSP")
+	packages := map[string]string{}
+	beside := func(label string, peer Handle) {
+		t.Helper()
+		spec := ChaincodeSpec{Channel: s.channel, Name: label, Version: "1", Label: label, Server: ChaincodeServer{NodeOptions: NodeOptions{Image: "kv:1"}},
+			Indexes: map[string][]byte{"statedb/couchdb/indexes/a.json": []byte(`{"index":{"fields":["a"]}}`)}}
+		_, id, err := ChaincodePackage("trade", label, spec.Indexes)
+		s.must(err)
+		packages[label] = id
+		s.must(s.fake.CreateNode(t.Context(), serverNode(spec, peer, "kv:1", id)))
+	}
+	var mu sync.Mutex
+	asked, installed := 0, []string{}
+	s.serve(p, peerPort, func(g *grpc.Server) {
+		peer.RegisterEndorserServer(g, &endorserFunc{answer: func(args []string, _ bool) *peer.ProposalResponse {
+			mu.Lock()
+			defer mu.Unlock()
+			var answer proto.Message
+			switch args[0] {
+			case "QueryInstalledChaincodes":
+				asked++
+				answer = &lifecycleproto.QueryInstalledChaincodesResult{InstalledChaincodes: []*lifecycleproto.QueryInstalledChaincodesResult_InstalledChaincode{{PackageId: packages["has"], Label: "has"}}}
+			case "InstallChaincode":
+				request := &lifecycleproto.InstallChaincodeArgs{}
+				s.must(proto.Unmarshal([]byte(args[1]), request))
+				info, err := lifecycle.ParsePackage(request.GetChaincodeInstallPackage())
+				s.must(err)
+				installed = append(installed, info.ID)
+				answer = &lifecycleproto.InstallChaincodeResult{PackageId: info.ID, Label: info.Label}
+			default:
+				return refusal("")
+			}
+			raw, err := proto.Marshal(answer)
+			s.must(err)
+			return &peer.ProposalResponse{Response: &peer.Response{Status: 200, Payload: raw}}
+		}})
+	})
+	s.must(s.fabric.installMissing(t.Context(), p))
+	if asked != 0 {
+		t.Error("a peer without servers beside it was asked")
+	}
+	beside("has", p)
+	beside("lacks", p)
+	beside("elsewhere", s.peer("peer1.org1", "Org1MSP"))
+	s.must(s.fabric.installMissing(t.Context(), p))
+	if !slices.Equal(installed, []string{packages["lacks"]}) {
+		t.Errorf("installed were %v, want %s", installed, packages["lacks"])
 	}
 }
 

@@ -283,24 +283,9 @@ func (f *Fabric) createChannel(ctx context.Context, spec ChannelSpec, attempt *c
 func (f *Fabric) genesis(ctx context.Context, spec ChannelSpec) ([]byte, error) {
 	channel := spec.Config
 	channel.Name = spec.Handle.Name
-	orderers, err := f.Orderers(ctx, spec.Orderers)
-	if err != nil {
+	if err := f.addOrdering(ctx, spec.Orderers, &channel); err != nil {
 		return nil, err
 	}
-	ordering, err := f.organizationKeys(ctx, spec.Orderers.Organization())
-	if err != nil {
-		return nil, err
-	}
-	organization := configtx.OrdererOrganization{Definition: ordering.Definition}
-	for _, o := range orderers {
-		consenter, err := f.consenter(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		channel.Consenters = append(channel.Consenters, consenter)
-		organization.Endpoints = append(organization.Endpoints, net.JoinHostPort(consenter.Host, strconv.Itoa(consenter.Port)))
-	}
-	channel.OrdererOrganizations = []configtx.OrdererOrganization{organization}
 	for _, key := range slices.Sorted(maps.Keys(spec.Organizations)) {
 		member := spec.Organizations[key]
 		org := configtx.ApplicationOrganization{Definition: member.Definition}
@@ -326,12 +311,25 @@ func (f *Fabric) consenter(ctx context.Context, o Handle) (configtx.Consenter, e
 	if err != nil {
 		return configtx.Consenter{}, err
 	}
-	files, err := f.engine.GetFiles(ctx, o.Object(), keysFolder+"/tls/cert.pem")
+	chain, err := f.listenerOf(ctx, o)
 	if err != nil {
-		return configtx.Consenter{}, fmt.Errorf("unable to read the TLS certificate of %s: %w", o, err)
+		return configtx.Consenter{}, err
 	}
-	certificate := string(firstBlock(files[0].Content))
+	certificate := string(firstBlock(chain))
 	return configtx.Consenter{Host: address.Host, Port: address.Port, ClientTLSCertPEM: certificate, ServerTLSCertPEM: certificate}, nil
+}
+
+// listenerOf gives the TLS certificate of a node with its intermediates: that which it was furnished
+// with a moment ago, or that on its volume.
+func (f *Fabric) listenerOf(ctx context.Context, h Handle) ([]byte, error) {
+	if known, ok := f.listeners.Load(h.Object()); ok {
+		return known.([]byte), nil
+	}
+	files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+tlsFolder+"/cert.pem")
+	if err != nil {
+		return nil, fmt.Errorf("unable to read the TLS certificate of %s: %w", h, err)
+	}
+	return files[0].Content, nil
 }
 
 // endpoint reads the address by which others reach a node.

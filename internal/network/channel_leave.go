@@ -318,18 +318,25 @@ func (f *Fabric) removeOnces(ctx context.Context, h Handle) error {
 	return nil
 }
 
+// once runs a command with the volume of a node, on no network unless it needs one: to put a container
+// on a network takes longer than all else about it.
 func (f *Fabric) once(ctx context.Context, h Handle, imageID string, entrypoint []string, command ...string) (engine.RunResult, error) {
 	labels := h.labels()
 	labels[engine.LabelSpecHash] = "once"
 	labels[labelOnce] = "true"
-	env, err := f.onceEnv(ctx, h)
-	if err != nil {
-		return engine.RunResult{}, err
-	}
-	return f.engine.RunOnce(ctx, engine.NodeSpec{
-		Name: h.Object() + "-once", Image: imageID, Network: h.Network, Entrypoint: entrypoint, Command: command,
-		Env:    env,
+	spec := engine.NodeSpec{
+		Name: h.Object() + "-once", Image: imageID, Entrypoint: entrypoint, Command: command,
 		Mounts: []engine.Mount{{Volume: h.Object(), Target: volumeRoot}},
 		Tmpfs:  []string{"/tmp"}, User: nodeUser, Labels: labels,
-	})
+	}
+	if entrypoint == nil { // the node's own program, which may have to reach its state database
+		var err error
+		if spec.Env, err = f.onceEnv(ctx, h); err != nil {
+			return engine.RunResult{}, err
+		}
+		if spec.Env[couchPasswordVariable] != "" {
+			spec.Network = h.Network
+		}
+	}
+	return f.engine.RunOnce(ctx, spec)
 }

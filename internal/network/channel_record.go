@@ -273,7 +273,13 @@ func (f *Fabric) writeRecord(ctx context.Context, spec ChannelSpec, genesis []by
 	}
 	files[recordFile] = raw
 	f.stores.set(spec.Handle.record(), nil)
-	return f.writeStore(ctx, spec.Handle.record(), files)
+	if err := f.writeStore(ctx, spec.Handle.record(), files); err != nil {
+		return err
+	}
+	if genesis != nil { // then both files are known
+		f.stores.seed(spec.Handle.record(), files)
+	}
+	return nil
 }
 
 // restoreRecord makes the record of a running channel again, with the genesis block of the first

@@ -420,8 +420,8 @@ func TestLeavingNeedsNoAnswer(t *testing.T) {
 	var ran []string
 	for _, run := range s.fake.Runs() {
 		ran = append(ran, run.Name+": "+strings.Join(run.Command, " "))
-		if run.Image == "" || len(run.Mounts) != 1 {
-			t.Errorf("it ran with image %q and mounts %v", run.Image, run.Mounts)
+		if run.Image == "" || len(run.Mounts) != 1 || run.Network != "" {
+			t.Errorf("it ran with image %q, mounts %v and network %q", run.Image, run.Mounts, run.Network)
 		}
 	}
 	slices.Sort(ran)
@@ -436,6 +436,35 @@ func TestLeavingNeedsNoAnswer(t *testing.T) {
 		if err != nil || n.Status != status {
 			t.Errorf("%s is %s after it left, want %s: %v", name, n.Status, status, err)
 		}
+	}
+}
+
+// TestConsentersAreKnown: what a node was furnished with a moment ago need not be read from it, and is
+// the same as what is read from it later.
+func TestConsentersAreKnown(t *testing.T) {
+	s := newSketch(t)
+	reads := func() (n int) {
+		for _, call := range s.fake.Calls() {
+			if call.Method == "GetFiles" && call.Name == "dev-orderer0" {
+				n++
+			}
+		}
+		return n
+	}
+	before := reads()
+	now, err := s.fabric.consenter(t.Context(), s.orderer("orderer0"))
+	s.must(err)
+	if reads() != before {
+		t.Error("the certificate was read from the node")
+	}
+	later, err := s.again().consenter(t.Context(), s.orderer("orderer0"))
+	s.must(err)
+	if now != later || now.ServerTLSCertPEM == "" || reads() == before {
+		t.Errorf("the consenter is %+v, and later %+v", now, later)
+	}
+	s.must(s.fabric.removeNode(t.Context(), s.orderer("orderer0"), true))
+	if _, known := s.fabric.listeners.Load("dev-orderer0"); known {
+		t.Error("the certificate of a node that is gone is remembered")
 	}
 }
 

@@ -22,6 +22,8 @@ type Fabric struct {
 	locks  keyedMutex
 	seen   sightings
 	info   func(context.Context) (engine.Info, error)
+	// listeners are the TLS certificates that nodes were furnished with by this process, by object.
+	listeners sync.Map
 	// adopted holds the owners whose objects are taken back, see Adopt.
 	adopted sync.Map
 }

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,28 +94,33 @@ func memberOf(n engine.Node) (memberInputs, nodeconfig.Version, error) {
 	return in, version, err
 }
 
-// FindOrdererCluster finds the nodes of an ordering cluster as they were asked for, by name.
-func (f *Fabric) FindOrdererCluster(ctx context.Context, network, name string) (Handle, map[string]OrdererSpec, error) {
+// FindOrdererCluster finds an ordering cluster as it was asked for.
+func (f *Fabric) FindOrdererCluster(ctx context.Context, network, name string) (ClusterSpec, error) {
 	nodes, err := f.engine.Nodes(ctx, map[string]string{
 		engine.LabelKind: string(KindOrderer), engine.LabelNetwork: network, labelCluster: name,
 	})
 	if err != nil {
-		return Handle{}, nil, err
+		return ClusterSpec{}, err
 	}
-	specs, cluster := map[string]OrdererSpec{}, Handle{}
+	spec := ClusterSpec{Nodes: map[string]OrdererSpec{}}
 	for _, n := range nodes {
 		in, version, err := memberOf(n)
 		if err != nil {
-			return cluster, nil, err
+			return spec, err
 		}
 		h := handleOf(n.Labels)
-		cluster = h.With(KindOrdererCluster, name, h.MSPID)
-		specs[h.Name] = OrdererSpec{Handle: h, NodeOptions: in.NodeOptions, Version: version, Config: in.Config, Cluster: name}
+		spec.Handle = h.With(KindOrdererCluster, name, h.MSPID)
+		spec.Nodes[h.Name] = OrdererSpec{Handle: h, NodeOptions: in.NodeOptions, Version: version, Config: in.Config, Cluster: name}
 	}
-	if len(specs) == 0 {
-		return cluster, nil, fmt.Errorf("no ordering cluster named %s on network %s: %w", name, network, ErrNotFound)
+	if len(spec.Nodes) == 0 {
+		return spec, fmt.Errorf("no ordering cluster named %s on network %s: %w", name, network, ErrNotFound)
 	}
-	return cluster, specs, f.addAbsent(ctx, cluster, specs)
+	if err := f.addAbsent(ctx, spec.Handle, spec.Nodes); err != nil {
+		return spec, err
+	}
+	record, err := f.clusterRecord(ctx, spec.handles())
+	spec.Raft, spec.Admins, spec.Handle.MSPID = record.Raft, record.Admins, cmp.Or(record.MSPID, spec.Handle.MSPID)
+	return spec, err
 }
 
 // addAbsent adds the nodes of a cluster whose containers are gone: their volumes tell of them, and

@@ -125,6 +125,16 @@ func (c *storeCache) merge(volume string, added map[string][]byte) {
 	}
 }
 
+// seed remembers the whole content of a store that was just made, unless it is known already.
+func (c *storeCache) seed(volume string, files map[string][]byte) {
+	c.mu.Lock()
+	_, known := c.files[volume]
+	c.mu.Unlock()
+	if !known {
+		c.set(volume, maps.Clone(files))
+	}
+}
+
 // createKeys makes the key volume of a thing.
 func (f *Fabric) createKeys(ctx context.Context, h Handle, imageID string, labels map[string]string) error {
 	merged := h.labels()

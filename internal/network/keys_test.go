@@ -2,10 +2,12 @@ package network
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/engine/enginetest"
 )
 
 func TestNetworkOwnership(t *testing.T) {
@@ -127,4 +129,46 @@ func TestKeysOfAnotherNetwork(t *testing.T) {
 	if _, err := h.fabric.organizationKeys(h.ctx(), other.With(KindOrganization, "Org1MSP", "Org1MSP")); !errors.Is(err, engine.ErrForeign) {
 		t.Errorf("organization: %v", err)
 	}
+}
+
+// held gives what is remembered of a store, and fails unless that is what its volume holds.
+func held(t *testing.T, f *Fabric, fake *enginetest.Fake, volume string) map[string][]byte {
+	t.Helper()
+	f.stores.mu.Lock()
+	defer f.stores.mu.Unlock()
+	known := maps.Clone(f.stores.files[volume])
+	maps.DeleteFunc(known, func(_ string, content []byte) bool { return len(content) == 0 })
+	there := map[string]string{}
+	for name, file := range fake.Files(volume) {
+		if len(file.Content) > 0 { // an erased file is an empty one
+			there[strings.TrimPrefix(name, "store/")] = string(file.Content)
+		}
+	}
+	if len(known) == 0 || len(known) != len(there) {
+		t.Errorf("of %s %d files are remembered, and it has %d", volume, len(known), len(there))
+	}
+	for name, content := range known {
+		if there[name] != string(content) {
+			t.Errorf("%s of %s is remembered otherwise than it is", name, volume)
+		}
+	}
+	return known
+}
+
+// TestWhatWasWrittenIsKnown: stores that this process made need not be read back.
+func TestWhatWasWrittenIsKnown(t *testing.T) {
+	h, _, _ := started(t, "ca.org1")
+	held(t, h.fabric, h.fake, "dev-ca.org1-keys")
+	s := newSketch(t)
+	if len(held(t, s.fabric, s.fake, s.channel.record())[genesisFile]) == 0 {
+		t.Error("the genesis block is not remembered")
+	}
+	// Without a genesis block of its own, the record is read again.
+	s.must(s.fabric.writeRecord(t.Context(), s.channelSpec(), nil))
+	_, genesis, err := s.fabric.channelRecordWithGenesis(t.Context(), s.channel)
+	s.must(err)
+	if len(genesis) == 0 {
+		t.Error("the genesis block is lost")
+	}
+	held(t, s.fabric, s.fake, s.channel.record())
 }

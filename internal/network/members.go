@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -107,27 +108,49 @@ func thatRun(members []member) []member {
 	return out
 }
 
-// NotRunningError tells that a peer does not run which has a part in what is to be done.
+// NotRunningError tells that none of an organization's peers on a channel runs, which has a part in
+// what is to be done.
 type NotRunningError struct {
-	Peer    Handle
-	Channel string
+	Organization Handle
+	Channel      string
+	// Peers are those that could be started.
+	Peers []string
 }
 
 func (e *NotRunningError) Error() string {
-	return fmt.Sprintf("%s of channel %s is not running", e.Peer, e.Channel)
+	return fmt.Sprintf("no peer of %s on channel %s is running; it has %s there", e.Organization, e.Channel, strings.Join(e.Peers, ", "))
 }
 
-// requireRunning fails with *NotRunningError unless every peer runs.
+// requireRunning fails with *NotRunningError unless a peer of every organization runs.
 func requireRunning(channel string, members []member) error {
 	var failed []error
 	for _, m := range members {
-		for _, p := range m.peers {
-			if !p.running() {
-				failed = append(failed, &NotRunningError{Peer: p.handle, Channel: channel})
-			}
+		if !m.peers[0].running() { // those that run come first
+			failed = append(failed, &NotRunningError{Organization: m.handle, Channel: channel, Peers: namesOf(resting([]member{m}))})
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// resting gives the peers that do not run.
+func resting(members []member) []Handle {
+	var out []Handle
+	for _, m := range members {
+		for _, p := range m.peers {
+			if !p.running() {
+				out = append(out, p.handle)
+			}
+		}
+	}
+	return out
+}
+
+func namesOf(things []Handle) []string {
+	out := make([]string, len(things))
+	for i, h := range things {
+		out[i] = h.Name
+	}
+	return out
 }
 
 // levelTime is how long peers may take to have the blocks that others had when they were asked.

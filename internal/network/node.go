@@ -157,6 +157,9 @@ type node struct {
 	material func(ctx context.Context, have map[string][]byte) (map[string][]byte, error)
 	// ready fails as long as the node does not do its work.
 	ready func(ctx context.Context) error
+	// spared, when not nil, is asked before a container that may run is taken down: an error leaves the
+	// node as it is.
+	spared func(ctx context.Context) error
 }
 
 // preflight finds what would fail before anything is made: a network that is not ours, an object of
@@ -289,7 +292,7 @@ func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
 // the new one: the ports that it had are free now, also for another node that waits for them.
 func (f *Fabric) removeOld(ctx context.Context, n *node, seen *sighting) (engine.NodeSpec, error) {
 	name := n.handle.Object()
-	if err := f.stop(ctx, n.handle); err != nil {
+	if err := f.takeDown(ctx, n); err != nil {
 		return engine.NodeSpec{}, err
 	}
 	if err := f.engine.RemoveNode(ctx, name, n.handle.Owner); err != nil {
@@ -298,6 +301,16 @@ func (f *Fabric) removeOld(ctx context.Context, n *node, seen *sighting) (engine
 	var err error
 	seen.ports, err = f.ports.allocate(ctx, name, n.handle.Owner, seen.ports)
 	return n.spec(seen.image.ID, seen.ports), err
+}
+
+// takeDown stops a node that is to be changed, when it can be spared.
+func (f *Fabric) takeDown(ctx context.Context, n *node) error {
+	if n.spared != nil {
+		if err := n.spared(ctx); err != nil {
+			return err
+		}
+	}
+	return f.stop(ctx, n.handle)
 }
 
 // ensureVolume makes the node's volume unless it is there, and tells whether it is a new one.
@@ -364,12 +377,18 @@ func (f *Fabric) furnish(ctx context.Context, n *node, spec engine.NodeSpec, fre
 	if err := group.Wait(); err != nil {
 		return f.nodeError(ctx, n.handle, "prepare", err)
 	}
+	f.listeners.Delete(n.handle.Object())
+	for _, of := range []map[string][]byte{have.keys, material} {
+		if certificate := of[tlsFolder+"/cert.pem"]; len(certificate) > 0 {
+			f.listeners.Store(n.handle.Object(), certificate)
+		}
+	}
 	files := n.files(have, material)
 	if len(files) == 0 {
 		return nil
 	}
 	if keep { // its files are read at start only
-		if err := f.stop(ctx, n.handle); err != nil {
+		if err := f.takeDown(ctx, n); err != nil {
 			return err
 		}
 	}
@@ -544,11 +563,38 @@ func (f *Fabric) exited(ctx context.Context, h Handle, code int) error {
 // permanent marks an error that asking again does not mend.
 func permanent(err error) error { return backoff.Permanent(err) }
 
-// poll asks until the answer is no error, at first every 10 ms, later every half second. When the
-// context ends, the error holds both the last answer and the reason.
+// cadence is how often something that is awaited is asked: what comes up usually does so within
+// seconds, and is asked often until then; what takes longer is asked less and less.
+type cadence struct {
+	begun time.Time
+	next  time.Duration
+}
+
+const (
+	firstAsk, soonAsk, lateAsk = 10 * time.Millisecond, 40 * time.Millisecond, 500 * time.Millisecond
+	// soon is how long the first ones are asked for.
+	soon = 5 * time.Second
+)
+
+// NextBackOff implements backoff.BackOff.
+func (c *cadence) NextBackOff() time.Duration {
+	most := soonAsk
+	if time.Since(c.begun) > soon {
+		most = lateAsk
+	}
+	now := c.next
+	c.next = min(c.next*13/10, most)
+	return now
+}
+
+// Reset implements backoff.BackOff.
+func (c *cadence) Reset() { c.begun, c.next = time.Now(), firstAsk }
+
+// poll asks until the answer is no error, at first every 10 ms, after some seconds every half second.
+// When the context ends, the error holds both the last answer and the reason.
 func poll(ctx context.Context, ask func(context.Context) error) error {
-	pace := backoff.NewExponentialBackOff()
-	pace.InitialInterval, pace.MaxInterval, pace.Multiplier = 10*time.Millisecond, 500*time.Millisecond, 1.3
+	pace := &cadence{}
+	pace.Reset()
 	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -687,6 +733,7 @@ func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) erro
 		return err
 	}
 	f.ports.release(h.Object())
+	f.listeners.Delete(h.Object())
 	if keepVolume {
 		return nil
 	}

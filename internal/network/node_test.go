@@ -522,3 +522,26 @@ func TestReadNode(t *testing.T) {
 		t.Errorf("somebody else's container reads as %v", err)
 	}
 }
+
+func TestCadence(t *testing.T) {
+	c := &cadence{}
+	c.Reset()
+	total, asks := time.Duration(0), 0
+	for ; total < time.Second; asks++ {
+		total += c.NextBackOff()
+	}
+	if asks < 25 || c.next != soonAsk {
+		t.Errorf("in the first second it asks %d times, and then every %s", asks, c.next)
+	}
+	c.begun = time.Now().Add(-2 * soon)
+	for range 30 {
+		c.NextBackOff()
+	}
+	if c.next != lateAsk {
+		t.Errorf("late it asks every %s, want %s", c.next, lateAsk)
+	}
+	c.Reset()
+	if c.NextBackOff() != firstAsk {
+		t.Error("it does not begin again")
+	}
+}

@@ -12,7 +12,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/participation"
 )
 
 // The ports on which an orderer listens; consenters speak with each other on ordererPort too.
@@ -27,6 +29,9 @@ func OrdererPorts() map[string]int {
 	return map[string]int{"grpc": ordererPort, "admin": ordererAdminPort, "operations": ordererOperationsPort}
 }
 
+// labelRaft says which Raft options a node was started with, as far as it reads them only then.
+const labelRaft = engine.LabelPrefix + "raft"
+
 // OrdererSpec is one node of an ordering cluster.
 type OrdererSpec struct {
 	Handle Handle
@@ -37,11 +42,47 @@ type OrdererSpec struct {
 	Cluster string
 }
 
+// ClusterSpec is an ordering cluster.
+type ClusterSpec struct {
+	// Handle is of kind orderer_cluster.
+	Handle Handle
+	// Nodes are its nodes by name.
+	Nodes map[string]OrdererSpec
+	// Raft are the timers and limits of its channels.
+	Raft configtx.RaftOptions
+	// Admins sign changes of its channels; empty: the admins of the organizations of its nodes.
+	Admins []Handle
+}
+
+// bootOptions are those of the Raft options that a node reads when it starts, as a label: a node is
+// made anew when they change.
+func (s ClusterSpec) bootOptions() string {
+	return fmt.Sprintf("%s/%d/%d/%d", s.Raft.TickInterval, s.Raft.ElectionTick, s.Raft.HeartbeatTick, s.Raft.MaxInflightBlocks)
+}
+
+func (f *Fabric) clusterNode(s ClusterSpec, name string) (*node, error) {
+	n, err := f.ordererNode(s.Nodes[name])
+	if err != nil {
+		return nil, err
+	}
+	n.labels[labelRaft] = s.bootOptions()
+	return n, nil
+}
+
+// handles gives the nodes, in the order of their names.
+func (s ClusterSpec) handles() []Handle {
+	var out []Handle
+	for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
+		out = append(out, s.Nodes[name].Handle)
+	}
+	return out
+}
+
 // PreflightOrdererCluster finds what would fail before anything is made.
-func (f *Fabric) PreflightOrdererCluster(ctx context.Context, specs map[string]OrdererSpec) error {
+func (f *Fabric) PreflightOrdererCluster(ctx context.Context, spec ClusterSpec) error {
 	group, gctx := errgroup.WithContext(ctx)
-	for _, spec := range specs {
-		n, err := f.ordererNode(spec)
+	for name := range spec.Nodes {
+		n, err := f.clusterNode(spec, name)
 		if err != nil {
 			return err
 		}
@@ -51,108 +92,195 @@ func (f *Fabric) PreflightOrdererCluster(ctx context.Context, specs map[string]O
 }
 
 // EnsureOrdererCluster makes the nodes of a cluster as they are wanted. What does not run yet is
-// started at once; nodes that run are changed one after the other, each when the one before it
-// follows a leader again on every channel, so that the cluster keeps its quorum. Nodes that were made
-// are in the answer also when another one failed.
-func (f *Fabric) EnsureOrdererCluster(ctx context.Context, specs map[string]OrdererSpec) (map[string]MemberState, error) {
-	atOnce, rolled, err := f.order(ctx, specs)
-	if err != nil {
-		return nil, err
-	}
-	states := map[string]MemberState{}
-	var mu sync.Mutex
-	ensure := func(ctx context.Context, name string) error {
-		n, err := f.ordererNode(specs[name])
-		if err != nil {
-			return err
-		}
-		state, err := f.ensureMember(ctx, n)
-		mu.Lock()
-		defer mu.Unlock()
-		states[name] = state
+// started at once; nodes that run are changed one after the other, so that every channel keeps its
+// quorum. Nodes that were made are in the answer also when another one failed.
+func (f *Fabric) EnsureOrdererCluster(ctx context.Context, spec ClusterSpec) (map[string]MemberState, error) {
+	work := &clusterWork{Fabric: f, spec: spec, states: map[string]MemberState{}}
+	return work.states, work.do(ctx)
+}
+
+// clusterWork is one apply of an ordering cluster.
+type clusterWork struct {
+	*Fabric
+	spec ClusterSpec
+	// leaving are nodes of the cluster that are no longer wanted.
+	leaving map[string]Handle
+
+	mu     sync.Mutex
+	states map[string]MemberState
+}
+
+func (w *clusterWork) do(ctx context.Context) (err error) {
+	if w.leaving, err = w.leavers(ctx); err != nil {
 		return err
 	}
+	atOnce, rolled, err := w.order(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.start(ctx, atOnce); err != nil {
+		return err
+	}
+	if err := w.recordCluster(ctx, w.wanted(), clusterRecord{MSPID: w.spec.Handle.MSPID, Raft: w.spec.Raft, Admins: w.spec.Admins}); err != nil {
+		return err
+	}
+	if w.stopped() {
+		return w.dismissIdle(ctx)
+	}
+	if err := w.setOptions(ctx); err != nil {
+		return err
+	}
+	if err := w.admit(ctx); err != nil {
+		return err
+	}
+	if err := w.roll(ctx, w.all(), rolled, w.change); err != nil {
+		return err
+	}
+	if err := w.dismiss(ctx); err != nil {
+		return err
+	}
+	return w.awaitWhole(ctx)
+}
+
+// stopped tells whether the cluster is to stand still.
+func (w *clusterWork) stopped() bool {
+	for _, spec := range w.spec.Nodes {
+		return spec.Stopped
+	}
+	return false
+}
+
+// change makes a node that runs anew, and tells the channels when it has another key or address since.
+func (w *clusterWork) change(ctx context.Context, o Handle, spared func(context.Context) error) error {
+	down := false
+	err := w.ensure(ctx, o, func(ctx context.Context) error {
+		down = true
+		return spared(ctx)
+	})
+	if err != nil || !down {
+		return err
+	}
+	return w.onChannels(ctx, w.all(), func(ctx context.Context, k *channelWork, c channelView) error {
+		if c.summary == nil {
+			return nil
+		}
+		own, err := k.consenter(ctx, o)
+		if err != nil || entryOf(*c.summary, own) == nil {
+			return err
+		}
+		if err := k.enlist(ctx, *c.summary, o); err != nil {
+			return err
+		}
+		return k.setEndpoints(ctx, true)
+	})
+}
+
+// ensure makes one node; spared is asked before it is taken down.
+func (w *clusterWork) ensure(ctx context.Context, o Handle, spared func(context.Context) error) error {
+	n, err := w.clusterNode(w.spec, o.Name)
+	if err != nil {
+		return err
+	}
+	n.spared = spared
+	state, err := w.ensureMember(ctx, n)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.states[o.Name] = state
+	return err
+}
+
+// start makes nodes that do not run, all at once. Those that had channels before have to find their
+// leaders again.
+func (w *clusterWork) start(ctx context.Context, nodes []Handle) error {
 	group, gctx := errgroup.WithContext(ctx)
-	for _, name := range atOnce {
-		group.Go(func() error { return ensure(gctx, name) })
+	for _, o := range nodes {
+		group.Go(func() error { return w.ensure(gctx, o, nil) })
 	}
 	if err := group.Wait(); err != nil {
-		return states, err
+		return err
 	}
 	leaders, lctx := errgroup.WithContext(ctx)
-	for _, name := range atOnce { // when all of them run, and not before
-		if spec := specs[name]; spec.Existing && !spec.Stopped {
-			leaders.Go(func() error { return f.awaitLeaders(lctx, spec.Handle) })
+	for _, o := range nodes { // when all of them run, and not before
+		if spec := w.spec.Nodes[o.Name]; spec.Existing && !spec.Stopped {
+			leaders.Go(func() error { return w.awaitLeaders(lctx, o) })
 		}
 	}
-	if err := leaders.Wait(); err != nil {
-		return states, err
-	}
-	for _, name := range rolled {
-		if err := ensure(ctx, name); err != nil {
-			return states, err
-		}
-		if err := f.awaitLeaders(ctx, specs[name].Handle); err != nil {
-			return states, err
-		}
-	}
-	return states, nil
+	return leaders.Wait()
 }
 
 // order divides the nodes of a cluster into those that are made at once and those that are changed
 // one after the other.
-func (f *Fabric) order(ctx context.Context, specs map[string]OrdererSpec) (atOnce, rolled []string, err error) {
-	published := map[int]string{} // host port -> node that has it now
-	for _, name := range slices.Sorted(maps.Keys(specs)) {
-		spec := specs[name]
+func (w *clusterWork) order(ctx context.Context) (atOnce, rolled []Handle, err error) {
+	published := map[int]Handle{} // host port -> node that has it now
+	for _, o := range w.spec.handles() {
+		spec := w.spec.Nodes[o.Name]
 		if !spec.Existing || spec.Stopped {
-			atOnce = append(atOnce, name)
+			atOnce = append(atOnce, o)
 			continue
 		}
-		current, err := f.engine.Node(ctx, spec.Handle.Object())
+		current, err := w.engine.Node(ctx, o.Object())
 		switch {
 		case errors.Is(err, engine.ErrNotFound):
-			atOnce = append(atOnce, name)
+			atOnce = append(atOnce, o)
 			continue
 		case err != nil:
 			return nil, nil, err
 		case current.Status == engine.Running:
-			rolled = append(rolled, name)
+			rolled = append(rolled, o)
 		default:
-			atOnce = append(atOnce, name)
+			atOnce = append(atOnce, o)
 		}
 		for _, p := range current.Ports {
-			published[p.Host] = name
+			published[p.Host] = o
 		}
 	}
-	for name, spec := range specs {
+	for _, spec := range w.spec.Nodes {
 		for _, port := range spec.HostPorts {
-			if holder := published[port]; holder != "" && holder != name {
+			if holder, held := published[port]; held && holder != spec.Handle {
 				// Nodes that hand ports on to each other cannot wait for each other.
-				return slices.Sorted(maps.Keys(specs)), nil, nil
+				return w.spec.handles(), nil, w.requireIdle(ctx, spec.Handle, holder, port)
 			}
 		}
 	}
 	return atOnce, rolled, nil
 }
 
-// leaderTime is how long a node may take to follow a leader after it was started.
-const leaderTime = 90 * time.Second
-
-// awaitLeaders waits until an orderer knows a leader on every channel that it has.
-func (f *Fabric) awaitLeaders(ctx context.Context, o Handle) error {
-	ctx, cancel := context.WithTimeout(ctx, leaderTime)
-	defer cancel()
-	channels, err := f.ordererChannels(ctx, o)
+// requireIdle fails when a channel would lose its quorum because all nodes are taken down at once.
+func (w *clusterWork) requireIdle(ctx context.Context, taker, holder Handle, port int) error {
+	views, err := w.survey(ctx, w.spec.handles())
 	if err != nil {
-		return f.nodeError(ctx, o, "list the channels of", err)
+		return err
 	}
-	for _, name := range channels {
-		if err := f.awaitLeader(ctx, o.With(KindChannel, name, ""), []Handle{o}); err != nil {
-			return err
+	for _, c := range views {
+		s := c.strength()
+		if s.orders() && s.consenters-1 >= quorumOf(s.consenters, s.bft) {
+			return &QuorumError{
+				Step:    fmt.Sprintf("handing host port %d on from %s to %s, for which all nodes are taken down at once,", port, holder.Name, taker.Name),
+				Channel: c.channel.Name, Consenters: s.consenters, Needed: quorumOf(s.consenters, s.bft), External: s.external,
+			}
 		}
 	}
 	return nil
+}
+
+// leaderTime is how long a node may take to follow a leader after it was started.
+const leaderTime = 90 * time.Second
+
+// awaitLeaders waits until an orderer knows a leader on every channel of which it is a consenter.
+func (f *Fabric) awaitLeaders(ctx context.Context, o Handle) error {
+	ctx, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	var jobs together
+	report := f.ordererReport(ctx, o)
+	if report.trouble != nil {
+		return f.nodeError(ctx, o, "list the channels of", report.trouble)
+	}
+	for name, v := range report.channels {
+		if v.relation == participation.RelationConsenter {
+			jobs.do(func() error { return f.awaitLeader(ctx, o.With(KindChannel, name, ""), []Handle{o}) })
+		}
+	}
+	return jobs.wait()
 }
 
 // ordererChannels asks an orderer for the channels that it has joined.
@@ -282,8 +410,22 @@ func (f *Fabric) Orderers(ctx context.Context, cluster Handle) ([]Handle, error)
 	return handles, nil
 }
 
-// DeleteOrderers removes orderers and, unless they are to be kept, their volumes.
-func (f *Fabric) DeleteOrderers(ctx context.Context, orderers map[string]Handle, keepVolumes bool) error {
+// DeleteOrdererCluster removes the nodes of a cluster and, unless they are to be kept, their volumes:
+// those that are given, and those that an apply which was killed left on the engine.
+func (f *Fabric) DeleteOrdererCluster(ctx context.Context, cluster Handle, orderers map[string]Handle, keepVolumes bool) error {
+	nodes, err := f.Orderers(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	all := maps.Clone(orderers)
+	for _, o := range nodes {
+		all[o.Name] = o
+	}
+	return f.deleteOrderers(ctx, all, keepVolumes)
+}
+
+// deleteOrderers removes orderers and, unless they are to be kept, their volumes.
+func (f *Fabric) deleteOrderers(ctx context.Context, orderers map[string]Handle, keepVolumes bool) error {
 	group, gctx := errgroup.WithContext(ctx)
 	for _, h := range orderers {
 		group.Go(func() error { return f.removeNode(gctx, h, keepVolumes) })

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
 
 // TestOrder: what does not run is started at once, what runs is changed one after the other.
@@ -40,9 +41,10 @@ func TestOrder(t *testing.T) {
 						Ports: []engine.Port{{Container: ordererPort, Host: 17000 + i, Address: "127.0.0.1"}}})
 				}
 			}
-			atOnce, rolled, err := r.fabric.order(t.Context(), specs)
+			work := &clusterWork{Fabric: r.fabric, spec: ClusterSpec{Nodes: specs}}
+			atOnce, rolled, err := work.order(t.Context())
 			r.must(err)
-			if !slices.Equal(atOnce, c.atOnce) || !slices.Equal(rolled, c.rolled) {
+			if !slices.Equal(namesOf(atOnce), c.atOnce) || !slices.Equal(namesOf(rolled), c.rolled) {
 				t.Errorf("at once %v, then %v; want %v and %v", atOnce, rolled, c.atOnce, c.rolled)
 			}
 		})
@@ -53,12 +55,12 @@ func TestOrder(t *testing.T) {
 func TestFindOrdererCluster(t *testing.T) {
 	s := newSketch(t)
 	s.removeContainer(s.orderer("orderer1"))
-	cluster, specs, err := s.fabric.FindOrdererCluster(t.Context(), "dev", "raft")
+	found, err := s.fabric.FindOrdererCluster(t.Context(), "dev", "raft")
 	s.must(err)
-	if cluster != s.cluster() || len(specs) != 2 {
-		t.Fatalf("found %v with %d nodes", cluster, len(specs))
+	if found.Handle != s.cluster() || len(found.Nodes) != 2 || found.Raft != configtx.DefaultRaftOptions() {
+		t.Fatalf("found %+v", found)
 	}
-	for name, spec := range specs {
+	for name, spec := range found.Nodes {
 		if spec.Handle != s.orderer(name) || spec.Image != "orderer:3.1.1" || spec.Cluster != "raft" || spec.Version.String() != "3.1.1" {
 			t.Errorf("found %s as %+v", name, spec)
 		}

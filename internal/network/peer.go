@@ -125,8 +125,16 @@ func (f *Fabric) peerNode(spec PeerSpec) (*node, error) {
 		},
 		config:   map[string][]byte{"config/core.yaml": config},
 		material: f.memberMaterial(h, "peer", spec.hosts(h)),
-		ready:    func(ctx context.Context) error { return f.peerAnswers(ctx, h) },
+		ready:    func(ctx context.Context) error { return f.peerReady(ctx, spec) },
 	}, nil
+}
+
+// peerReady fails until the peer answers, and has the chaincodes that were released while it rested.
+func (f *Fabric) peerReady(ctx context.Context, spec PeerSpec) error {
+	if err := f.peerAnswers(ctx, spec.Handle); err != nil || !spec.Existing {
+		return err
+	}
+	return f.installMissing(ctx, spec.Handle)
 }
 
 // peerAnswers asks the peer for its channels, as the organization's admin: its listener, its local

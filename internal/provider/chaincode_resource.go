@@ -1,12 +1,14 @@
 package provider
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
@@ -52,6 +54,7 @@ type chaincodeModel struct {
 	EndorsementPolicy types.String   `tfsdk:"endorsement_policy"`
 	InitRequired      types.Bool     `tfsdk:"init_required"`
 	Collections       types.Map      `tfsdk:"collections"`
+	Indexes           types.Map      `tfsdk:"indexes"`
 	PackageID         types.String   `tfsdk:"package_id"`
 	Sequence          types.Int64    `tfsdk:"sequence"`
 	ImageID           types.String   `tfsdk:"image_id"`
@@ -116,7 +119,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 	limits := runAttributes(ctx, "server", "", "")["limits"]
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A chaincode on a channel, run as a service: one server beside each peer of the channel. Its package is made by the provider, the same bytes for the same input, so that its package ID is known at plan. " +
-			"It is installed on every peer, approved by every organization in one block, committed, and created when a query would be served. A changed `version`, package or policy is an upgrade with the next sequence. " +
+			"It is installed on every peer that runs (on a stopped one when its `fabric_peer` is started again), approved by every organization in one block, committed, and created when a query would be served. A changed `version`, package or policy is an upgrade with the next sequence. " +
 			"Destroying it removes the servers; the definition stays on the ledger, because Fabric cannot take it away.",
 		Attributes: map[string]schema.Attribute{
 			"channel": on,
@@ -186,6 +189,11 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 					"member_only_write":   flag("Only clients of members may write. Defaults to `false`."),
 				}},
 			},
+			"indexes": schema.MapAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "CouchDB indexes, in JSON by file name: `FILE.json`, or `COLLECTION/FILE.json` for one of a private data collection, each for example `jsonencode({ index = { fields = [\"owner\"] }, ddoc = \"owner\", name = \"owner\", type = \"json\" })`. " +
+					"They are part of the package, so that changing one is an upgrade, but for its spacing. Peers whose state database is goleveldb pass over them.",
+			},
 			"package_id": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "Package ID (`LABEL:SHA256`), known at plan when the channel's name is.",
@@ -208,7 +216,8 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 	}
 }
 
-// ValidateConfig refuses collections without members, and what nobody could ever meet.
+// ValidateConfig refuses collections without members, indexes that no peer would make, and what
+// nobody could ever meet.
 func (r *chaincodeResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	var config chaincodeModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
@@ -231,6 +240,25 @@ func (r *chaincodeResource) ValidateConfig(ctx context.Context, req resource.Val
 		if !c.RequiredPeerCount.IsUnknown() && !c.MaxPeerCount.IsUnknown() && c.MaxPeerCount.ValueInt64() < c.RequiredPeerCount.ValueInt64() {
 			addNested(&resp.Diagnostics, at.AtName("max_peer_count"), "Fewer peers than required",
 				fmt.Sprintf("The data is sent to %d other peers at most, and %d must have it. Set max_peer_count to required_peer_count or more.", c.MaxPeerCount.ValueInt64(), c.RequiredPeerCount.ValueInt64()))
+		}
+	}
+	config.validateIndexes(&resp.Diagnostics)
+}
+
+func (m *chaincodeModel) validateIndexes(diags *diag.Diagnostics) {
+	for _, name := range slices.Sorted(maps.Keys(m.Indexes.Elements())) {
+		at := path.Root("indexes").AtMapKey(name)
+		if _, err := lifecycle.IndexPath(name); err != nil {
+			diags.AddAttributeError(at, "Not the name of an index", sentence(err))
+			continue
+		}
+		if collection, _, ok := strings.Cut(name, "/"); ok && !m.Collections.IsUnknown() && m.Collections.Elements()[collection] == nil {
+			diags.AddAttributeError(at, "Index of no collection", fmt.Sprintf("There is no %s in collections, so there is nothing to make an index for.", collection))
+		}
+		if content, ok := m.Indexes.Elements()[name].(types.String); ok && !content.IsUnknown() {
+			if _, err := lifecycle.ParseIndex([]byte(content.ValueString())); err != nil {
+				diags.AddAttributeError(at, "Not a CouchDB index", sentence(err))
+			}
 		}
 	}
 }
@@ -269,6 +297,9 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 		}
 	}
 	plan.planPackage(ctx, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	plan.Status, plan.Sequence, plan.ImageID = types.StringValue(string(engine.Running)), types.Int64Unknown(), types.StringUnknown()
 	same := false
 	if exists {
@@ -279,6 +310,9 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 		}
 		if plan.image().Equal(prior.image()) && !prior.ImageID.IsNull() {
 			plan.ImageID = prior.ImageID
+		}
+		if plan.sameIndexes(ctx, &prior) {
+			plan.Indexes = prior.Indexes
 		}
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
@@ -376,15 +410,58 @@ func (m *chaincodeModel) planPackage(ctx context.Context, diags *diag.Diagnostic
 		name := types.StringValue(channel.ValueString() + "/" + m.Name.ValueString())
 		m.Handle = planHandle(ctx, m.Channel, network.KindChaincode, name, types.StringNull(), diags)
 	}
-	if m.Label.IsUnknown() {
+	if m.Label.IsUnknown() || !known(ctx, m.Indexes) {
 		return
 	}
-	_, id, err := network.ChaincodePackage(channel.ValueString(), m.Label.ValueString(), nil)
-	if err != nil {
+	indexes := m.indexes(ctx, diags)
+	if diags.HasError() {
+		return
+	}
+	_, id, err := network.ChaincodePackage(channel.ValueString(), m.Label.ValueString(), indexes)
+	switch {
+	case err == nil:
+		m.PackageID = types.StringValue(id)
+	case lifecycle.ValidateLabel(m.Label.ValueString()) != nil:
 		diags.AddAttributeError(path.Root("label"), "Not a package label", sentence(err))
-		return
+	default:
+		diags.AddAttributeError(path.Root("indexes"), "Indexes that make no package", sentence(err))
 	}
-	m.PackageID = types.StringValue(id)
+}
+
+// indexes reads the indexes, by their path below META-INF and in one form each.
+func (m *chaincodeModel) indexes(ctx context.Context, diags *diag.Diagnostics) map[string][]byte {
+	out := map[string][]byte{}
+	for name, text := range stringMap(ctx, m.Indexes, diags) {
+		at, err := lifecycle.IndexPath(name)
+		if err == nil {
+			out[at], err = lifecycle.ParseIndex([]byte(text))
+		}
+		if err != nil {
+			diags.AddAttributeError(path.Root("indexes").AtMapKey(name), "Not a CouchDB index", sentence(err))
+		}
+	}
+	return out
+}
+
+// sameIndexes tells whether the indexes are the same but for their spelling.
+func (m *chaincodeModel) sameIndexes(ctx context.Context, prior *chaincodeModel) bool {
+	if !known(ctx, m.Indexes) || m.Indexes.IsNull() || prior.Indexes.IsNull() {
+		return false
+	}
+	var diags diag.Diagnostics // what does not parse is another one
+	same := maps.EqualFunc(m.indexes(ctx, &diags), prior.indexes(ctx, &diags), bytes.Equal)
+	return same && !diags.HasError()
+}
+
+// takeIndexes writes the indexes of a package.
+func (m *chaincodeModel) takeIndexes(ctx context.Context, indexes map[string][]byte, diags *diag.Diagnostics) {
+	texts := map[string]string{}
+	for at, content := range indexes {
+		if name, ok := lifecycle.IndexName(at); ok {
+			texts[name] = string(content)
+		}
+	}
+	m.Indexes = mapOf(ctx, texts, diags)
 }
 
 func (m *chaincodeModel) image() attr.Value {
@@ -420,6 +497,7 @@ func (m *chaincodeModel) definition(ctx context.Context, diags *diag.Diagnostics
 // spec reads the whole of a known model.
 func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) network.ChaincodeSpec {
 	spec := m.definition(ctx, diags)
+	spec.Indexes = m.indexes(ctx, diags)
 	var s serverModel
 	diags.Append(m.Server.As(ctx, &s, basetypes.ObjectAsOptions{})...)
 	options := (&runModel{Image: s.Image, ImageID: m.ImageID, Limits: s.Limits}).options(ctx, diags)
@@ -490,6 +568,7 @@ func (r *chaincodeResource) Create(ctx context.Context, req resource.CreateReque
 		return
 	}
 	plan.merge(state)
+	warnOfResting(&resp.Diagnostics, &plan, state)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
@@ -500,7 +579,7 @@ func addChaincodeError(diags *diag.Diagnostics, summary string, err error) {
 	case errors.As(err, &label):
 		diags.AddAttributeError(path.Root("label"), summary, sentence(err)+"\n\nSet another label, or another version, from which it is made.")
 	case errors.As(err, &stopped):
-		diags.AddAttributeError(path.Root("channel"), summary, sentence(err)+"\n\nA chaincode is installed on every peer of its channel: start the peer, or take it out of the channel.")
+		diags.AddAttributeError(path.Root("channel"), summary, sentence(err)+"\n\nEvery organization of the channel approves a chaincode, which takes a peer of its own: start one, or take the organization's peers out of the channel.")
 	case errors.Is(err, engine.ErrNoImage):
 		diags.AddAttributeError(path.Root("server").AtName("image"), summary, explain(err))
 	default:
@@ -610,7 +689,16 @@ func (r *chaincodeResource) Update(ctx context.Context, req resource.UpdateReque
 		return
 	}
 	plan.merge(state)
+	warnOfResting(&resp.Diagnostics, &plan, state)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+// warnOfResting tells of the peers that a release passed over.
+func warnOfResting(diags *diag.Diagnostics, m *chaincodeModel, state network.ChaincodeState) {
+	for _, p := range state.Resting {
+		diags.AddAttributeWarning(path.Root("channel"), "Chaincode "+m.Name.ValueString()+" is not installed on "+p.String(),
+			"The peer is not running. The server beside it runs, and the package is installed when the fabric_peer is started again.")
+	}
 }
 
 func (r *chaincodeResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {

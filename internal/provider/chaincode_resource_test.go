@@ -199,7 +199,11 @@ output "package" { value = provider::fabric::package_id({ channel = "trade", lab
     own     = { member_policy = "OR('Org1MSP.member', 'Org1MSP.member')", endorsement_policy = "OutOf(1, 'Org1MSP.peer')", member_only_read = true, block_to_live = 100, required_peer_count = 0 }
     secrets = { member_policy = "OutOf(1, 'Org2MSP.member', 'Org1MSP.member')", max_peer_count = 1, member_only_write = false }
   }`
-	private := release("2.0", "2.0", `label = "kv-v2"`, oneSigns, collections)
+	const (
+		indexes     = `indexes = { "owner.json" = jsonencode({ index = { fields = ["owner", { size = "desc" }] }, ddoc = "owner", name = "owner", type = "json" }) }`
+		indexesElse = `indexes = { "owner.json" = "{ \"index\": { \"fields\": [ \"owner\", { \"size\": \"desc\" } ] }, \"name\": \"owner\", \"ddoc\": \"owner\", \"type\": \"json\" }" }`
+	)
+	private := release("2.0", "2.0", `label = "kv-v2"`, oneSigns, collections, indexes)
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
 		CheckDestroy:             nothingLeft(t, c.name),
@@ -233,11 +237,17 @@ resource "fabric_chaincode" "slow" {
 			{ // Another version: the next sequence, and another package.
 				Config: with(release("2.0", "2.0", bothSign), output), ConfigStateChecks: sequence(2, "kv_2.0"), Check: w.kept(false),
 			},
-			{ // Another label.
-				Config: with(release("2.0", "2.0", `label = "kv-v2"`, bothSign), output), ConfigStateChecks: sequence(3, "kv-v2"), Check: w.kept(false),
+			{ // Another label, and an index in the package.
+				Config: with(release("2.0", "2.0", `label = "kv-v2"`, bothSign, indexes), `
+output "package" { value = provider::fabric::package_id({ channel = "trade", label = "kv-v2", indexes = fabric_chaincode.kv.indexes }) }
+`),
+				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+					plancheck.ExpectKnownValue(kvAddress, tfjsonpath.New("package_id"), knownvalue.StringRegexp(regexp.MustCompile("^kv-v2:[0-9a-f]{64}$"))),
+				}},
+				ConfigStateChecks: sequence(3, "kv-v2"), Check: resource.ComposeTestCheckFunc(w.kept(false), c.samePackage),
 			},
 			{ // Another policy alone leaves the servers as they are.
-				Config: with(release("2.0", "2.0", `label = "kv-v2"`, oneSigns), output), ConfigStateChecks: sequence(4, "kv-v2"), Check: w.kept(true),
+				Config: with(release("2.0", "2.0", `label = "kv-v2"`, oneSigns, indexes), output), ConfigStateChecks: sequence(4, "kv-v2"), Check: w.kept(true),
 			},
 			{ // Private data collections.
 				Config: with(private, secretTransaction), ConfigStateChecks: sequence(5, "kv-v2"),
@@ -247,7 +257,7 @@ resource "fabric_chaincode" "slow" {
 					noSecretIn("top secret"), c.noSecretOnLedger(t, "top secret"),
 				),
 			},
-			{Config: with(release("2.0", "2.0", `label = "kv-v2"`, oneSigns, collectionsElse), secretTransaction), PlanOnly: true},
+			{Config: with(release("2.0", "2.0", `label = "kv-v2"`, oneSigns, collectionsElse, indexesElse), secretTransaction), PlanOnly: true},
 			{Config: with(private, secretTransaction), ResourceName: kvAddress, ImportState: true, ImportStateKind: resource.ImportBlockWithID, ImportStateId: c.name + "/trade/kv"},
 			{ // Servers that stopped or are gone come back.
 				PreConfig: func() {
@@ -302,6 +312,119 @@ resource "fabric_chaincode" "slow" {
 			},
 		},
 	})
+}
+
+// restingConfig is an organization with two peers, one of which may rest, and a chaincode.
+func restingConfig(name, peer0, peer1, kv string) string {
+	return plainOrganizations(name, "3.1.1", "orderer", "org1") + fmt.Sprintf(`
+resource "fabric_orderer_cluster" "this" {
+  organization        = fabric_organization.orderer.handle
+  nodes               = { orderer0 = {} }
+  deletion_protection = false
+}
+
+resource "fabric_peer" "peer0" {
+  organization        = fabric_organization.org1.handle
+  name                = "peer0.org1"
+  desired_state       = %q
+  deletion_protection = false
+}
+
+resource "fabric_peer" "peer1" {
+  organization        = fabric_organization.org1.handle
+  name                = "peer1.org1"
+  desired_state       = %q
+  deletion_protection = false
+}
+
+resource "fabric_channel" "trade" {
+  name                = "trade"
+  orderers            = fabric_orderer_cluster.this.handle
+  max_message_count   = 1
+  deletion_protection = false
+  organizations = {
+    org1 = {
+      organization = fabric_organization.org1.handle
+      definition   = fabric_organization.org1.definition
+      peers        = { peer0 = fabric_peer.peer0.handle, peer1 = fabric_peer.peer1.handle }
+    }
+  }
+}
+
+resource "fabric_chaincode" "kv" {
+  channel = fabric_channel.trade.handle
+  name    = "kv"
+  %s
+}
+`, peer0, peer1, kv)
+}
+
+// TestAccChaincodeAndPeersAtRest: a peer that rests holds up no release, and has it when it starts.
+func TestAccChaincodeAndPeersAtRest(t *testing.T) {
+	c := contracts{name: networkName(t)}
+	beside := func(want ...string) resource.TestCheckFunc {
+		return func(*terraform.State) error {
+			servers, err := localEngine(t).Nodes(t.Context(), map[string]string{engine.LabelNetwork: c.name, engine.LabelKind: "chaincode"})
+			if err != nil {
+				return err
+			}
+			var have []string
+			for _, s := range servers {
+				label, _, _ := strings.Cut(s.Labels[engine.LabelPrefix+"package_id"], ":")
+				have = append(have, fmt.Sprintf("%s beside %s is %s", label, s.Labels[engine.LabelPrefix+"peer"], s.Status))
+			}
+			if slices.Sort(have); !slices.Equal(have, want) {
+				return fmt.Errorf("the servers are %q, want %q", have, want)
+			}
+			return nil
+		}
+	}
+	resource.Test(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories,
+		CheckDestroy:             nothingLeft(t, c.name),
+		Steps: []resource.TestStep{
+			{Config: restingConfig(c.name, "running", "running", release("1.0", "1.0")), ConfigStateChecks: sequence(1, "kv_1.0")},
+			{ // One rests from now on, and the chaincode goes on without it; the plan after that is empty.
+				Config:            restingConfig(c.name, "running", "stopped", release("2.0", "2.0")),
+				ConfigStateChecks: sequence(2, "kv_2.0"),
+				Check: resource.ComposeTestCheckFunc(c.answers(t, "2.0", "version"),
+					beside("kv_2.0 beside peer0.org1 is running", "kv_2.0 beside peer1.org1 is running")),
+			},
+			{ // It starts again: it alone changes, and it serves what was released meanwhile.
+				Config:           restingConfig(c.name, "running", "running", release("2.0", "2.0")),
+				ConfigPlanChecks: onlyUpdated("fabric_peer.peer1"),
+				Check: func(state *terraform.State) error {
+					stopNode(t, c.name+"-peer0.org1")
+					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+					defer cancel()
+					err := soon(ctx, func() error { return c.answers(t, "2.0", "version")(state) }) // it has blocks to catch up with
+					return errors.Join(err, localEngine(t).StartNode(t.Context(), c.name+"-peer0.org1"))
+				},
+			},
+			{ // With nobody to approve there is no release.
+				Config:      restingConfig(c.name, "stopped", "stopped", release("3.0", "2.0")),
+				ExpectError: tells("Unable to update chaincode kv", "no peer of organization Org1MSP on channel trade is running; it has peer0.org1, peer1.org1 there", "start one"),
+			},
+			{Config: restingConfig(c.name, "stopped", "running", release("3.0", "2.0")), ConfigStateChecks: sequence(3, "kv_3.0")},
+		},
+	})
+}
+
+// soon asks until there is no error, or the context ends.
+func soon(ctx context.Context, ask func() error) error {
+	again := time.NewTicker(500 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // secretTransaction puts a value that neither state nor ledger may hold.
@@ -514,6 +637,20 @@ resource "fabric_chaincode" "policies" {
   }
 }
 
+resource "fabric_chaincode" "indexes" {
+  channel     = local.channel
+  name        = "kv"
+  version     = "2.0"
+  server      = { image = "kv:1" }
+  collections = { b = { member_policy = "OR('Org1MSP.member')" } }
+  indexes = {
+    "owner"        = jsonencode({ index = { fields = ["owner"] } })
+    "c/owner.json" = jsonencode({ index = { fields = ["owner"] } })
+    "b/owner.json" = jsonencode({ index = { fields = [{ owner = "up" }] } })
+    "text.json"    = "owner"
+  }
+}
+
 resource "fabric_transaction" "values" {
   chaincode = local.channel
   identity  = local.peer1
@@ -528,6 +665,8 @@ resource "fabric_transaction" "values" {
 		`Not a collection name with fabric_chaincode.policies`, `A collection needs a member_policy`,
 		`The data is sent to 1 other peers at most, and 2 must have it.`,
 		`OutOf(2, 'Org1MSP.peer') asks for more signatures than it names principals`,
+		`Not the name of an index with fabric_chaincode.indexes`, `"owner" is no name of an index: it must be FILE.json, or COLLECTION/FILE.json`,
+		`There is no c in collections`, `The order of field owner must be "asc" or "desc"`, `It is no JSON object`,
 		`Wrong kind of handle with fabric_transaction.values`, `chaincode = local.channel`, `identity = local.peer1`,
 		`Attribute function string length must be at least 1`,
 	)

@@ -55,6 +55,10 @@ func wayOut(err error) string {
 		return "The channel is so already, or the change names what the channel does not have. Correct the change, or take the proposal out of the configuration."
 	case errors.As(err, new(*network.UnsignedError)):
 		return "Let the organizations that are missing sign: fabric_channel_proposal makes the update, fabric_channel_signature signs it in each organization's own state, and fabric_channel_submission submits it with their signatures."
+	case network.IsQuorum(err):
+		return "Start or repair the nodes that are not at work first, or change fewer nodes in one apply. If the nodes are lost for good, no configuration of the channel can be changed any more."
+	case errors.As(err, new(*network.AddressError)):
+		return "Give the new node another address, or go in two applies."
 	case errors.Is(err, network.ErrExists):
 		return "If another resource of this configuration has that name, choose another one. If the state of this resource was lost, import it: terraform import ADDRESS NETWORK/NAME, for an ordering cluster with the name of the cluster."
 	}

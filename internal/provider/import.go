@@ -189,20 +189,25 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &ordererClusterModel{}
 	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
-		cluster, specs, err := f.FindOrdererCluster(ctx, parts[0], parts[1])
+		found, err := f.FindOrdererCluster(ctx, parts[0], parts[1])
 		if err != nil {
 			return err
 		}
 		handles, nodes := map[string]network.Handle{}, map[string]ordererModel{}
-		for _, name := range slices.Sorted(maps.Keys(specs)) {
-			spec := specs[name]
+		for _, name := range slices.Sorted(maps.Keys(found.Nodes)) {
+			spec := found.Nodes[name]
 			m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
 			m.FabricVersion, m.Config, m.ImageID = types.StringValue(spec.Version.String()), overlayValue(ctx, spec.Config), types.StringValue(spec.ImageID)
 			handles[name] = spec.Handle
 			advertised := orNull(spec.AdvertisedAddress)
 			nodes[name] = ordererModel{
-				AdvertisedAddress: advertised, SANs: listOf(ctx, spec.Hosts, &resp.Diagnostics),
+				Organization: types.ObjectNull(handleTypes), AdvertisedAddress: advertised, SANs: listOf(ctx, spec.Hosts, &resp.Diagnostics),
 				Endpoint: planEndpoint(advertised, handleValue(spec.Handle), 7050),
+			}
+			if spec.Handle.MSPID != found.Handle.MSPID {
+				n := nodes[name]
+				n.Organization = handleValue(spec.Handle.Organization())
+				nodes[name] = n
 			}
 		}
 		states, err := f.ReadOrdererCluster(ctx, handles)
@@ -215,8 +220,9 @@ func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.I
 			}
 			states[name] = state
 		}
-		m.Timeouts, m.Handle = noTimeouts(), handleValue(cluster)
-		m.Organization, m.Name, m.Consensus = handleValue(cluster.Organization()), types.StringValue(cluster.Name), types.StringValue("raft")
+		m.Timeouts, m.Handle = noTimeouts(), handleValue(found.Handle)
+		m.Organization, m.Name, m.Consensus = handleValue(found.Handle.Organization()), types.StringValue(found.Handle.Name), types.StringValue("raft")
+		m.takeChannels(found)
 		m.setNodes(ctx, nodes, &resp.Diagnostics)
 		m.merge(ctx, states, &resp.Diagnostics)
 		return nil
@@ -321,6 +327,7 @@ func (r *chaincodeResource) ImportState(ctx context.Context, req resource.Import
 		})
 		m.takePolicy(state.Committed.ValidationParameter)
 		m.takeCollections(ctx, network.Collections(state.Committed.Collections), &resp.Diagnostics)
+		m.takeIndexes(ctx, spec.Indexes, &resp.Diagnostics)
 		state.ImageID = spec.Server.ImageID
 		m.merge(state)
 		return nil

@@ -237,7 +237,7 @@ func TestAccNodes(t *testing.T) {
 			{
 				ResourceName: clusterAddress, ImportState: true, ImportStateId: name + "/orderers", ImportStateVerify: true,
 				ImportStateVerifyIdentifierAttribute: "name",
-				ImportStateVerifyIgnore:              []string{"deletion_protection"},
+				ImportStateVerifyIgnore:              []string{"deletion_protection", "last_change"},
 			},
 			{ // Another release is another image: the containers change, the volumes stay. The peer has a
 				// release of its own.

@@ -46,11 +46,16 @@ type ordererClusterModel struct {
 	Consensus     types.String  `tfsdk:"consensus"`
 	FabricVersion types.String  `tfsdk:"fabric_version"`
 	Config        types.Dynamic `tfsdk:"config"`
+	Raft          types.Object  `tfsdk:"raft"`
+	Admins        types.Map     `tfsdk:"admins"`
 	Nodes         types.Map     `tfsdk:"nodes"`
+	Channels      types.Map     `tfsdk:"channels"`
+	LastChange    types.List    `tfsdk:"last_change"`
 }
 
 // ordererModel is one node of a cluster.
 type ordererModel struct {
+	Organization          types.Object `tfsdk:"organization"`
 	AdvertisedAddress     types.String `tfsdk:"advertised_address"`
 	SANs                  types.List   `tfsdk:"sans"`
 	Port                  types.Int64  `tfsdk:"port"`
@@ -63,7 +68,7 @@ type ordererModel struct {
 }
 
 var ordererType = types.ObjectType{AttrTypes: map[string]attr.Type{
-	"advertised_address": types.StringType, "sans": types.ListType{ElemType: types.StringType},
+	"organization": handleType, "advertised_address": types.StringType, "sans": types.ListType{ElemType: types.StringType},
 	"port": types.Int64Type, "admin_port": types.Int64Type, "operations_port": types.Int64Type,
 	"endpoint": types.StringType, "status": types.StringType,
 	"enrollment_certificate": types.StringType, "tls_certificate": types.StringType,
@@ -76,13 +81,18 @@ func (r *ordererClusterResource) Metadata(_ context.Context, req resource.Metada
 }
 
 func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
-	of := handleInput("Handle of the `fabric_organization` that the ordering nodes belong to. Changing it replaces the cluster.", network.KindOrganization)
+	of := handleInput("Handle of the `fabric_organization` that the ordering nodes belong to, but for those that name another one. Changing it replaces the cluster.", network.KindOrganization)
 	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
+	ofNode := handleInput("Handle of the `fabric_organization` that this node belongs to. Defaults to the one of the cluster. A node that is to belong to another organization needs another name.", network.KindOrganization)
+	ofNode.Required, ofNode.Optional = false, true
 	computed := func(what string) schema.StringAttribute {
 		return schema.StringAttribute{Computed: true, MarkdownDescription: what}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A cluster of ordering nodes, started at once. It is created when each of them answers; channels are made on it by `fabric_channel`.",
+		MarkdownDescription: "A cluster of ordering nodes, started at once. It is created when each of them answers; channels are made on it by `fabric_channel`.\n\n" +
+			"It alone writes the consenters and the endpoints of its nodes, on every channel that it orders. A node that is added joins each channel as a follower, catches up, becomes a consenter by a config update of its own, and then an endpoint; " +
+			"one that is removed leaves in the opposite order. What needs other containers (image, release, limits, configuration, timers, certificates) is rolled: one node at a time, followers first, the leader last, each when every channel can spare it and the one before it has caught up. " +
+			"A plan that would leave a channel without its quorum is refused. An apply that fails or is killed leaves a cluster that works; the next one goes on from there.",
 		Attributes: merge(runAttributes(ctx, "ordering cluster", clusterHolds, "hyperledger/fabric-orderer:FABRIC_VERSION"), map[string]schema.Attribute{
 			"organization": of,
 			"name": schema.StringAttribute{
@@ -99,6 +109,21 @@ func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRe
 			},
 			"fabric_version": versionAttribute(),
 			"config":         overlayAttribute("orderer.yaml"),
+			"raft":           raftAttribute(),
+			"admins": schema.MapAttribute{
+				Optional: true, ElementType: handleType,
+				MarkdownDescription: "Who signs changes of consenters, endpoints and Raft options on the channels: handles of `fabric_organization`s, for their admins, or of admin `fabric_identity`s, by a name of your choice. Defaults to the admins of the organizations of the nodes. " +
+					"Consenters fall under the Admins of the ordering organizations together (a majority of them), endpoints under the Admins of their own organization.",
+				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), handlesOf{handleKind{[]network.Kind{network.KindOrganization, network.KindIdentity}}}},
+			},
+			"channels": schema.MapAttribute{
+				Computed: true, ElementType: clusterChannelType,
+				MarkdownDescription: "Channels that the cluster orders, by name, each with the addresses of its `consenters` and its orderer `endpoints` as the ledger has them. What differs from `nodes` is brought to it by the next apply.",
+			},
+			"last_change": schema.ListAttribute{
+				Computed: true, ElementType: types.StringType,
+				MarkdownDescription: "What the last change of the cluster came to, step by step, in words. In a plan: what it will come to; nodes that lead channels by then come later in the roll.",
+			},
 			"nodes": schema.MapNestedAttribute{
 				Required: true,
 				MarkdownDescription: "The ordering nodes by name, for example `{ orderer0 = {}, orderer1 = {}, orderer2 = {} }`; with the domain of the network behind it, a name is a host name. " +
@@ -106,11 +131,12 @@ func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRe
 				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.KeysAre(nodeName)},
 				NestedObject: schema.NestedAttributeObject{
 					Attributes: merge(addressAttributes("ordering node", 7050), map[string]schema.Attribute{
+						"organization":           ofNode,
 						"port":                   portAttribute("node's gRPC services"),
 						"admin_port":             portAttribute("channel participation endpoint, which wants a client certificate"),
 						"operations_port":        portAttribute("operations endpoint, which wants a client certificate"),
 						"endpoint":               computed("Address (`host:port`) of the node on the network, or the advertised one."),
-						"status":                 computed("What the engine says of the node: `running`, `stopped`, `absent` or `lost`."),
+						"status":                 computed("What the engine says of the node: `running`, `detached`, `stopped`, `absent` or `lost`; `unlisted` when it runs and is no consenter of a channel of the cluster."),
 						"enrollment_certificate": computed("Enrolment certificate of the node, in PEM."),
 						"tls_certificate":        computed("TLS certificate of the node, in PEM."),
 					}),
@@ -164,21 +190,22 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	}
 	var before *runModel
 	if !req.State.Raw.IsNull() {
-		before = &prior.runModel
+		staying := prior.staying(ctx, &plan, &resp.Diagnostics)
+		before = &staying
 	}
 	plan.runModel.plan(before, &config.runModel, r.session.image("hyperledger/fabric-orderer", plan.FabricVersion), &resp.Diagnostics)
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindOrdererCluster, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	plan.planNodes(ctx, &prior, before != nil, &resp.Diagnostics)
 	plan.validate(ctx, &resp.Diagnostics)
+	replaced := before != nil && changed(prior.Organization, plan.Organization, prior.Name, plan.Name, prior.Consensus, plan.Consensus)
+	if before == nil || replaced {
+		prior.Nodes, prior.Channels, prior.LastChange = types.MapNull(ordererType), types.MapNull(clusterChannelType), types.ListNull(types.StringType)
+	}
+	plan.planChange(ctx, &prior, req.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
-	switch {
-	case before == nil:
-	case changed(prior.Organization, plan.Organization, prior.Name, plan.Name, prior.Consensus, plan.Consensus):
+	if replaced {
 		prior.protect(ctx, req.Private, "ordering cluster", clusterHolds, &resp.Diagnostics)
 		return // Terraform plans it once more, as a new one
-	default:
-		prior.warnLostConsenters(ctx, req.Private, &resp.Diagnostics)
-		plan.refuseMembership(ctx, &prior, req.Private, &resp.Diagnostics)
 	}
 	r.session.claims.name(ctx, network.KindOrdererCluster, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	for _, node := range plan.wantedPorts(ctx, &resp.Diagnostics) {
@@ -201,7 +228,7 @@ func (m *ordererClusterModel) wantedPorts(ctx context.Context, diags *diag.Diagn
 	for _, name := range slices.Sorted(maps.Keys(nodes)) {
 		n, at := nodes[name], path.Root("nodes").AtMapKey(name)
 		out = append(out, nodePorts{
-			handle: planHandle(ctx, m.Organization, network.KindOrderer, types.StringValue(name), types.StringNull(), diags),
+			handle: m.planNodeHandle(ctx, name, n, diags),
 			ports: wantedPorts(m.BindAddress, plannedAt{n.Port, at.AtName("port")},
 				plannedAt{n.AdminPort, at.AtName("admin_port")}, plannedAt{n.OperationsPort, at.AtName("operations_port")}),
 		})
@@ -218,35 +245,17 @@ func (m *ordererClusterModel) portPaths(ctx context.Context, diags *diag.Diagnos
 	return out
 }
 
-// warnLostConsenters says what a new node in place of a lost one is not: the channels know consenters
-// by their TLS keys.
-func (m *ordererClusterModel) warnLostConsenters(ctx context.Context, private privateState, diags *diag.Diagnostics) {
-	raw, d := private.GetKey(ctx, protectedKey)
-	diags.Append(d...)
-	if len(raw) == 0 {
-		return
-	}
-	nodes := m.nodes(ctx, diags)
-	for _, name := range slices.Sorted(maps.Keys(nodes)) {
-		if nodes[name].Status.ValueString() == statusLost {
-			diags.AddAttributeWarning(path.Root("nodes").AtMapKey(name), "Ordering node "+name+" will not be a consenter",
-				"Its volume is gone, and its TLS key with it, by which the cluster's channels know it. A node that begins with an empty volume gets another key, and this release of the provider does not change the consenters of a running channel. The other nodes go on as long as more than half of the consenters are left.")
-		}
-	}
+// planNodeHandle is what is known of the handle of a node.
+func (m *ordererClusterModel) planNodeHandle(ctx context.Context, name string, n ordererModel, diags *diag.Diagnostics) types.Object {
+	return planHandle(ctx, m.Organization, network.KindOrderer, types.StringValue(name), handleMember(m.organizationOf(n), "msp_id"), diags)
 }
 
-// refuseMembership refuses nodes that come or go once the cluster orders a channel.
-func (m *ordererClusterModel) refuseMembership(ctx context.Context, prior *ordererClusterModel, private privateState, diags *diag.Diagnostics) {
-	raw, d := private.GetKey(ctx, protectedKey)
-	diags.Append(d...)
-	if len(raw) == 0 || m.Nodes.IsUnknown() {
-		return
+// organizationOf gives the organization of a node.
+func (m *ordererClusterModel) organizationOf(n ordererModel) types.Object {
+	if n.Organization.IsNull() {
+		return m.Organization
 	}
-	before, after := slices.Sorted(maps.Keys(prior.Nodes.Elements())), slices.Sorted(maps.Keys(m.Nodes.Elements()))
-	if !slices.Equal(before, after) {
-		diags.AddAttributeError(path.Root("nodes"), "The consenters of a running channel cannot be changed yet",
-			fmt.Sprintf("The cluster orders a channel with the nodes %v. This release of the provider does not add or remove consenters of a running channel.", before))
-	}
+	return n.Organization
 }
 
 // planNodes computes what is known of each node.
@@ -259,7 +268,7 @@ func (m *ordererClusterModel) planNodes(ctx context.Context, prior *ordererClust
 		before = prior.nodes(ctx, diags)
 	}
 	for name, n := range nodes {
-		handle := planHandle(ctx, m.Organization, network.KindOrderer, types.StringValue(name), types.StringNull(), diags)
+		handle := m.planNodeHandle(ctx, name, n, diags)
 		n.Endpoint = planEndpoint(n.AdvertisedAddress, handle, 7050)
 		n.Status = m.DesiredState
 		n.EnrollmentCertificate, n.TLSCertificate = types.StringUnknown(), types.StringUnknown()
@@ -320,7 +329,7 @@ func (m *ordererClusterModel) nodes(ctx context.Context, diags *diag.Diagnostics
 // unknownOrderer is a node of which only the name is known.
 func unknownOrderer() ordererModel {
 	return ordererModel{
-		AdvertisedAddress: types.StringUnknown(), SANs: types.ListUnknown(types.StringType),
+		Organization: types.ObjectUnknown(handleTypes), AdvertisedAddress: types.StringUnknown(), SANs: types.ListUnknown(types.StringType),
 		Port: types.Int64Unknown(), AdminPort: types.Int64Unknown(), OperationsPort: types.Int64Unknown(),
 		Endpoint: types.StringUnknown(), Status: types.StringUnknown(),
 		EnrollmentCertificate: types.StringUnknown(), TLSCertificate: types.StringUnknown(),
@@ -333,7 +342,7 @@ func (m *ordererClusterModel) setNodes(ctx context.Context, nodes map[string]ord
 	m.Nodes = value
 }
 
-func (m *ordererClusterModel) specs(ctx context.Context, diags *diag.Diagnostics) map[string]network.OrdererSpec {
+func (m *ordererClusterModel) spec(ctx context.Context, diags *diag.Diagnostics) network.ClusterSpec {
 	version, err := nodeconfig.ParseVersion(m.FabricVersion.ValueString())
 	if err != nil {
 		addError(diags, "Unsupported Fabric version", err)
@@ -343,25 +352,28 @@ func (m *ordererClusterModel) specs(ctx context.Context, diags *diag.Diagnostics
 		addError(diags, "Unable to read config", err)
 	}
 	org := handleFrom(ctx, m.Organization, diags)
-	specs := map[string]network.OrdererSpec{}
+	spec := network.ClusterSpec{
+		Handle: org.With(network.KindOrdererCluster, m.Name.ValueString(), org.MSPID), Nodes: map[string]network.OrdererSpec{},
+		Raft: raftOptions(ctx, m.Raft, diags), Admins: m.adminHandles(ctx, diags),
+	}
 	for name, n := range m.nodes(ctx, diags) {
 		options := m.options(ctx, diags)
 		options.AdvertisedAddress, options.Hosts = n.AdvertisedAddress.ValueString(), stringList(ctx, n.SANs, diags)
 		options.HostPorts = map[string]int{
 			"grpc": int(n.Port.ValueInt64()), "admin": int(n.AdminPort.ValueInt64()), "operations": int(n.OperationsPort.ValueInt64()),
 		}
-		specs[name] = network.OrdererSpec{
-			Handle: org.With(network.KindOrderer, name, org.MSPID), NodeOptions: options, Version: version, Config: overlay, Cluster: m.Name.ValueString(),
+		spec.Nodes[name] = network.OrdererSpec{
+			Handle: org.With(network.KindOrderer, name, handleMember(m.organizationOf(n), "msp_id").ValueString()), NodeOptions: options, Version: version, Config: overlay, Cluster: m.Name.ValueString(),
 		}
 	}
-	return specs
+	return spec
 }
 
 // handles gives the handles of the nodes by name.
 func (m *ordererClusterModel) handles(ctx context.Context, diags *diag.Diagnostics) map[string]network.Handle {
 	cluster, out := handleFrom(ctx, m.Handle, diags), map[string]network.Handle{}
-	for name := range m.Nodes.Elements() {
-		out[name] = cluster.With(network.KindOrderer, name, cluster.MSPID)
+	for name, n := range m.nodes(ctx, diags) {
+		out[name] = cluster.With(network.KindOrderer, name, handleMember(m.organizationOf(n), "msp_id").ValueString())
 	}
 	return out
 }
@@ -411,7 +423,7 @@ func held(ctx context.Context, f *network.Fabric, handles map[string]network.Han
 }
 
 func worst(nodes map[string]ordererModel) types.String {
-	for _, status := range []string{statusLost, string(engine.Absent), string(engine.Stopped)} {
+	for _, status := range []string{statusLost, string(engine.Absent), string(engine.Stopped), string(network.Detached), string(network.Unlisted)} {
 		for _, n := range nodes {
 			if n.Status.ValueString() == status {
 				return types.StringValue(status)
@@ -430,17 +442,17 @@ func (r *ordererClusterResource) Create(ctx context.Context, req resource.Create
 	}
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
-	specs := plan.specs(ctx, &resp.Diagnostics)
+	spec := plan.spec(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.PreflightOrdererCluster(ctx, specs); err != nil {
+	if err := f.PreflightOrdererCluster(ctx, spec); err != nil {
 		plan.addError(ctx, &resp.Diagnostics, "create", err)
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
 	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
-	r.apply(ctx, f, &plan, specs, "create", &resp.Diagnostics)
+	r.apply(ctx, f, &plan, spec, "create", &resp.Diagnostics)
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 	}
@@ -455,8 +467,8 @@ func (m *ordererClusterModel) addError(ctx context.Context, diags *diag.Diagnost
 	addNodeError(diags, summary, err, m.portPaths(ctx, diags))
 }
 
-func (r *ordererClusterResource) apply(ctx context.Context, f *network.Fabric, plan *ordererClusterModel, specs map[string]network.OrdererSpec, action string, diags *diag.Diagnostics) {
-	states, err := f.EnsureOrdererCluster(ctx, specs)
+func (r *ordererClusterResource) apply(ctx context.Context, f *network.Fabric, plan *ordererClusterModel, spec network.ClusterSpec, action string, diags *diag.Diagnostics) {
+	states, err := f.EnsureOrdererCluster(ctx, spec)
 	if err != nil {
 		plan.addError(ctx, diags, action, err)
 		return
@@ -485,6 +497,7 @@ func (r *ordererClusterResource) Read(ctx context.Context, req resource.ReadRequ
 		return
 	}
 	state.merge(ctx, states, &resp.Diagnostics)
+	state.readChannels(ctx, f, req.Private, resp.Private, &resp.Diagnostics)
 	state.dropStale(ctx, f, handles, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	setProtection(ctx, resp.Private, ledgers(states), &resp.Diagnostics)
@@ -502,37 +515,21 @@ func (r *ordererClusterResource) Update(ctx context.Context, req resource.Update
 	ctx, cancel := bounded(ctx, plan.Timeouts.Update, &resp.Diagnostics)
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
-	specs := plan.specs(ctx, &resp.Diagnostics)
+	spec := plan.spec(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	leaving := map[string]network.Handle{}
-	for name, h := range state.handles(ctx, &resp.Diagnostics) {
-		spec, stays := specs[name]
-		if !stays {
-			leaving[name] = h
-			continue
-		}
-		spec.Existing = true
-		specs[name] = spec
-	}
-	if len(leaving) > 0 || len(specs) > len(state.Nodes.Elements()) {
-		// The plan has seen that there is no channel. One may have come since.
-		if has, err := held(ctx, f, state.handles(ctx, &resp.Diagnostics)); err != nil || has {
-			resp.Diagnostics.AddAttributeError(path.Root("nodes"), "The consenters of a running channel cannot be changed yet",
-				"The cluster orders a channel by now. This release of the provider does not add or remove consenters of a running channel.")
-			return
+	for name := range state.Nodes.Elements() {
+		if node, stays := spec.Nodes[name]; stays {
+			node.Existing = true
+			spec.Nodes[name] = node
 		}
 	}
-	r.apply(ctx, f, &plan, specs, "update", &resp.Diagnostics)
+	r.apply(ctx, f, &plan, spec, "update", &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	// Without a channel there is nothing to keep, and a volume that stays would count as a node.
-	if err := f.DeleteOrderers(ctx, leaving, false); err != nil {
-		addError(&resp.Diagnostics, "Unable to remove nodes of ordering cluster "+plan.Name.ValueString(), err)
-		return
-	}
+	plan.rememberChannels(ctx, f, req.Private, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
@@ -554,7 +551,7 @@ func (r *ordererClusterResource) Delete(ctx context.Context, req resource.Delete
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.DeleteOrderers(ctx, handles, state.keepVolumes()); err != nil {
+	if err := f.DeleteOrdererCluster(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics), handles, state.keepVolumes()); err != nil {
 		addError(&resp.Diagnostics, "Unable to delete ordering cluster "+state.Name.ValueString(), err)
 	}
 }

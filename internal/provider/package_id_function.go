@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -33,7 +34,7 @@ func (packageIDFunction) Definition(_ context.Context, _ function.DefinitionRequ
 		Parameters: []function.Parameter{function.DynamicParameter{
 			Name: "package",
 			MarkdownDescription: "Either the content of a package file in base64, `filebase64(\"asset.tar.gz\")`; or an object that describes the package of a `fabric_chaincode`: " +
-				"`{ channel = \"trade\", label = \"asset_1.0\" }`.",
+				"`{ channel = \"trade\", label = \"asset_1.0\" }`, with `indexes` where it has any.",
 		}},
 		Return: function.StringReturn{},
 	}
@@ -75,7 +76,7 @@ func packageID(ctx context.Context, given attr.Value) (string, error) {
 
 // describedPackageID is the ID of the package that fabric_chaincode makes.
 func describedPackageID(members map[string]attr.Value) (string, error) {
-	known := []string{"channel", "label"}
+	known := []string{"channel", "indexes", "label"}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if !slices.Contains(known, name) {
 			return "", fmt.Errorf("the description of a package has no member %s; its members are %s", name, strings.Join(known, ", "))
@@ -89,8 +90,43 @@ func describedPackageID(members map[string]attr.Value) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, id, err := network.ChaincodePackage(channel, label, nil)
+	indexes, err := describedIndexes(members["indexes"])
+	if err != nil {
+		return "", err
+	}
+	_, id, err := network.ChaincodePackage(channel, label, indexes)
 	return id, err
+}
+
+// describedIndexes are the CouchDB indexes as fabric_chaincode takes them, a map or an object of texts.
+func describedIndexes(given attr.Value) (map[string][]byte, error) {
+	members := map[string]attr.Value{}
+	switch value := given.(type) {
+	case types.Object:
+		members = value.Attributes()
+	case types.Map:
+		members = value.Elements()
+	case nil:
+	default:
+		if !given.IsNull() {
+			return nil, errors.New("indexes must be a map of JSON by file name")
+		}
+	}
+	out := map[string][]byte{}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		text, err := requiredText(members, name)
+		if err != nil {
+			return nil, err
+		}
+		at, err := lifecycle.IndexPath(name)
+		if err != nil {
+			return nil, err
+		}
+		if out[at], err = lifecycle.ParseIndex([]byte(text)); err != nil {
+			return nil, fmt.Errorf("index %s: %w", name, err)
+		}
+	}
+	return out, nil
 }
 
 func requiredText(members map[string]attr.Value, name string) (string, error) {

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"encoding/base64"
 	"strings"
 	"testing"
@@ -29,6 +30,11 @@ func TestPackageID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, indexed, err := network.ChaincodePackage("trade", "asset_1.0", map[string][]byte{"statedb/couchdb/indexes/owner.json": []byte(`{"index":{"fields":["owner"]}}`)})
+	if err != nil || indexed == ours {
+		t.Fatal(indexed, err)
+	}
+	indexes := map[string]attr.Value{"owner.json": types.StringValue(`{ "index": { "fields": [ "owner" ] } }`)}
 	asMap := types.DynamicValue(types.MapValueMust(types.StringType, map[string]attr.Value{
 		"channel": types.StringValue("trade"), "label": types.StringValue("asset_1.0"),
 	}))
@@ -40,6 +46,9 @@ func TestPackageID(t *testing.T) {
 		{"a package file", types.DynamicValue(types.StringValue(base64.StdEncoding.EncodeToString(packed))), lifecycle.PackageID("asset_1.0", packed)},
 		{"a described package", packageObject(map[string]string{"channel": "trade", "label": "asset_1.0"}), ours},
 		{"a described package as a map", asMap, ours},
+		{"a described package with an index", indexedPackage(types.MapValueMust(types.StringType, indexes)), indexed},
+		{"a described package with an index in an object", indexedPackage(types.ObjectValueMust(map[string]attr.Type{"owner.json": types.StringType}, indexes)), indexed},
+		{"a described package without indexes", indexedPackage(types.MapNull(types.StringType)), ours},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, failure := callFunction(t, newPackageIDFunction(), c.given)
@@ -51,6 +60,14 @@ func TestPackageID(t *testing.T) {
 			}
 		})
 	}
+}
+
+// indexedPackage describes a package with indexes.
+func indexedPackage(indexes attr.Value) types.Dynamic {
+	return types.DynamicValue(types.ObjectValueMust(
+		map[string]attr.Type{"channel": types.StringType, "label": types.StringType, "indexes": indexes.Type(context.Background())},
+		map[string]attr.Value{"channel": types.StringValue("trade"), "label": types.StringValue("asset_1.0"), "indexes": indexes},
+	))
 }
 
 func TestPackageIDRefuses(t *testing.T) {
@@ -65,6 +82,9 @@ func TestPackageIDRefuses(t *testing.T) {
 		{"no label", packageObject(map[string]string{"channel": "trade"}), "needs label"},
 		{"no channel", packageObject(map[string]string{"label": "asset_1.0"}), "needs channel"},
 		{"an unknown member", packageObject(map[string]string{"channel": "trade", "label": "asset_1.0", "name": "asset"}), "no member name"},
+		{"indexes of another kind", indexedPackage(types.StringValue("owner.json")), "must be a map"},
+		{"the name of no index", indexedPackage(types.MapValueMust(types.StringType, map[string]attr.Value{"owner": types.StringValue("{}")})), "FILE.json"},
+		{"no index", indexedPackage(types.MapValueMust(types.StringType, map[string]attr.Value{"owner.json": types.StringValue("{}")})), "Index owner.json"},
 		{"a number", types.DynamicValue(types.Int64Value(1)), "neither"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

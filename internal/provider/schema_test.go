@@ -177,6 +177,7 @@ var nestedModels = map[string]func() any{
 	"log":           func() any { return &logModel{} },
 	"nodes":         func() any { return &ordererModel{} },
 	"orderers":      func() any { return &remoteOrdererModel{} },
+	"raft":          func() any { return &raftModel{} },
 	"server":        func() any { return &serverModel{} },
 	// It is read member by member.
 	"state_database": nil,

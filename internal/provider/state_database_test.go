@@ -276,6 +276,11 @@ resource "fabric_chaincode" "kv" {
   version            = "1.0"
   server             = { image = "fabricops/kv-chaincode:1.0" }
   endorsement_policy = "OR('Org1MSP.peer')"
+  collections        = { prices = { member_policy = "OR('Org1MSP.member')" } }
+  indexes = {
+    "owner.json"       = jsonencode({ index = { fields = ["owner"] }, ddoc = "owner", name = "owner", type = "json" })
+    "prices/size.json" = jsonencode({ index = { fields = [{ size = "desc" }] }, ddoc = "size", name = "size", type = "json" })
+  }
 }
 
 resource "fabric_transaction" "first" {
@@ -318,7 +323,7 @@ func couchLife(t *testing.T, image string) {
 			},
 			{
 				Config: used,
-				Check: resource.ComposeTestCheckFunc(status("running"), c.runs, c.keepsTheSecret, c.holdsTheState, greeting,
+				Check: resource.ComposeTestCheckFunc(status("running"), c.runs, c.keepsTheSecret, c.holdsTheState, c.indexed, greeting,
 					facts.take("state_database.image_id", "fabric_peer.this", "state_database.image_id"), facts.take("tls_certificate", "fabric_peer.this", "tls_certificate")),
 			},
 			{ResourceName: "fabric_peer.this", ImportState: true, ImportStateId: name + "/peer0.org1", ImportStateVerify: true, ImportStateVerifyIdentifierAttribute: "name",
@@ -445,6 +450,23 @@ func (c couchRun) holdsTheState(*terraform.State) error {
 		}
 	}
 	return nil
+}
+
+// indexed looks in the peer's log for what it says when its database took an index.
+func (c couchRun) indexed(*terraform.State) error {
+	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
+	defer cancel()
+	lines, err := localEngine(c.t).Logs(ctx, c.peer, 100000)
+	if err != nil {
+		return err
+	}
+	log := strings.Join(lines, "\n")
+	for _, file := range []string{"META-INF/statedb/couchdb/indexes/owner.json] for chaincode [kv]", "META-INF/statedb/couchdb/collections/prices/indexes/size.json] for chaincode [kv$$pprices]"} {
+		if want := "successfully submitted index creation request present in the file [" + file; !strings.Contains(log, want) {
+			err = errors.Join(err, fmt.Errorf("the peer did not say %q", want))
+		}
+	}
+	return err
 }
 
 // keepsTheSecret looks for the password wherever it must not be.

@@ -279,6 +279,7 @@ resource "fabric_chaincode" "hidden" {
   endorsement_policy = local.plain.text
   init_required      = local.plain.flag
   collections        = terraform_data.collections.output
+  indexes            = local.plain.texts
 }
 
 resource "fabric_chaincode" "parts" {
@@ -295,6 +296,7 @@ resource "fabric_chaincode" "parts" {
     whole = terraform_data.collections.output.secrets
     parts = { member_policy = local.plain.text, max_peer_count = local.plain.number, member_only_read = local.plain.flag }
   }
+  indexes = { "owner.json" = local.plain.text, "whole/owner.json" = jsonencode({ index = { fields = ["owner"] } }) }
 }
 
 resource "fabric_transaction" "hidden" {

@@ -64,7 +64,7 @@ func (w world) steps() []step {
 		{"organization", w.makeOrganization, func(ctx context.Context, f *network.Fabric) error { return f.DeleteOrganization(ctx, w.org()) }},
 		{"identity", w.makeIdentity, func(ctx context.Context, f *network.Fabric) error { return f.DeleteIdentity(ctx, w.app(), "") }},
 		{"orderers", w.makeOrderers, func(ctx context.Context, f *network.Fabric) error {
-			return f.DeleteOrderers(ctx, map[string]network.Handle{"orderer0": w.orderer().Handle}, false)
+			return f.DeleteOrdererCluster(ctx, w.orderers(), map[string]network.Handle{"orderer0": w.orderer().Handle}, false)
 		}},
 		{"peer", w.makePeer, func(ctx context.Context, f *network.Fabric) error { return f.DeletePeer(ctx, w.peer(), false) }},
 		{"channel", w.makeChannel, func(ctx context.Context, f *network.Fabric) error {
@@ -140,12 +140,16 @@ func (w world) orderer() network.OrdererSpec {
 	}
 }
 
+func (w world) cluster(orderer network.OrdererSpec) network.ClusterSpec {
+	return network.ClusterSpec{Handle: w.orderers(), Nodes: map[string]network.OrdererSpec{"orderer0": orderer}}
+}
+
 func (w world) makeOrderers(ctx context.Context, f *network.Fabric) error {
-	specs := map[string]network.OrdererSpec{"orderer0": w.orderer()}
-	if err := f.PreflightOrdererCluster(ctx, specs); err != nil {
+	spec := w.cluster(w.orderer())
+	if err := f.PreflightOrdererCluster(ctx, spec); err != nil {
 		return err
 	}
-	_, err := f.EnsureOrdererCluster(ctx, specs)
+	_, err := f.EnsureOrdererCluster(ctx, spec)
 	return err
 }
 
@@ -177,7 +181,7 @@ func (w world) changeCA(ctx context.Context, f *network.Fabric) error {
 func (w world) changeOrderers(ctx context.Context, f *network.Fabric) error {
 	spec := w.orderer()
 	spec.NodeOptions = changed(spec.NodeOptions)
-	_, err := f.EnsureOrdererCluster(ctx, map[string]network.OrdererSpec{"orderer0": spec})
+	_, err := f.EnsureOrdererCluster(ctx, w.cluster(spec))
 	return err
 }
 

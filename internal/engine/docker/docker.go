@@ -82,6 +82,8 @@ type Engine struct {
 	declared sync.Map
 	// bound caches the ports of containers that do not run, by container ID: they never change.
 	bound portCache
+	// reached caches where published ports are reached, for a moment.
+	reached targetCache
 }
 
 var _ engine.Engine = (*Engine)(nil)

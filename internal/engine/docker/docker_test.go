@@ -611,6 +611,63 @@ func TestAVolumeThatIsStillBeingReleased(t *testing.T) {
 	}
 }
 
+// Where a node is reached is asked once while it is dialled again and again, and anew when something
+// was done to it, when it cannot be reached there, and after a moment.
+func TestDialRemembersWhereForAMoment(t *testing.T) {
+	d := newDaemon(t)
+	var asked atomic.Int32
+	listen := func() (net.Listener, string) {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = listener.Close() })
+		_, port, _ := net.SplitHostPort(listener.Addr().String())
+		return listener, port
+	}
+	published := func(port string) {
+		c := containerNamed("n", "running", map[string]string{engine.LabelOwner: "o"})
+		c["HostConfig"] = fields{"PortBindings": fields{"7051/tcp": []fields{{"HostIp": "127.0.0.1", "HostPort": port}}}}
+		d.on("GET /containers/n/json", func(w http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			gives(c)(w, r)
+		})
+	}
+	first, port := listen()
+	published(port)
+	d.on("POST /containers/n/start", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	e := d.engine(t, Options{})
+	dial := func(wanted int32) {
+		t.Helper()
+		conn, err := e.Dial(t.Context(), "n", 7051)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+		if asked.Load() != wanted {
+			t.Errorf("the engine was asked %d times, want %d", asked.Load(), wanted)
+		}
+	}
+	dial(1)
+	dial(1)
+	if err := e.StartNode(t.Context(), "n"); err != nil {
+		t.Fatal(err)
+	}
+	dial(2)
+	_ = first.Close()
+	_, port = listen()
+	published(port) // somebody else made it anew
+	if _, err := e.Dial(t.Context(), "n", 7051); err == nil {
+		t.Error("a port on which nobody listens was reached")
+	}
+	dial(3)
+	e.reached.targets[nodePort{"n", 7051}] = target{"127.0.0.1:1", time.Now().Add(-time.Second)}
+	dial(4)
+	e.reached.forget("n")
+	e.reached.put(nodePort{"n", 7051}, "127.0.0.1:1", time.Now().Add(-time.Second)) // an answer from before
+	dial(5)
+}
+
 // Of another host only what the engine itself knows is known.
 func TestPortsOfARemoteEngine(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -124,6 +124,7 @@ func (e *Engine) StartNode(ctx context.Context, name string) error {
 }
 
 func (e *Engine) start(ctx context.Context, ref string) error {
+	defer e.reached.forget(ref)
 	err := e.call(ctx, func(ctx context.Context) error {
 		_, err := e.api.ContainerStart(ctx, ref, client.ContainerStartOptions{})
 		return err
@@ -167,6 +168,7 @@ func hideClass(err error) error { return errors.New(err.Error()) }
 
 // StopNode implements engine.Engine with POST /containers/{name}/stop; grace is rounded up to seconds.
 func (e *Engine) StopNode(ctx context.Context, name string, grace time.Duration) error {
+	defer e.reached.forget(name)
 	seconds := int(math.Ceil(max(grace, 0).Seconds()))
 	err := e.call(ctx, func(ctx context.Context) error {
 		_, err := e.api.ContainerStop(ctx, name, client.ContainerStopOptions{Timeout: &seconds})
@@ -180,6 +182,7 @@ func (e *Engine) StopNode(ctx context.Context, name string, grace time.Duration)
 
 // RemoveNode implements engine.Engine with DELETE /containers/{id}. A node that runs is killed.
 func (e *Engine) RemoveNode(ctx context.Context, name, owner string) error {
+	defer e.reached.forget(name)
 	have, err := e.inspect(ctx, name)
 	if err == nil {
 		if err = requireOwner("container", name, have.Config.Labels, owner); err == nil {

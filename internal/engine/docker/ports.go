@@ -30,18 +30,21 @@ const dialTimeout = 5 * time.Second
 // Linux host of the engine, by the node's own address. An engine's proxy may accept a connection
 // to a published port on which nobody listens yet, and then close it.
 func (e *Engine) Dial(ctx context.Context, node string, port int) (net.Conn, error) {
-	have, err := e.inspect(ctx, node)
-	if cerrdefs.IsNotFound(err) {
-		return nil, &engine.NotFoundError{Kind: "container", Name: node}
-	}
-	var target string
-	if err == nil {
-		target, err = e.endpoint(have, port)
+	at := nodePort{node, port}
+	target, known := e.reached.get(at)
+	var err error
+	if !known {
+		target, err = e.locate(ctx, at)
 	}
 	var conn net.Conn
 	if err == nil {
 		dialer := net.Dialer{Timeout: dialTimeout}
-		conn, err = dialer.DialContext(ctx, "tcp", target)
+		if conn, err = dialer.DialContext(ctx, "tcp", target); err != nil {
+			e.reached.forget(node)
+		}
+	}
+	if cerrdefs.IsNotFound(err) {
+		return nil, &engine.NotFoundError{Kind: "container", Name: node}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("unable to connect to port %d of container %s: %w", port, node, err)
@@ -49,10 +52,79 @@ func (e *Engine) Dial(ctx context.Context, node string, port int) (net.Conn, err
 	return conn, nil
 }
 
-// endpoint gives the address by which a port of a container is reached from here.
-func (e *Engine) endpoint(c container.InspectResponse, port int) (string, error) {
+// locate asks the engine where a port of a container is reached from here.
+func (e *Engine) locate(ctx context.Context, at nodePort) (string, error) {
+	asked := time.Now()
+	have, err := e.inspect(ctx, at.node)
+	if err != nil {
+		return "", err
+	}
+	target, published, err := e.endpoint(have, at.port)
+	if err == nil && published {
+		e.reached.put(at, target, asked)
+	}
+	return target, err
+}
+
+// nodePort is a port of a container by the container's name.
+type nodePort struct {
+	node string
+	port int
+}
+
+// reachedFor is how long the address of a published port is taken for known. A node that comes up is
+// dialled many times until it answers; but somebody else may take its port when it is gone.
+const reachedFor = 2 * time.Second
+
+// targetCache holds where published ports are reached. What this process does to a container makes it
+// forget that one; what somebody else does shows when a connection fails, or soon after.
+type targetCache struct {
+	mu      sync.Mutex
+	targets map[nodePort]target
+	// forgotten is when something was done to a container last.
+	forgotten map[string]time.Time
+}
+
+type target struct {
+	address string
+	until   time.Time
+}
+
+func (c *targetCache) get(at nodePort) (address string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, ok := c.targets[at]
+	return t.address, ok && time.Now().Before(t.until)
+}
+
+// put remembers what the engine was asked for at that time, unless something happened since.
+func (c *targetCache) put(at nodePort, address string, asked time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.forgotten[at.node].Before(asked) {
+		return
+	}
+	if c.targets == nil {
+		c.targets = map[nodePort]target{}
+	}
+	c.targets[at] = target{address, asked.Add(reachedFor)}
+}
+
+func (c *targetCache) forget(node string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.forgotten == nil {
+		c.forgotten = map[string]time.Time{}
+	}
+	c.forgotten[node] = time.Now()
+	maps.DeleteFunc(c.targets, func(at nodePort, _ target) bool { return at.node == node })
+}
+
+// endpoint gives the address by which a port of a container is reached from here, and whether it is
+// a published one.
+func (e *Engine) endpoint(c container.InspectResponse, port int) (address string, published bool, err error) {
 	if c.State.Status != container.StateRunning {
-		return "", fmt.Errorf("it is not running (%s)", c.State.Status)
+		return "", false, fmt.Errorf("it is not running (%s)", c.State.Status)
 	}
 	for _, p := range boundPorts(c) {
 		if p.Container != port {
@@ -62,24 +134,24 @@ func (e *Engine) endpoint(c container.InspectResponse, port int) (string, error)
 		bound, err := netip.ParseAddr(host)
 		switch {
 		case err != nil:
-			return "", err
+			return "", false, err
 		case bound.IsUnspecified() && e.address.host != "":
 			host = e.address.host
 		case bound.IsUnspecified():
 			host = "127.0.0.1"
 		case bound.IsLoopback() && !e.address.local:
-			return "", fmt.Errorf("it is published on %s of the engine's host only, which is not this one", host)
+			return "", false, fmt.Errorf("it is published on %s of the engine's host only, which is not this one", host)
 		}
-		return net.JoinHostPort(host, strconv.Itoa(p.Host)), nil
+		return net.JoinHostPort(host, strconv.Itoa(p.Host)), true, nil
 	}
 	if e.address.local && runtime.GOOS == "linux" {
 		for _, endpoint := range c.NetworkSettings.Networks {
 			if endpoint != nil && endpoint.IPAddress.IsValid() {
-				return net.JoinHostPort(endpoint.IPAddress.String(), strconv.Itoa(port)), nil
+				return net.JoinHostPort(endpoint.IPAddress.String(), strconv.Itoa(port)), false, nil
 			}
 		}
 	}
-	return "", engine.ErrNotPublished
+	return "", false, engine.ErrNotPublished
 }
 
 // PublishedPorts implements engine.Engine: tcp ports only. The list of containers tells the ports

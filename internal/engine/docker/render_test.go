@@ -318,7 +318,7 @@ func TestEndpoints(t *testing.T) {
 		{remote, "127.0.0.1", 7051, ""}, {remote, "0.0.0.0", 9443, ""},
 		{loop, "127.0.0.1", 7051, "127.0.0.1:17051"}, {loop, "::", 7051, "127.0.0.1:17051"},
 	} {
-		got, err := (&Engine{address: test.engine}).endpoint(c(test.address), test.port)
+		got, _, err := (&Engine{address: test.engine}).endpoint(c(test.address), test.port)
 		if got != test.want || (err == nil) != (test.want != "") {
 			t.Errorf("port %d on %q of %+v is at %q, %v; want %q", test.port, test.address, test.engine, got, err, test.want)
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	mspproto "github.com/hyperledger/fabric-protos-go-apiv2/msp"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
@@ -160,8 +161,10 @@ func (t *teller) changed(before, after element) {
 	switch before.kind {
 	case KindPolicy:
 		if !proto.Equal(before.policy.GetPolicy(), after.policy.GetPolicy()) {
-			a, b := describePolicy(before.policy), describePolicy(after.policy)
-			add(Change{Action: ActionChanged, Field: "rule", Before: a, After: b, Words: fmt.Sprintf("policy %s: %s → %s", before.path, a, b)})
+			add(Change{
+				Action: ActionChanged, Field: "rule", Before: describePolicy(before.policy), After: describePolicy(after.policy),
+				Words: fmt.Sprintf("policy %s: %s", before.path, policyWords(before.policy, after.policy)),
+			})
 		}
 	case KindValue:
 		if !bytes.Equal(before.value.GetValue(), after.value.GetValue()) {
@@ -311,6 +314,40 @@ func describePolicy(p *common.ConfigPolicy) string {
 		return "unreadable policy " + summaryOf(p.GetPolicy().GetValue())
 	}
 	return text
+}
+
+// policyWords says how a policy changes. Policies of single identities, as BlockValidation is with
+// SmartBFT, are told by number: who they are the consenters tell.
+func policyWords(before, after *common.ConfigPolicy) string {
+	a, one := countIdentities(before.GetPolicy())
+	b, two := countIdentities(after.GetPolicy())
+	switch {
+	case one && two && a == b:
+		return a + ", others than before"
+	case one && two:
+		return a + " → " + b
+	default:
+		return describePolicy(before) + " → " + describePolicy(after)
+	}
+}
+
+func countIdentities(p *common.Policy) (text string, ok bool) {
+	envelope := &common.SignaturePolicyEnvelope{}
+	if p.GetType() != int32(common.Policy_SIGNATURE) || proto.Unmarshal(p.GetValue(), envelope) != nil {
+		return "", false
+	}
+	for _, principal := range envelope.GetIdentities() {
+		if principal.GetPrincipalClassification() != mspproto.MSPPrincipal_IDENTITY {
+			return "", false
+		}
+	}
+	gate := envelope.GetRule().GetNOutOf()
+	for _, rule := range gate.GetRules() {
+		if _, ok := rule.GetType().(*common.SignaturePolicy_SignedBy); !ok {
+			return "", false
+		}
+	}
+	return fmt.Sprintf("%d of %d identities", gate.GetN(), len(gate.GetRules())), len(gate.GetRules()) > 0
 }
 
 // mspID gives the MSP ID of the organization whose group is at the path, or the key of the group.

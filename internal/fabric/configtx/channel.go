@@ -125,8 +125,8 @@ type Consenter struct {
 	IdentityPEM string
 }
 
-// RaftOptions are the timers and limits of Raft. They cannot be changed later, but for
-// SnapshotIntervalSize.
+// RaftOptions are the timers and limits of Raft. Ordering nodes take a change of SnapshotIntervalSize at
+// once, and of the others when they start again.
 type RaftOptions struct {
 	// TickInterval is the unit of the two below, 500 ms by default.
 	TickInterval time.Duration

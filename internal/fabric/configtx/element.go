@@ -1,7 +1,6 @@
 package configtx
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -100,42 +99,34 @@ func collect(out map[elementKey]element, path string, group *common.ConfigGroup,
 	if depth > maxGroupDepth {
 		return fmt.Errorf("its groups nest more than %d deep", maxGroupDepth)
 	}
-	add := func(e element) error {
-		if err := validateKey(nameOf(e.path)); err != nil {
-			return fmt.Errorf("the key %q below %s %w", nameOf(e.path), parentOf(e.path), err)
+	out[elementKey{path, KindGroup}] = element{kind: KindGroup, path: path, group: group}
+	check := func(name string) error {
+		if err := validateKey(name); err != nil {
+			return fmt.Errorf("the key %q below %s %w", name, path, err)
 		}
-		out[e.key()] = e
 		return nil
 	}
-	out[elementKey{path, KindGroup}] = element{kind: KindGroup, path: path, group: group}
-	for name, value := range group.GetValues() {
-		if err := errors.Join(inPath(name), add(element{kind: KindValue, path: path + "/" + name, value: value})); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(group.GetValues())) {
+		if err := check(name); err != nil {
 			return err
 		}
+		e := element{kind: KindValue, path: path + "/" + name, value: group.GetValues()[name]}
+		out[e.key()] = e
 	}
-	for name, policy := range group.GetPolicies() {
-		if err := errors.Join(inPath(name), add(element{kind: KindPolicy, path: path + "/" + name, policy: policy})); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(group.GetPolicies())) {
+		if err := check(name); err != nil {
 			return err
 		}
+		e := element{kind: KindPolicy, path: path + "/" + name, policy: group.GetPolicies()[name]}
+		out[e.key()] = e
 	}
-	for name, sub := range group.GetGroups() {
-		if err := inPath(name); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(group.GetGroups())) {
+		if err := check(name); err != nil {
 			return err
 		}
-		if err := add(element{kind: KindGroup, path: path + "/" + name, group: sub}); err != nil {
+		if err := collect(out, path+"/"+name, group.GetGroups()[name], depth+1); err != nil {
 			return err
 		}
-		if err := collect(out, path+"/"+name, sub, depth+1); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// inPath refuses a key that would read as several parts of a path.
-func inPath(name string) error {
-	if strings.Contains(name, "/") {
-		return fmt.Errorf("the key %q holds a slash", name)
 	}
 	return nil
 }

@@ -45,7 +45,12 @@ func TestRealNodesTakeTheGenesisBlock(t *testing.T) {
 		t.Run(c.release+" with "+c.capability, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
-			newRealNetwork(ctx, t, c.release).check(ctx, c.capability)
+			n := newRealNetwork(ctx, t, c.release)
+			for range 3 {
+				n.startOrderer(ctx)
+			}
+			n.startPeer(ctx)
+			n.check(ctx, c.capability)
 		})
 	}
 }
@@ -62,8 +67,9 @@ type realNetwork struct {
 }
 
 type realNode struct {
-	name string
-	tls  leaf
+	name     string
+	identity leaf
+	tls      leaf
 }
 
 func docker(ctx context.Context, t *testing.T, stdin io.Reader, args ...string) string {
@@ -86,10 +92,10 @@ func newRealNetwork(ctx context.Context, t *testing.T, release string) *realNetw
 	// of an intermediate, where they name that, beside a revocation list.
 	n.orderer, n.org1 = newTestOrganization(t, "OrdererMSP"), newTestOrganization(t, "Org1MSP")
 	n.orderer.RootCertificates = []string{newAuthority(t, "former root", nil).pem, n.orderer.ca.pem}
-	n.org1.ca = newAuthority(t, "ica.Org1MSP", n.org1.ca)
-	n.org1.IntermediateCertificates = []string{n.org1.ca.pem}
-	n.org1.RevocationLists = []string{n.org1.ca.crl(t, 42)}
-	admin := n.org1.ca.member(t, "admin", "admin")
+	n.org1.issuer = newAuthority(t, "ica.Org1MSP", n.org1.ca)
+	n.org1.IntermediateCertificates = []string{n.org1.issuer.pem}
+	n.org1.RevocationLists = []string{n.org1.issuer.crl(t, 42)}
+	admin := n.org1.issuer.member(t, "admin", "admin")
 	n.admin = &msp.Identity{ID: "Org1MSP", CertificatePEM: []byte(admin.pem), Key: admin.key}
 	n.adminSigner = &fabricconfig.SigningIdentity{Certificate: admin.cert, PrivateKey: admin.key, MSPID: "Org1MSP"}
 	n.adminTLS = n.orderer.tlsca.tls(t, "admin")
@@ -101,21 +107,30 @@ func newRealNetwork(ctx context.Context, t *testing.T, release string) *realNetw
 		defer cancel()
 		docker(ctx, t, nil, "network", "rm", n.name)
 	})
-	for i := range 3 {
-		node := &realNode{name: fmt.Sprintf("%s-orderer%d", n.name, i)}
-		n.start(ctx, node, n.orderer, "orderer", []string{"7050", "7053"},
-			"ORDERER_GENERAL_LISTENADDRESS=0.0.0.0", "ORDERER_GENERAL_LISTENPORT=7050",
-			"ORDERER_GENERAL_LOCALMSPID=OrdererMSP", "ORDERER_GENERAL_LOCALMSPDIR=/etc/node/msp",
-			"ORDERER_GENERAL_TLS_ENABLED=true", "ORDERER_GENERAL_TLS_PRIVATEKEY=/etc/node/tls/key.pem",
-			"ORDERER_GENERAL_TLS_CERTIFICATE=/etc/node/tls/cert.pem", "ORDERER_GENERAL_TLS_ROOTCAS=[/etc/node/tls/ca.pem]",
-			"ORDERER_GENERAL_CLUSTER_CLIENTCERTIFICATE=/etc/node/tls/cert.pem", "ORDERER_GENERAL_CLUSTER_CLIENTPRIVATEKEY=/etc/node/tls/key.pem",
-			"ORDERER_GENERAL_CLUSTER_ROOTCAS=[/etc/node/tls/ca.pem]",
-			"ORDERER_GENERAL_BOOTSTRAPMETHOD=none", "ORDERER_CHANNELPARTICIPATION_ENABLED=true",
-			"ORDERER_ADMIN_LISTENADDRESS=0.0.0.0:7053", "ORDERER_ADMIN_TLS_ENABLED=true", "ORDERER_ADMIN_TLS_CLIENTAUTHREQUIRED=true",
-			"ORDERER_ADMIN_TLS_CERTIFICATE=/etc/node/tls/cert.pem", "ORDERER_ADMIN_TLS_PRIVATEKEY=/etc/node/tls/key.pem",
-			"ORDERER_ADMIN_TLS_ROOTCAS=[/etc/node/tls/ca.pem]", "ORDERER_ADMIN_TLS_CLIENTROOTCAS=[/etc/node/tls/ca.pem]")
-		n.orderers = append(n.orderers, node)
-	}
+	return n
+}
+
+// startOrderer starts one more ordering node.
+func (n *realNetwork) startOrderer(ctx context.Context) *realNode {
+	n.t.Helper()
+	node := &realNode{name: fmt.Sprintf("%s-orderer%d", n.name, len(n.orderers))}
+	n.start(ctx, node, n.orderer, "orderer", []string{"7050", "7053"},
+		"ORDERER_GENERAL_LISTENADDRESS=0.0.0.0", "ORDERER_GENERAL_LISTENPORT=7050",
+		"ORDERER_GENERAL_LOCALMSPID=OrdererMSP", "ORDERER_GENERAL_LOCALMSPDIR=/etc/node/msp",
+		"ORDERER_GENERAL_TLS_ENABLED=true", "ORDERER_GENERAL_TLS_PRIVATEKEY=/etc/node/tls/key.pem",
+		"ORDERER_GENERAL_TLS_CERTIFICATE=/etc/node/tls/cert.pem", "ORDERER_GENERAL_TLS_ROOTCAS=[/etc/node/tls/ca.pem]",
+		"ORDERER_GENERAL_CLUSTER_CLIENTCERTIFICATE=/etc/node/tls/cert.pem", "ORDERER_GENERAL_CLUSTER_CLIENTPRIVATEKEY=/etc/node/tls/key.pem",
+		"ORDERER_GENERAL_CLUSTER_ROOTCAS=[/etc/node/tls/ca.pem]",
+		"ORDERER_GENERAL_BOOTSTRAPMETHOD=none", "ORDERER_CHANNELPARTICIPATION_ENABLED=true",
+		"ORDERER_ADMIN_LISTENADDRESS=0.0.0.0:7053", "ORDERER_ADMIN_TLS_ENABLED=true", "ORDERER_ADMIN_TLS_CLIENTAUTHREQUIRED=true",
+		"ORDERER_ADMIN_TLS_CERTIFICATE=/etc/node/tls/cert.pem", "ORDERER_ADMIN_TLS_PRIVATEKEY=/etc/node/tls/key.pem",
+		"ORDERER_ADMIN_TLS_ROOTCAS=[/etc/node/tls/ca.pem]", "ORDERER_ADMIN_TLS_CLIENTROOTCAS=[/etc/node/tls/ca.pem]")
+	n.orderers = append(n.orderers, node)
+	return node
+}
+
+func (n *realNetwork) startPeer(ctx context.Context) {
+	n.t.Helper()
 	n.peer = &realNode{name: n.name + "-peer0"}
 	n.start(ctx, n.peer, n.org1, "peer", []string{"7051"},
 		"CORE_PEER_ID="+n.peer.name, "CORE_PEER_ADDRESS="+n.peer.name+":7051", "CORE_PEER_LISTENADDRESS=0.0.0.0:7051",
@@ -124,15 +139,14 @@ func newRealNetwork(ctx context.Context, t *testing.T, release string) *realNetw
 		"CORE_PEER_LOCALMSPID=Org1MSP", "CORE_PEER_MSPCONFIGPATH=/etc/node/msp", "CORE_VM_ENDPOINT=",
 		"CORE_PEER_TLS_ENABLED=true", "CORE_PEER_TLS_CERT_FILE=/etc/node/tls/cert.pem", "CORE_PEER_TLS_KEY_FILE=/etc/node/tls/key.pem",
 		"CORE_PEER_TLS_ROOTCERT_FILE=/etc/node/tls/ca.pem")
-	return n
 }
 
 func (n *realNetwork) start(ctx context.Context, node *realNode, o organization, kind string, ports []string, env ...string) {
 	t := n.t
 	t.Helper()
-	identity := o.ca.member(t, node.name, kind)
+	node.identity = o.issuer.member(t, node.name, kind)
 	node.tls = o.tlsca.tls(t, node.name, "localhost", "127.0.0.1")
-	files, err := msp.Folder(o.Definition, &msp.Identity{ID: o.ID, CertificatePEM: []byte(identity.pem), Key: identity.key})
+	files, err := msp.Folder(o.Definition, &msp.Identity{ID: o.ID, CertificatePEM: []byte(node.identity.pem), Key: node.identity.key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,12 +232,7 @@ func (n *realNetwork) check(ctx context.Context, capability string) {
 		Raft:                     RaftOptions{TickInterval: 100 * time.Millisecond},
 		ACLs:                     map[string]string{"peer/Propose": "/Channel/Application/Writers"},
 	}
-	ordererOrganization := OrdererOrganization{Definition: n.orderer.Definition}
-	for _, node := range n.orderers {
-		ordererOrganization.Endpoints = append(ordererOrganization.Endpoints, node.name+":7050")
-		c.Consenters = append(c.Consenters, Consenter{Host: node.name, Port: 7050, ClientTLSCertPEM: node.tls.pem, ServerTLSCertPEM: node.tls.pem})
-	}
-	c.OrdererOrganizations = []OrdererOrganization{ordererOrganization}
+	n.orderedBy(&c, n.orderers)
 	block, err := Genesis(c)
 	if err != nil {
 		t.Fatal(err)
@@ -304,6 +313,24 @@ func (n *realNetwork) check(ctx context.Context, capability string) {
 	}
 }
 
+// orderedBy makes these nodes the consenters of a channel.
+func (n *realNetwork) orderedBy(c *Channel, nodes []*realNode) {
+	organization := OrdererOrganization{Definition: n.orderer.Definition}
+	for _, node := range nodes {
+		organization.Endpoints = append(organization.Endpoints, node.name+":7050")
+		c.Consenters = append(c.Consenters, node.consenter(c.Consensus))
+	}
+	c.OrdererOrganizations = []OrdererOrganization{organization}
+}
+
+func (node *realNode) consenter(consensus string) Consenter {
+	c := Consenter{Host: node.name, Port: 7050, ClientTLSCertPEM: node.tls.pem, ServerTLSCertPEM: node.tls.pem}
+	if consensus == ConsensusBFT {
+		c.MSPID, c.IdentityPEM = "OrdererMSP", node.identity.pem
+	}
+	return c
+}
+
 // join asks the node's channel participation API, and gives its relation to the channel and its status.
 func (n *realNetwork) join(ctx context.Context, node *realNode, block []byte) (string, error) {
 	var form bytes.Buffer
@@ -323,29 +350,48 @@ func (n *realNetwork) join(ctx context.Context, node *realNode, block []byte) (s
 		return "", err
 	}
 	request.Header.Set("Content-Type", w.FormDataContentType())
+	state, err := n.participate(request, http.StatusCreated)
+	return state.ConsensusRelation + " " + state.Status, err
+}
+
+// participation is what a node says of a channel.
+type participation struct {
+	Status, ConsensusRelation string
+	Height                    uint64
+}
+
+// participation asks a node how far it is with a channel.
+func (n *realNetwork) participation(ctx context.Context, node *realNode, channel string) (participation, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+n.address(ctx, node, "7053")+"/participation/v1/channels/"+channel, nil)
+	if err != nil {
+		return participation{}, err
+	}
+	return n.participate(request, http.StatusOK)
+}
+
+func (n *realNetwork) participate(request *http.Request, want int) (state participation, err error) {
 	pair, err := tls.X509KeyPair([]byte(n.adminTLS.pem), n.adminTLS.keyPEM(n.t))
 	if err != nil {
-		return "", err
+		return state, err
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool(n.orderer.tlsca.pem), Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
 	response, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Do(request)
 	if err != nil {
-		return "", err
+		return state, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return "", err
+		return state, err
 	}
-	if response.StatusCode != http.StatusCreated {
-		return "", backoff.Permanent(fmt.Errorf("%s: %s", response.Status, body))
+	if response.StatusCode != want {
+		return state, backoff.Permanent(fmt.Errorf("%s: %s", response.Status, body))
 	}
-	var state struct{ Status, ConsensusRelation string }
 	if err := json.Unmarshal(body, &state); err != nil {
-		return "", backoff.Permanent(err)
+		return state, backoff.Permanent(err)
 	}
-	return state.ConsensusRelation + " " + state.Status, nil
+	return state, nil
 }
 
 func broadcast(ctx context.Context, conn *grpc.ClientConn, envelope *common.Envelope) error {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
 )
 
@@ -40,6 +41,11 @@ type Signer struct {
 	// CertificatePEM is the enrolment certificate, one PEM block. With it the role is what the MSP in the
 	// channel makes of the certificate, whatever Role says.
 	CertificatePEM string
+}
+
+// SignerFrom gives an identity as a Signer.
+func SignerFrom(identity *msp.Identity) Signer {
+	return Signer{MSPID: identity.ID, CertificatePEM: string(identity.CertificatePEM)}
 }
 
 // Requirement is a policy of the channel that an update falls under.

@@ -29,7 +29,7 @@ func (p people) signers(names string) []Signer {
 		if !ok {
 			panic("nobody is called " + name)
 		}
-		out = append(out, Signer{MSPID: identity.ID, CertificatePEM: string(identity.CertificatePEM)})
+		out = append(out, SignerFrom(identity))
 	}
 	return out
 }

@@ -31,8 +31,10 @@ const (
 	// connectTimeout bounds one connection attempt, handshake included: the address of a container
 	// that is gone makes a dial hang, not fail.
 	connectTimeout = 5 * time.Second
-	// maxReconnectDelay is short because nodes start within a second and a person waits.
-	maxReconnectDelay = time.Second
+	// A node that is coming up is tried again after reconnectDelay, and then after hardly more each
+	// time, because nodes start within seconds and a person waits: with this growth a node is found
+	// within a twentieth of the time that it took to come up.
+	reconnectDelay, reconnectGrowth, maxReconnectDelay = 40 * time.Millisecond, 1.05, time.Second
 )
 
 // CertificateError says that the node showed a certificate that does not verify against the given
@@ -89,7 +91,7 @@ func Dial(target, serverName string, roots *x509.CertPool, dial func(context.Con
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageSize), grpc.MaxCallSendMsgSize(maxMessageSize)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveInterval, Timeout: keepaliveTimeout}),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxReconnectDelay},
+			Backoff:           backoff.Config{BaseDelay: reconnectDelay, Multiplier: reconnectGrowth, Jitter: 0.2, MaxDelay: maxReconnectDelay},
 			MinConnectTimeout: connectTimeout,
 		}),
 		grpc.WithChainUnaryInterceptor(watch.unary),

@@ -135,9 +135,8 @@ func pack(request PackageRequest) ([]byte, error) {
 		if !indexPath.MatchString(name) {
 			return nil, fmt.Errorf("metadata file %s is not allowed: below META-INF there are only statedb/couchdb/indexes/<name>.json and statedb/couchdb/collections/<collection>/indexes/<name>.json", name)
 		}
-		var definition map[string]any
-		if err := json.Unmarshal(content, &definition); err != nil {
-			return nil, fmt.Errorf("metadata file %s is not a JSON object: %w", name, err)
+		if _, err := ParseIndex(content); err != nil {
+			return nil, fmt.Errorf("metadata file %s is no index: %w", name, err)
 		}
 		files = append(files, archived{path.Join(metaInf, name), content})
 	}

@@ -321,6 +321,8 @@ func (s *server) inside(w http.ResponseWriter, r *http.Request, name, what strin
 		return db.list(r, body)
 	case what == "_index" && r.Method == http.MethodGet:
 		return answer{status: http.StatusOK, body: document{"total_rows": 0, "indexes": []any{}}}
+	case what == "_index" && r.Method == http.MethodPost:
+		return answer{status: http.StatusOK, body: document{"result": "created", "id": fmt.Sprintf("_design/%v", body["ddoc"]), "name": body["name"]}}
 	case strings.HasPrefix(what, "_") && !strings.HasPrefix(what, "_design/"):
 		return failed(http.StatusNotImplemented, "the stand-in has no "+what)
 	}

@@ -1,0 +1,1 @@
+fabric_version = "3.1.1"

@@ -1,0 +1,562 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/orderer"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/participation"
+)
+
+// channelWork brings the members of one channel to where the nodes of its cluster are. Every step looks
+// at what the ledger and the nodes say now, so that whatever an apply that was killed left behind is
+// gone on with.
+type channelWork struct {
+	*clusterWork
+	channel Handle
+	// voices are the nodes that are asked for the configuration and given updates of it.
+	voices []Handle
+}
+
+// onChannels does the work on every channel of the cluster, all at once.
+func (w *clusterWork) onChannels(ctx context.Context, voices []Handle, work func(context.Context, *channelWork, channelView) error) error {
+	views, err := w.survey(ctx, w.all())
+	if err != nil {
+		return err
+	}
+	var jobs together
+	for _, c := range views {
+		jobs.do(func() error {
+			return work(ctx, &channelWork{clusterWork: w, channel: c.channel, voices: voices}, c)
+		})
+	}
+	return jobs.wait()
+}
+
+// admit makes every wanted node a consenter of every channel: joined with the latest config block, with
+// all the blocks, listed by a config update each, at work, and at last an endpoint.
+func (w *clusterWork) admit(ctx context.Context) error {
+	return w.onChannels(ctx, w.all(), func(ctx context.Context, k *channelWork, c channelView) error {
+		if err := k.joinMissing(ctx, c); err != nil {
+			return err
+		}
+		summary, err := k.summary(ctx)
+		if err != nil {
+			return err
+		}
+		for _, o := range w.wanted() {
+			if err := k.enlist(ctx, summary, o); err != nil {
+				return err
+			}
+		}
+		return k.setEndpoints(ctx, true)
+	})
+}
+
+// joinMissing joins the wanted nodes that do not have the channel, all at once, and waits until they
+// have its blocks. One that the ledger lists although it has lost the channel is evicted first: with its
+// old number and an empty log it would bring itself down, or others.
+func (k *channelWork) joinMissing(ctx context.Context, c channelView) error {
+	var jobs together
+	for _, o := range k.wanted() {
+		v := c.node(o)
+		if v.trouble != nil {
+			return errors.Join(k.nodeError(ctx, o, "ask for channel "+k.channel.Name, v.trouble), jobs.wait())
+		}
+		if v.has {
+			continue
+		}
+		if err := k.evictLost(ctx, o); err != nil {
+			return errors.Join(err, jobs.wait())
+		}
+		jobs.do(func() error { return k.joinFollower(ctx, c, o) })
+	}
+	return jobs.wait()
+}
+
+func (k *channelWork) evictLost(ctx context.Context, o Handle) error {
+	own, err := k.consenter(ctx, o)
+	if err != nil {
+		return err
+	}
+	summary, err := k.summary(ctx)
+	if err != nil {
+		return err
+	}
+	listed := entryOf(summary, own)
+	if listed == nil {
+		return nil
+	}
+	return k.evict(ctx, *listed, o, "evicting "+o.Name+", which has lost the channel,")
+}
+
+// entryOf finds the consenter of a node: by its key, or by its address when none has that key.
+func entryOf(summary configtx.Summary, own configtx.Consenter) *configtx.Consenter {
+	for _, same := range []func(configtx.ConsenterSummary) bool{
+		func(c configtx.ConsenterSummary) bool { return sameKey(c.ServerTLSCertPEM, own.ServerTLSCertPEM) },
+		func(c configtx.ConsenterSummary) bool { return addressOf(c.Consenter) == addressOf(own) },
+	} {
+		if i := slices.IndexFunc(summary.Consenters, same); i >= 0 {
+			return &summary.Consenters[i].Consenter
+		}
+	}
+	return nil
+}
+
+// sameKey tells whether two certificates are of one key.
+func sameKey(a, b string) bool {
+	one, errOne := certificate.ParseOne([]byte(a))
+	two, errTwo := certificate.ParseOne([]byte(b))
+	return errOne == nil && errTwo == nil && certificate.PublicKeyFingerprint(one) == certificate.PublicKeyFingerprint(two)
+}
+
+// summary reads the configuration in force.
+func (k *channelWork) summary(ctx context.Context) (configtx.Summary, error) {
+	config, err := k.latestConfig(ctx, k.channel, k.voices)
+	if err != nil {
+		return configtx.Summary{}, err
+	}
+	return configtx.Summarize(config)
+}
+
+// joinFollower joins a node with the latest config block, and waits until it has the blocks that the
+// others have.
+func (k *channelWork) joinFollower(ctx context.Context, c channelView, o Handle) error {
+	fail := func(err error) error { return k.nodeError(ctx, o, "join channel "+k.channel.Name+" with", err) }
+	block, err := k.latestBlock(ctx, c)
+	if err != nil {
+		return fail(err)
+	}
+	if err := k.clearLeftovers(ctx, o, k.channel.Name); err != nil {
+		return fail(err)
+	}
+	refused := patience{}
+	err = poll(ctx, func(ctx context.Context) error {
+		client, err := k.participation(ctx, o)
+		if err != nil {
+			return err
+		}
+		_, err = client.Join(ctx, block)
+		if errors.Is(err, participation.ErrExists) { // at an attempt whose answer was lost
+			return nil
+		}
+		return refused.bear(err)
+	})
+	if err != nil {
+		return fail(err)
+	}
+	return k.awaitBlocks(ctx, o, c.height(o))
+}
+
+// latestBlock fetches the latest config block from the node that has most of the channel.
+func (k *channelWork) latestBlock(ctx context.Context, c channelView) ([]byte, error) {
+	var failures error
+	for _, o := range c.furthest() {
+		block, err := k.configBlock(ctx, o, k.channel.Name)
+		if err == nil {
+			return proto.MarshalOptions{Deterministic: true}.Marshal(block)
+		}
+		failures = errors.Join(failures, fmt.Errorf("%s: %w", o, err))
+	}
+	return nil, &UnansweredError{Thing: k.channel, Cause: failures}
+}
+
+// awaitBlocks waits until a node has that many blocks, as long as it gets on.
+func (k *channelWork) awaitBlocks(ctx context.Context, o Handle, height uint64) error {
+	last, moved := uint64(0), time.Now()
+	err := poll(ctx, func(ctx context.Context) error {
+		v := k.ordererView(ctx, o, k.channel.Name, nil)
+		if v.height > last {
+			last, moved = v.height, time.Now()
+		}
+		err := v.behind(v.relation, height)
+		if v.trouble == nil && v.height >= height && v.status == participation.StatusActive {
+			err = nil
+		}
+		if err != nil && time.Since(moved) > leaderTime {
+			return permanent(err)
+		}
+		return err
+	})
+	if err != nil {
+		return k.nodeError(ctx, o, "await the blocks of channel "+k.channel.Name+" on", err)
+	}
+	return nil
+}
+
+// enlist makes a node that has the channel the consenter that it is: added, or with the key and the
+// address that it has by now, in one update.
+func (k *channelWork) enlist(ctx context.Context, summary configtx.Summary, o Handle) error {
+	own, err := k.consenter(ctx, o)
+	if err != nil {
+		return err
+	}
+	listed := entryOf(summary, own)
+	if listed != nil && configtx.SameConsenter(*listed, own) {
+		return nil
+	}
+	if listed == nil {
+		if err := k.prepare(ctx, o); err != nil {
+			return err
+		}
+	}
+	err = k.update(ctx, func(config *configtx.Config) error {
+		summary, err := configtx.Summarize(config)
+		if err != nil {
+			return err
+		}
+		if now := entryOf(summary, own); now != nil {
+			return config.ReplaceConsenter(configtx.Address{Host: now.Host, Port: now.Port}, own)
+		}
+		return config.AddConsenter(own)
+	})
+	if err != nil {
+		return err
+	}
+	return k.awaitPart(ctx, o)
+}
+
+// prepare makes sure that a node can become a consenter: its organization is known, and the others can
+// do with one more.
+func (k *channelWork) prepare(ctx context.Context, o Handle) error {
+	if err := k.introduce(ctx, o); err != nil {
+		return err
+	}
+	step := "adding " + o.Name
+	return k.awaitStrength(ctx, step, func(c channelView) error { return c.bearsMore(step) })
+}
+
+// introduce adds the organization of a node to the ordering organizations of the channel.
+func (k *channelWork) introduce(ctx context.Context, o Handle) error {
+	summary, err := k.summary(ctx)
+	if err != nil || orders(summary, o.MSPID) {
+		return err
+	}
+	keys, err := k.organizationKeys(ctx, o.Organization())
+	if err != nil {
+		return err
+	}
+	org := configtx.OrdererOrganization{Definition: keys.Definition}
+	if slices.Contains(summary.ChannelCapabilities, configtx.ChannelCapabilityV3_0) { // which wants endpoints of each
+		address, err := k.endpoint(ctx, o)
+		if err != nil {
+			return err
+		}
+		org.Endpoints = []string{joinAddress(address)}
+	}
+	return k.update(ctx, func(config *configtx.Config) error { return config.SetOrdererOrganization(org) })
+}
+
+// orders tells whether an organization is one of the ordering organizations.
+func orders(summary configtx.Summary, mspID string) bool {
+	return slices.ContainsFunc(summary.OrdererOrganizations, func(org configtx.OrganizationSummary) bool { return org.Definition.ID == mspID })
+}
+
+// awaitPart waits until a node takes part in the consensus.
+func (k *channelWork) awaitPart(ctx context.Context, o Handle) error {
+	ctx, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	err := poll(ctx, func(ctx context.Context) error {
+		return k.ordererView(ctx, o, k.channel.Name, nil).behind(participation.RelationConsenter, 1)
+	})
+	if err != nil {
+		return k.nodeError(ctx, o, "await the part in the consensus of channel "+k.channel.Name+" of", err)
+	}
+	return nil
+}
+
+// awaitStrength waits until the channel bears a step, and fails with *QuorumError when it does not
+// come to.
+func (k *channelWork) awaitStrength(ctx context.Context, step string, bears func(channelView) error) error {
+	limit, since := time.Duration(-1), time.Now()
+	return poll(ctx, func(ctx context.Context) error {
+		views, err := k.survey(ctx, k.all())
+		if err != nil {
+			return permanent(err)
+		}
+		if limit < 0 {
+			limit = settleTime(views)
+		}
+		err = fmt.Errorf("%s: no node has %s", step, k.channel)
+		for _, c := range views {
+			if c.channel == k.channel {
+				err = bears(c)
+			}
+		}
+		if err != nil && time.Since(since) > limit {
+			return permanent(err)
+		}
+		return err
+	})
+}
+
+// update changes the configuration of the channel. The leader is given the update first: it knows at
+// once who is at work. The others are told later, and refuse meanwhile what they take for the loss of
+// the quorum, so that a refusal is final only after a while.
+func (k *channelWork) update(ctx context.Context, edit func(*configtx.Config) error) error {
+	begun := time.Now()
+	mayPass := func(err error) bool {
+		return errors.As(err, new(*orderer.StatusError)) && time.Since(begun) < patienceTime
+	}
+	return persist(ctx, mayPass, func() error {
+		views, err := k.survey(ctx, k.voices)
+		if err != nil {
+			return err
+		}
+		var nodes []Handle
+		for _, c := range views {
+			if c.channel == k.channel {
+				nodes = c.furthest()
+			}
+		}
+		if len(nodes) == 0 {
+			return &UnansweredError{Thing: k.channel}
+		}
+		_, err = k.updateChannel(ctx, configUpdate{channel: k.channel, orderers: nodes, admins: k.admins(), edit: edit})
+		return err
+	})
+}
+
+// setEndpoints makes the endpoints of each ordering organization of ours those of its wanted nodes, in
+// the order that there is. Keep leaves others beside them.
+func (k *channelWork) setEndpoints(ctx context.Context, keep bool) error {
+	wanted := map[string][]string{}
+	for _, o := range k.wanted() {
+		address, err := k.endpoint(ctx, o)
+		if err != nil {
+			return err
+		}
+		wanted[o.MSPID] = append(wanted[o.MSPID], joinAddress(address))
+	}
+	summary, err := k.summary(ctx)
+	if err != nil {
+		return err
+	}
+	differs := false
+	for _, org := range summary.OrdererOrganizations {
+		addresses, ours := wanted[org.Definition.ID]
+		differs = differs || ours && !slices.Equal(org.Endpoints, mergeEndpoints(org.Endpoints, addresses, keep))
+	}
+	if !differs {
+		return nil
+	}
+	return k.update(ctx, func(config *configtx.Config) error {
+		summary, err := configtx.Summarize(config)
+		if err != nil {
+			return err
+		}
+		for _, org := range summary.OrdererOrganizations {
+			if addresses, ours := wanted[org.Definition.ID]; ours {
+				err = errors.Join(err, config.SetEndpoints(org.Definition.ID, mergeEndpoints(org.Endpoints, addresses, keep)))
+			}
+		}
+		return err
+	})
+}
+
+// mergeEndpoints puts what is wanted behind what is there and stays.
+func mergeEndpoints(have, wanted []string, keep bool) []string {
+	var out []string
+	for _, address := range have {
+		if keep || slices.Contains(wanted, address) {
+			out = append(out, address)
+		}
+	}
+	for _, address := range wanted {
+		if !slices.Contains(out, address) {
+			out = append(out, address)
+		}
+	}
+	return out
+}
+
+func joinAddress(a configtx.Address) string { return net.JoinHostPort(a.Host, strconv.Itoa(a.Port)) }
+
+// dismiss takes the nodes that leave, and consenters that are no nodes of the cluster, out of every
+// channel: endpoint, consenter, channel, and at last the node itself.
+func (w *clusterWork) dismiss(ctx context.Context) error {
+	err := w.onChannels(ctx, w.wanted(), func(ctx context.Context, k *channelWork, c channelView) error {
+		return k.dismiss(ctx, c)
+	})
+	if err != nil {
+		return err
+	}
+	return w.deleteOrderers(ctx, w.leaving, false)
+}
+
+// dismissIdle removes the nodes that leave a cluster that stands still. They must not have a channel.
+func (w *clusterWork) dismissIdle(ctx context.Context) error {
+	for _, name := range slices.Sorted(maps.Keys(w.leaving)) {
+		o := w.leaving[name]
+		ledger, err := w.ordererLedger(ctx, o, NodeState{})
+		if err != nil {
+			return err
+		}
+		if ledger == LedgerHeld {
+			return fmt.Errorf("%s is a consenter, and cannot be taken out while the nodes of its cluster are stopped", o)
+		}
+	}
+	return w.deleteOrderers(ctx, w.leaving, false)
+}
+
+func (k *channelWork) dismiss(ctx context.Context, c channelView) error {
+	if err := k.setEndpoints(ctx, false); err != nil {
+		return err
+	}
+	strangers, err := k.strangers(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, s := range strangers {
+		if err := k.evict(ctx, s.entry, s.node, "removing "+addressOf(s.entry)); err != nil {
+			return err
+		}
+	}
+	if err := k.bidFarewell(ctx); err != nil {
+		return err
+	}
+	var jobs together
+	for _, o := range k.leaving {
+		if v := c.node(o); v.has {
+			jobs.do(func() error { return k.leaveOrderer(ctx, o, k.channel.Name, false) })
+		}
+	}
+	return jobs.wait()
+}
+
+// stranger is a consenter that is not to be one, with the node of the cluster that it is, if it is one.
+type stranger struct {
+	entry configtx.Consenter
+	node  Handle
+}
+
+// strangers gives the consenters of the channel that are not wanted: those that are not at work first,
+// the one that leads last.
+func (k *channelWork) strangers(ctx context.Context, c channelView) ([]stranger, error) {
+	summary, err := k.summary(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[string]bool{}
+	for _, o := range k.wanted() {
+		own, err := k.consenter(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		if entry := entryOf(summary, own); entry != nil {
+			wanted[addressOf(*entry)] = true
+		}
+	}
+	weight := func(s stranger) int {
+		switch v := c.node(s.node); {
+		case v.leads:
+			return 2
+		case v.serves():
+			return 1
+		}
+		return 0
+	}
+	var out []stranger
+	for _, entry := range summary.Consenters {
+		if !wanted[addressOf(entry.Consenter)] {
+			out = append(out, stranger{entry.Consenter, k.nodeAt(ctx, entry.Consenter)})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b stranger) int { return weight(a) - weight(b) })
+	return out, nil
+}
+
+// nodeAt gives the leaving node that has a consenter's address; none when nobody has.
+func (k *channelWork) nodeAt(ctx context.Context, entry configtx.Consenter) Handle {
+	for _, o := range k.leaving {
+		if address, err := k.endpoint(ctx, o); err == nil && joinAddress(address) == addressOf(entry) {
+			return o
+		}
+	}
+	return Handle{}
+}
+
+// evict takes a consenter off the ledger, when the others can do without it. Node is the node of the
+// cluster that it is, if it is one.
+func (k *channelWork) evict(ctx context.Context, entry configtx.Consenter, node Handle, step string) error {
+	if err := k.awaitStrength(ctx, step, func(c channelView) error { return c.bearsLess(node, step) }); err != nil {
+		return err
+	}
+	return k.update(ctx, func(config *configtx.Config) error {
+		return config.RemoveConsenter(configtx.Address{Host: entry.Host, Port: entry.Port})
+	})
+}
+
+// bidFarewell takes the ordering organizations whose last node leaves out of the channel.
+func (k *channelWork) bidFarewell(ctx context.Context) error {
+	summary, err := k.summary(ctx)
+	if err != nil {
+		return err
+	}
+	stays := map[string]bool{}
+	for _, o := range k.wanted() {
+		stays[o.MSPID] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(k.leaving)) {
+		mspID := k.leaving[name].MSPID
+		if stays[mspID] || !orders(summary, mspID) {
+			continue
+		}
+		stays[mspID] = true
+		if err := k.update(ctx, func(config *configtx.Config) error { return config.RemoveOrdererOrganization(mspID) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leavers gives the nodes of the cluster on the engine that are no longer wanted. Those that an apply
+// which was killed left behind are among them.
+func (w *clusterWork) leavers(ctx context.Context) (map[string]Handle, error) {
+	nodes, err := w.Orderers(ctx, w.spec.Handle)
+	if err != nil {
+		return nil, err
+	}
+	leaving := map[string]Handle{}
+	for _, o := range nodes {
+		if _, stays := w.spec.Nodes[o.Name]; !stays {
+			leaving[o.Name] = o
+		}
+	}
+	return leaving, nil
+}
+
+// wanted are the nodes that the cluster is to have.
+func (w *clusterWork) wanted() []Handle { return w.spec.handles() }
+
+// all are the wanted nodes and those that leave.
+func (w *clusterWork) all() []Handle {
+	nodes := slices.AppendSeq(w.wanted(), maps.Values(w.leaving))
+	slices.SortFunc(nodes, compareNames)
+	return nodes
+}
+
+// admins are those who sign changes of the channels: the ones that were given, or those of the
+// organizations whose nodes these are.
+func (w *clusterWork) admins() []Handle {
+	if len(w.spec.Admins) > 0 {
+		return w.spec.Admins
+	}
+	admins := []Handle{w.spec.Handle.Organization()}
+	for _, o := range w.all() {
+		if org := o.Organization(); !slices.Contains(admins, org) {
+			admins = append(admins, org)
+		}
+	}
+	return admins
+}

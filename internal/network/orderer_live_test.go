@@ -1,0 +1,223 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/gateway"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
+)
+
+// TestAccClusterMembers takes the ordering cluster of a running channel from one node to three and back,
+// and through the loss of a volume.
+func TestAccClusterMembers(t *testing.T) {
+	for _, version := range []string{"2.5.9", "3.1.1"} {
+		t.Run(version, func(t *testing.T) {
+			l := newLive(t, version, 1)
+			l.must(l.create(t.Context(), l.fabric, 2*time.Minute))
+			m := &liveCluster{live: l, known: []string{"orderer0"}}
+			m.check("orderer0")
+			m.apply("orderer0", "orderer1", "orderer2")
+			m.check("orderer0", "orderer1", "orderer2")
+			m.order()
+
+			leader := m.leader()
+			m.limits.PIDs = 900
+			rolled := m.apply("orderer0", "orderer1", "orderer2")
+			if len(rolled) != 3 || rolled[2] != leader {
+				t.Errorf("rolled %v, and %s led", rolled, leader)
+			}
+			m.check("orderer0", "orderer1", "orderer2")
+			m.order()
+
+			// A node that loses its volume comes back as another consenter.
+			m.lose("orderer1")
+			if err := m.ensure(false, "orderer0", "orderer1", "orderer2"); !errors.Is(err, ErrLost) {
+				t.Errorf("a lost volume gives %v", err)
+			}
+			l.must(m.ensure(true, "orderer0", "orderer1", "orderer2"))
+			m.check("orderer0", "orderer1", "orderer2")
+			m.order()
+
+			// A key renamed is an add and a remove, and the leader may be among those who go.
+			m.apply("orderer2", "orderer3", "orderer1")
+			m.check("orderer1", "orderer2", "orderer3")
+			m.apply("orderer3")
+			m.check("orderer3")
+			m.order()
+			m.apply("orderer4")
+			m.check("orderer4")
+			m.order()
+		})
+	}
+}
+
+// liveCluster is the cluster of a live network while it changes.
+type liveCluster struct {
+	*live
+	limits engine.Limits
+	// known are the nodes that Terraform would know of.
+	known []string
+	run   int
+}
+
+func (m *liveCluster) spec(accept bool, names []string) ClusterSpec {
+	spec := ClusterSpec{
+		Handle: m.network.With(KindOrdererCluster, "raft", "OrdererMSP"), Nodes: map[string]OrdererSpec{}, Raft: configtx.DefaultRaftOptions(),
+	}
+	for _, name := range names {
+		o := OrdererSpec{
+			Handle: m.network.With(KindOrderer, name, "OrdererMSP"), Version: m.version, Cluster: "raft",
+			NodeOptions: liveOptions("hyperledger/fabric-orderer:" + m.version.String()),
+		}
+		o.Limits, o.AcceptDataLoss, o.Existing = m.limits, accept, slices.Contains(m.known, name)
+		spec.Nodes[name] = o
+	}
+	return spec
+}
+
+func (m *liveCluster) ensure(accept bool, names ...string) error {
+	ctx, cancel := context.WithTimeout(m.t.Context(), 4*time.Minute)
+	defer cancel()
+	begun := time.Now()
+	_, err := m.fresh(nil).EnsureOrdererCluster(ctx, m.spec(accept, names))
+	m.t.Logf("%v: %.1f s", names, time.Since(begun).Seconds())
+	if err == nil {
+		m.known = names
+	}
+	return err
+}
+
+// apply makes the cluster have these nodes, and gives those that were made anew, in their order.
+func (m *liveCluster) apply(names ...string) []string {
+	m.t.Helper()
+	ctx := m.t.Context()
+	ids := func() map[string]string {
+		out := map[string]string{}
+		nodes, err := m.engine.Nodes(ctx, map[string]string{engine.LabelOwner: m.network.Owner, engine.LabelKind: string(KindOrderer)})
+		m.must(err)
+		for _, n := range nodes {
+			if n.Labels[labelOnce] == "" {
+				out[n.Labels[engine.LabelName]] = n.ID
+			}
+		}
+		return out
+	}
+	stop, watched := make(chan struct{}), make(chan []string)
+	go func() {
+		seen, order := ids(), []string(nil)
+		for done := false; !done; {
+			select {
+			case <-stop:
+				done = true
+			case <-time.After(50 * time.Millisecond):
+			}
+			for name, id := range ids() {
+				if before, ok := seen[name]; ok && before != id {
+					order = append(order, name)
+				}
+				seen[name] = id
+			}
+		}
+		watched <- order
+	}()
+	err := m.ensure(false, names...)
+	close(stop)
+	order := <-watched
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return order
+}
+
+// check looks whether exactly these nodes are consenters, endpoints and at work, with one height.
+func (m *liveCluster) check(names ...string) {
+	m.t.Helper()
+	ctx := m.t.Context()
+	f := m.fresh(nil)
+	nodes, err := f.Orderers(ctx, m.network.With(KindOrdererCluster, "raft", "OrdererMSP"))
+	m.must(err)
+	if !slices.Equal(namesOf(nodes), names) {
+		m.t.Errorf("the nodes are %v, want %v", namesOf(nodes), names)
+	}
+	m.must(poll(ctx, func(ctx context.Context) error {
+		views, err := f.survey(ctx, nodes)
+		if err != nil || len(views) != 1 {
+			return fmt.Errorf("%d channels: %w", len(views), err)
+		}
+		for _, v := range views[0].nodes {
+			if err := v.behind("consenter", views[0].height(Handle{})); err != nil {
+				return fmt.Errorf("%s: %w", v.node, err)
+			}
+		}
+		var consenters []string
+		for _, c := range views[0].summary.Consenters {
+			consenters = append(consenters, strings.TrimSuffix(c.Host, ".example.com"))
+		}
+		slices.Sort(consenters)
+		var endpoints []string
+		for _, e := range views[0].summary.OrdererOrganizations[0].Endpoints {
+			endpoints = append(endpoints, strings.TrimSuffix(e, ".example.com:7050"))
+		}
+		slices.Sort(endpoints)
+		if !slices.Equal(consenters, names) || !slices.Equal(endpoints, names) {
+			return permanent(fmt.Errorf("consenters %v, endpoints %v, want %v", consenters, endpoints, names))
+		}
+		return nil
+	}))
+}
+
+func (m *liveCluster) leader() string {
+	m.t.Helper()
+	f := m.fresh(nil)
+	nodes, err := f.Orderers(m.t.Context(), m.network.With(KindOrdererCluster, "raft", "OrdererMSP"))
+	m.must(err)
+	name := ""
+	m.must(poll(m.t.Context(), func(ctx context.Context) error {
+		views, err := f.survey(ctx, nodes)
+		if err != nil {
+			return err
+		}
+		leader, ok := views[0].leader()
+		if !ok {
+			return errors.New("nobody leads")
+		}
+		name = leader.Name
+		return nil
+	}))
+	return name
+}
+
+// order has a transaction ordered and committed.
+func (m *liveCluster) order() {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
+	defer cancel()
+	f := m.fresh(nil)
+	record, err := f.channelRecord(ctx, m.live.spec().Handle)
+	m.must(err)
+	members, err := f.members(ctx, record)
+	m.must(err)
+	m.run++
+	first := members[0]
+	definition := lifecycle.Definition{Name: fmt.Sprintf("kv%d", m.run), Version: "1.0", Sequence: 1}
+	tx, err := lifecycle.Approve(ctx, first.admin, liveChannel, definition, "", first.endorsers()...)
+	m.must(err)
+	m.must(gateway.Submit(ctx, first.peers[0].Conn, tx))
+	m.must(awaitCommit(ctx, liveChannel, tx.TxID, members))
+}
+
+// lose takes a node's container and volume away.
+func (m *liveCluster) lose(name string) {
+	m.t.Helper()
+	object := m.network.With(KindOrderer, name, "OrdererMSP").Object()
+	m.must(m.engine.RemoveNode(m.t.Context(), object, m.network.Owner))
+	m.must(m.engine.RemoveVolume(m.t.Context(), object, m.network.Owner))
+}

@@ -1,0 +1,385 @@
+package network
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+)
+
+// PlannedOrderer is a node of a cluster, as the state has it or as it is to be.
+type PlannedOrderer struct {
+	// Address is the one by which others reach it.
+	Address string
+	// Status is the engine's word for it, or Lost; of the state only.
+	Status engine.Status
+	// Restart tells that it will be made anew; of the plan only.
+	Restart bool
+}
+
+// Lost is the state of a node whose volume is gone, Unlisted that of an ordering node which runs and is
+// no consenter of one of its cluster's channels.
+const (
+	Lost     engine.Status = "lost"
+	Unlisted engine.Status = "unlisted"
+)
+
+// ClusterChange is a change of an ordering cluster, as far as state and configuration tell.
+type ClusterChange struct {
+	// Before are the nodes of the state, After those that are to be, by name.
+	Before, After map[string]PlannedOrderer
+	// Channels are what is known of the channels.
+	Channels map[string]ClusterChannel
+	// Raft are the options that are to be.
+	Raft configtx.RaftOptions
+}
+
+// ClusterPlan says what a change comes to.
+type ClusterPlan struct {
+	// Steps are what happens, in this order, in words.
+	Steps []string
+	// Refusals are why it cannot be: *QuorumError, *NoQuorumError or *AddressError.
+	Refusals []error
+	// Outages are the channels that cannot order for a while, with the reason: they have too few
+	// consenters to spare one.
+	Outages []string
+}
+
+// Plan computes what the change comes to from what it holds alone.
+func (c ClusterChange) Plan() ClusterPlan {
+	p := &clusterPlanner{ClusterChange: c}
+	p.sort()
+	p.start()
+	p.setOptions()
+	p.replaceLost()
+	p.add()
+	p.roll()
+	p.remove()
+	return p.ClusterPlan
+}
+
+// clusterPlanner goes through the steps of a change.
+type clusterPlanner struct {
+	ClusterChange
+	ClusterPlan
+	// made, started, lost, added, rolled and removed are the nodes with which something happens.
+	made, started, lost, added, rolled, removed []string
+	channels                                    []*plannedChannel
+}
+
+// plannedChannel is a channel while the steps are gone through.
+type plannedChannel struct {
+	ClusterChannel
+	name string
+	// listed are the consenters by address; the value tells whether it is at work.
+	listed map[string]bool
+	// refused tells that a step was.
+	refused bool
+}
+
+func (p *clusterPlanner) sort() {
+	for _, name := range slices.Sorted(maps.Keys(p.After)) {
+		before, existed := p.Before[name]
+		switch {
+		case !existed && len(p.Channels) == 0:
+			p.made = append(p.made, name)
+		case !existed:
+			p.added = append(p.added, name)
+		case before.Status == Lost:
+			p.lost = append(p.lost, name)
+		case before.Status != engine.Running && before.Status != Unlisted:
+			p.started = append(p.started, name)
+		case p.After[name].Restart:
+			p.rolled = append(p.rolled, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Before)) {
+		if _, stays := p.After[name]; !stays {
+			p.removed = append(p.removed, name)
+		}
+	}
+	for _, added := range p.added {
+		for _, removed := range p.removed {
+			if address := p.After[added].Address; address == p.Before[removed].Address {
+				p.Refusals = append(p.Refusals, &AddressError{Address: address, Leaving: removed, Coming: added})
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Channels)) {
+		k := &plannedChannel{ClusterChannel: p.Channels[name], name: name, listed: map[string]bool{}}
+		for _, address := range k.Consenters {
+			k.listed[address] = p.works(address)
+		}
+		p.channels = append(p.channels, k)
+	}
+}
+
+// works tells whether the consenter at an address is at work once the wanted nodes have been started.
+// Those of others are taken to be.
+func (p *clusterPlanner) works(address string) bool {
+	for name, node := range p.Before {
+		if node.Address != address {
+			continue
+		}
+		_, stays := p.After[name]
+		return node.Status == engine.Running || stays && node.Status != Lost
+	}
+	return true
+}
+
+func (p *clusterPlanner) say(format string, args ...any) {
+	p.Steps = append(p.Steps, fmt.Sprintf(format, args...))
+}
+
+func (p *clusterPlanner) start() {
+	if len(p.made) > 0 {
+		p.say("%s: made, all at once", strings.Join(p.made, ", "))
+	}
+	if len(p.started) > 0 {
+		p.say("%s: started, all at once", strings.Join(p.started, ", "))
+	}
+}
+
+func (p *clusterPlanner) setOptions() {
+	for _, k := range p.channels {
+		if k.BFT || k.Raft == p.Raft {
+			continue
+		}
+		p.say("channel %s: Raft options set by a config update", k.name)
+		p.require(k, "setting the Raft options", k.at(""), len(k.listed), 0)
+	}
+}
+
+// replaceLost evicts what has lost its volume, and adds it again.
+func (p *clusterPlanner) replaceLost() {
+	for _, name := range p.lost {
+		var on []string
+		for _, k := range p.channels {
+			address := p.Before[name].Address
+			if _, listed := k.listed[address]; !listed {
+				continue
+			}
+			on = append(on, k.name)
+			p.evict(k, address, "evicting "+name+", which has lost its volume,")
+			p.enlist(k, p.After[name].Address, name)
+		}
+		p.say("%s: made anew with an empty volume and another key%s", name, onChannels(on, "; evicted from %s, joined as a follower, caught up, added as a consenter"))
+	}
+}
+
+func (p *clusterPlanner) add() {
+	for _, name := range p.added {
+		for _, k := range p.channels {
+			p.enlist(k, p.After[name].Address, name)
+		}
+		p.say("%s: added%s", name, onChannels(p.names(), " to %s: joined as a follower, caught up, added as a consenter, then as an endpoint"))
+	}
+	for _, k := range p.channels {
+		for _, name := range k.Unlisted {
+			if _, stays := p.After[name]; stays && !slices.Contains(p.lost, name) {
+				p.relist(k, name)
+			}
+		}
+	}
+}
+
+// relist makes a node that runs a consenter again. One that the ledger lists all the same has lost the
+// channel, or its key.
+func (p *clusterPlanner) relist(k *plannedChannel, name string) {
+	address := p.After[name].Address
+	if _, listed := k.listed[address]; !listed {
+		p.enlist(k, address, name)
+		p.say("%s: added to channel %s, of which it is no consenter", name, k.name)
+		return
+	}
+	k.listed[address] = false
+	p.evict(k, address, "evicting "+name+", which has lost the channel,")
+	p.enlist(k, address, name)
+	p.say("%s: evicted from channel %s, which it has lost, and added again", name, k.name)
+}
+
+// roll tells in which order nodes are made anew: the leader of the most channels comes last.
+func (p *clusterPlanner) roll() {
+	if len(p.rolled) == 0 {
+		return
+	}
+	leads := map[string][]string{}
+	for _, k := range p.channels {
+		leads[k.Leader] = append(leads[k.Leader], k.name)
+	}
+	slices.SortStableFunc(p.rolled, func(a, b string) int { return cmp.Compare(len(leads[a]), len(leads[b])) })
+	words := make([]string, len(p.rolled))
+	for i, name := range p.rolled {
+		if words[i] = name; len(leads[name]) > 0 {
+			words[i] += ", which leads " + strings.Join(leads[name], " and ")
+		}
+	}
+	if len(words) == 1 {
+		p.say("%s: made anew on its volume", words[0])
+	} else {
+		p.say("%s: made anew on their volumes, one after the other", strings.Join(words, "; then "))
+	}
+	for _, k := range p.channels {
+		n, needed := len(k.listed), quorumOf(len(k.listed), k.BFT)
+		for _, name := range p.rolled {
+			address := p.Before[name].Address
+			if !k.listed[address] {
+				continue
+			}
+			if n-1 < needed {
+				p.Outages = append(p.Outages, fmt.Sprintf("channel %s cannot order while one of its %s is made anew", k.name, counted(n, "consenter")))
+				break
+			}
+			if left := k.at(address); len(left) < needed && len(k.at("")) >= needed && !k.refused {
+				p.refuse(k, &QuorumError{Step: "taking " + name + " down", Channel: k.name, Consenters: n, Needed: needed, Left: p.named(left), Down: p.down(k)})
+			}
+		}
+	}
+}
+
+// remove takes nodes and strangers out, those first that are not at work.
+func (p *clusterPlanner) remove() {
+	wanted := map[string]bool{}
+	for _, node := range p.After {
+		wanted[node.Address] = true
+	}
+	for _, k := range p.channels {
+		var leaving []string
+		for _, address := range slices.Sorted(maps.Keys(k.listed)) {
+			if !wanted[address] {
+				leaving = append(leaving, address)
+			}
+		}
+		slices.SortStableFunc(leaving, func(a, b string) int { return cmp.Compare(p.rank(k, a), p.rank(k, b)) })
+		for _, address := range leaving {
+			if name := p.nodeAt(address); name == address {
+				p.say("channel %s: the consenter %s is taken off, which is no node of this cluster", k.name, address)
+			}
+			p.evict(k, address, "removing "+p.nodeAt(address))
+		}
+	}
+	for _, name := range p.removed {
+		p.say("%s: removed%s", name, onChannels(p.names(), " from %s: endpoint, consenter, channel, and at last the node with its volume"))
+	}
+}
+
+// rank is the order in which consenters go: those that are not at work first, the leader last.
+func (p *clusterPlanner) rank(k *plannedChannel, address string) int {
+	switch {
+	case !k.listed[address]:
+		return 0
+	case p.nodeAt(address) == k.Leader:
+		return 2
+	}
+	return 1
+}
+
+// evict goes through the removal of a consenter.
+func (p *clusterPlanner) evict(k *plannedChannel, address, step string) {
+	p.require(k, step, k.at(address), len(k.listed)-1, 0)
+	delete(k.listed, address)
+}
+
+// enlist goes through the addition of a consenter.
+func (p *clusterPlanner) enlist(k *plannedChannel, address, name string) {
+	if _, listed := k.listed[address]; listed {
+		return
+	}
+	p.require(k, "adding "+name, k.at(""), len(k.listed)+1, 2)
+	k.listed[address] = true
+}
+
+// require refuses a step when the channel cannot order now, or could not with so many consenters, of
+// which those left are at work. Of exactly helpless ones that cannot be helped.
+func (p *clusterPlanner) require(k *plannedChannel, step string, left []string, consenters, helpless int) {
+	now := k.at("")
+	e := QuorumError{Step: step, Channel: k.name, Consenters: len(k.listed), Needed: quorumOf(len(k.listed), k.BFT), Left: p.named(now), Down: p.down(k)}
+	if len(now) < e.Needed {
+		p.refuse(k, &NoQuorumError{e})
+		return
+	}
+	e.Consenters, e.Needed, e.Left = consenters, quorumOf(consenters, k.BFT), p.named(left)
+	if consenters == 0 || len(left) < e.Needed && consenters != helpless {
+		p.refuse(k, &e)
+	}
+}
+
+// refuse keeps the first refusal of each channel: the others follow from it.
+func (p *clusterPlanner) refuse(k *plannedChannel, err error) {
+	if !k.refused {
+		p.Refusals = append(p.Refusals, err)
+	}
+	k.refused = true
+}
+
+// at gives the consenters at work but one, by address.
+func (k *plannedChannel) at(but string) []string {
+	var out []string
+	for _, address := range slices.Sorted(maps.Keys(k.listed)) {
+		if k.listed[address] && address != but {
+			out = append(out, address)
+		}
+	}
+	return out
+}
+
+func (p *clusterPlanner) down(k *plannedChannel) []string {
+	var out []string
+	for _, address := range slices.Sorted(maps.Keys(k.listed)) {
+		if !k.listed[address] {
+			name := p.nodeAt(address)
+			out = append(out, fmt.Sprintf("%s: its status is %s", name, p.Before[name].Status))
+		}
+	}
+	return out
+}
+
+// nodeAt gives the name of the node that has an address, the address itself when none has.
+func (p *clusterPlanner) nodeAt(address string) string {
+	for _, nodes := range []map[string]PlannedOrderer{p.Before, p.After} {
+		for _, name := range slices.Sorted(maps.Keys(nodes)) {
+			if nodes[name].Address == address {
+				return name
+			}
+		}
+	}
+	return address
+}
+
+func (p *clusterPlanner) named(addresses []string) []string {
+	out := make([]string, len(addresses))
+	for i, address := range addresses {
+		out[i] = p.nodeAt(address)
+	}
+	return out
+}
+
+func (p *clusterPlanner) names() []string { return slices.Sorted(maps.Keys(p.Channels)) }
+
+// onChannels puts the names of channels into words, where there are any.
+func onChannels(names []string, format string) string {
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf(format, "channel "+names[0])
+	}
+	return fmt.Sprintf(format, "the channels "+strings.Join(names[:len(names)-1], ", ")+" and "+names[len(names)-1])
+}
+
+// AddressError tells that a node is to come where another one has yet to go.
+type AddressError struct{ Address, Leaving, Coming string }
+
+func (e *AddressError) Error() string {
+	return fmt.Sprintf("%s is to have the address %s, which %s has until it is taken out after that", e.Coming, e.Address, e.Leaving)
+}
+
+// IsQuorum tells whether an error is about the quorum of a channel.
+func IsQuorum(err error) bool {
+	return errors.As(err, new(*QuorumError)) || errors.As(err, new(*NoQuorumError))
+}

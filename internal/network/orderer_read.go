@@ -1,0 +1,72 @@
+package network
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+)
+
+// ClusterChannel is what is known of a channel that a cluster orders.
+type ClusterChannel struct {
+	// Consenters and Endpoints are the addresses (host:port) that the ledger lists, sorted; the endpoints
+	// are those of all ordering organizations.
+	Consenters []string `json:"consenters"`
+	Endpoints  []string `json:"endpoints"`
+	// Unlisted are the nodes of the cluster that are no consenters of the channel, by name.
+	Unlisted []string `json:"unlisted,omitempty"`
+	// Leader is the name of the node that leads; empty when it is none of them, or unknown.
+	Leader string `json:"leader,omitempty"`
+	// Raft are the options on the ledger; zero with SmartBFT.
+	Raft configtx.RaftOptions `json:"raft"`
+	// Capabilities are those of the channel.
+	Capabilities []string `json:"capabilities"`
+	BFT          bool     `json:"bft,omitempty"`
+}
+
+// ReadClusterChannels asks the nodes of a cluster for the channels that they order. Of those in known of
+// which no node says anything, what is known stays, unless every node was asked.
+func (f *Fabric) ReadClusterChannels(ctx context.Context, nodes map[string]Handle, known map[string]ClusterChannel) (map[string]ClusterChannel, error) {
+	handles := slices.SortedFunc(maps.Values(nodes), compareNames)
+	views, silent, err := f.surveyAll(ctx, handles)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]ClusterChannel{}
+	if silent {
+		maps.Copy(out, known)
+	}
+	for _, c := range views {
+		if c.summary != nil { // a channel that no node hands out is as it was
+			out[c.channel.Name] = c.facts()
+		} else if before, ok := known[c.channel.Name]; ok {
+			out[c.channel.Name] = before
+		}
+	}
+	return out, nil
+}
+
+// facts gives what is kept of a channel whose configuration is known.
+func (c channelView) facts() ClusterChannel {
+	facts := ClusterChannel{
+		Raft: c.summary.Raft, Capabilities: c.summary.ChannelCapabilities, BFT: c.summary.ConsensusType == consensusBFT,
+	}
+	for _, entry := range c.summary.Consenters {
+		facts.Consenters = append(facts.Consenters, addressOf(entry.Consenter))
+	}
+	for _, org := range c.summary.OrdererOrganizations {
+		facts.Endpoints = append(facts.Endpoints, org.Endpoints...)
+	}
+	slices.Sort(facts.Consenters)
+	slices.Sort(facts.Endpoints)
+	for _, v := range c.nodes {
+		if v.trouble == nil && !v.consents() {
+			facts.Unlisted = append(facts.Unlisted, v.node.Name)
+		}
+	}
+	if leader, ok := c.leader(); ok {
+		facts.Leader = leader.Name
+	}
+	return facts
+}

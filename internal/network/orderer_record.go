@@ -1,0 +1,119 @@
+package network
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+)
+
+// clusterRecord is what a channel must know of its ordering cluster beside the nodes. A copy lies on
+// the volume of each node.
+type clusterRecord struct {
+	// MSPID is the organization of the cluster; single nodes may belong to others.
+	MSPID string               `json:"msp_id"`
+	Raft  configtx.RaftOptions `json:"raft"`
+	// Admins are those that were given by the user.
+	Admins []Handle `json:"admins,omitempty"`
+}
+
+const clusterFile = "cluster.json"
+
+// recordCluster writes the record where it is not so yet. Nodes need not be restarted for it.
+func (f *Fabric) recordCluster(ctx context.Context, nodes []Handle, record clusterRecord) error {
+	raw, err := json.Marshal(record)
+	if err != nil {
+		return err
+	}
+	var jobs together
+	for _, o := range nodes {
+		jobs.do(func() error {
+			files, err := f.engine.GetFiles(ctx, o.Object(), nodeRoot+"/"+clusterFile)
+			if err == nil && len(files) == 1 && string(files[0].Content) == string(raw) {
+				return nil
+			}
+			if err != nil && !errors.Is(err, engine.ErrNotFound) {
+				return fmt.Errorf("unable to read the cluster's record of %s: %w", o, err)
+			}
+			return f.engine.PutFiles(ctx, o.Object(), nodeRoot, []engine.File{{Name: clusterFile, Content: raw, Mode: 0o600, UID: nodeUID, GID: nodeUID}})
+		})
+	}
+	return jobs.wait()
+}
+
+// clusterRecord reads the record from the first node that has it. Nodes that were made before there
+// were records have Fabric's defaults.
+func (f *Fabric) clusterRecord(ctx context.Context, nodes []Handle) (clusterRecord, error) {
+	record := clusterRecord{Raft: configtx.DefaultRaftOptions()}
+	for _, o := range nodes {
+		files, err := f.engine.GetFiles(ctx, o.Object(), nodeRoot+"/"+clusterFile)
+		if errors.Is(err, engine.ErrNotFound) {
+			continue
+		}
+		if err == nil && len(files) == 1 {
+			err = json.Unmarshal(files[0].Content, &record)
+		}
+		if err != nil {
+			return record, fmt.Errorf("unable to read the cluster's record of %s: %w", o, err)
+		}
+		return record, nil
+	}
+	return record, nil
+}
+
+// addOrdering writes into a new channel what its ordering cluster knows of itself: consenters, timers,
+// and the organizations of the nodes with their endpoints.
+func (f *Fabric) addOrdering(ctx context.Context, cluster Handle, channel *configtx.Channel) error {
+	nodes, err := f.Orderers(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	record, err := f.clusterRecord(ctx, nodes)
+	if err != nil {
+		return err
+	}
+	channel.Raft = record.Raft
+	for _, o := range nodes {
+		consenter, err := f.consenter(ctx, o)
+		if err != nil {
+			return err
+		}
+		channel.Consenters = append(channel.Consenters, consenter)
+		at := slices.IndexFunc(channel.OrdererOrganizations, func(org configtx.OrdererOrganization) bool { return org.Definition.ID == o.MSPID })
+		if at < 0 {
+			keys, err := f.organizationKeys(ctx, o.Organization())
+			if err != nil {
+				return err
+			}
+			at = len(channel.OrdererOrganizations)
+			channel.OrdererOrganizations = append(channel.OrdererOrganizations, configtx.OrdererOrganization{Definition: keys.Definition})
+		}
+		org := &channel.OrdererOrganizations[at]
+		org.Endpoints = append(org.Endpoints, addressOf(consenter))
+	}
+	return nil
+}
+
+// addressOf gives the address of a consenter as host:port.
+func addressOf(c configtx.Consenter) string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
+
+// setOptions brings the Raft options of every channel to what is wanted. What nodes read only when they
+// start comes into force when they are made anew for it.
+func (w *clusterWork) setOptions(ctx context.Context) error {
+	return w.onChannels(ctx, w.all(), func(ctx context.Context, k *channelWork, c channelView) error {
+		if c.summary == nil || c.summary.ConsensusType == consensusBFT || c.summary.Raft == w.spec.Raft {
+			return nil
+		}
+		const step = "setting the Raft options"
+		if err := k.awaitStrength(ctx, step, func(c channelView) error { return c.strength().requireOrder(c.channel.Name, step) }); err != nil {
+			return err
+		}
+		return k.update(ctx, func(config *configtx.Config) error { return config.SetRaftOptions(w.spec.Raft) })
+	})
+}

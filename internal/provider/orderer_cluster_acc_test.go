@@ -1,0 +1,279 @@
+package provider
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+	"github.com/hashicorp/terraform-plugin-testing/terraform"
+	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
+	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/grpcconn"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/orderer"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+)
+
+// fastRaft has elections take 1 to 2 s.
+const fastRaft = `raft = { tick_interval = "100ms" }`
+
+// TestAccClusterMembers has the ordering cluster of a running channel grow and shrink, change under the
+// channel, drift, and lose a node; the plan says each time what will happen.
+func TestAccClusterMembers(t *testing.T) {
+	name := networkName(t)
+	l := life{name: name, version: "3.1.1", nodes: "orderer0 = {}", cluster: fastRaft}
+	with := func(change func(*life)) string {
+		l.run++
+		change(&l)
+		return l.String()
+	}
+	seen := &sightings{t: t, network: name}
+	sweepNetwork(t, name)
+	object := func(node string) string { return name + "-" + node }
+	resource.Test(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories,
+		CheckDestroy:             nothingLeft(t, name),
+		Steps: []resource.TestStep{
+			{
+				Config: with(func(*life) {}),
+				Check:  resource.ComposeTestCheckFunc(seen.check, orderedBy(t, name, "orderer0")),
+			},
+			{ // From one to three.
+				Config: with(func(l *life) { l.nodes = "orderer0 = {}, orderer1 = {}, orderer2 = {}" }),
+				ConfigPlanChecks: foretold(
+					[]string{"orderer0", "orderer1", "orderer2"},
+					"orderer1: added to channel trade: joined as a follower, caught up, added as a consenter, then as an endpoint", "orderer2: added",
+				),
+				Check: resource.ComposeTestCheckFunc(seen.check, orderedBy(t, name, "orderer0", "orderer1", "orderer2")),
+			},
+			{ // A roll, leader last.
+				PreConfig:        func() { seen.watchRoll([]string{object("orderer0"), object("orderer1"), object("orderer2")}) },
+				Config:           with(func(l *life) { l.cluster += "\n  limits = { pids = 900 }" }),
+				ConfigPlanChecks: foretold([]string{"orderer0", "orderer1", "orderer2"}, "; then orderer"),
+				Check:            resource.ComposeTestCheckFunc(seen.check, seen.rolled, orderedBy(t, name, "orderer0", "orderer1", "orderer2")),
+			},
+			{ // Timers are a config update and a roll.
+				Config:           with(func(l *life) { l.cluster = strings.Replace(l.cluster, "100ms", "150ms", 1) }),
+				ConfigPlanChecks: foretold([]string{"orderer0", "orderer1", "orderer2"}, "channel trade: Raft options set by a config update", "orderer"),
+				Check: resource.ComposeTestCheckFunc(seen.check, func(*terraform.State) error {
+					facts, err := channelFacts(t, name)
+					if err == nil && facts.Summary.Raft.TickInterval != 150*time.Millisecond {
+						err = fmt.Errorf("the tick interval is %s", facts.Summary.Raft.TickInterval)
+					}
+					return err
+				}),
+			},
+			{ // A leap would have the nodes call for elections against each other.
+				Config:      with(func(l *life) { l.cluster = strings.Replace(l.cluster, "150ms", "10ms", 1) }),
+				ExpectError: says("Too far in one step", "every 150ms", "after 100ms"),
+			},
+			{ // A consenter that vanished from the ledger comes back.
+				PreConfig: func() { evictBehindBack(t, name, "orderer1", "orderer0") },
+				Config:    with(func(l *life) { l.cluster = strings.Replace(l.cluster, "10ms", "150ms", 1) }),
+				ConfigPlanChecks: foretold([]string{"orderer0", "orderer1", "orderer2"},
+					"orderer1: added to channel trade, of which it is no consenter"),
+				Check: resource.ComposeTestCheckFunc(seen.check, orderedBy(t, name, "orderer0", "orderer1", "orderer2"),
+					resource.TestCheckResourceAttr(clusterAddress, "nodes.orderer1.status", "running")),
+			},
+			{ // A renamed key is an add and a remove, in one apply with another change.
+				Config: with(func(l *life) { l.nodes = "orderer3 = {}, orderer1 = {}, orderer2 = {}" }),
+				ConfigPlanChecks: foretold([]string{"orderer1", "orderer2", "orderer3"},
+					"orderer3: added to channel trade", "orderer0: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume"),
+				Check: resource.ComposeTestCheckFunc(gone(t, name, "orderer0"), orderedBy(t, name, "orderer1", "orderer2", "orderer3")),
+			},
+			{ // What was lost is not begun anew silently,
+				PreConfig:   func() { loseNode(t, object("orderer2")) },
+				Config:      with(func(*life) {}),
+				ExpectError: says("The volume is gone", "accept_data_loss"),
+			},
+			{ // but evicted, and added with another key, when that is asked for.
+				Config: with(func(l *life) { l.cluster += "\n  accept_data_loss = true" }),
+				ConfigPlanChecks: foretold([]string{"orderer1", "orderer2", "orderer3"},
+					"orderer2: made anew with an empty volume and another key; evicted from channel trade, joined as a follower"),
+				Check: orderedBy(t, name, "orderer1", "orderer2", "orderer3"),
+			},
+			{ // A node that is lost and goes needs no consent.
+				PreConfig: func() { loseNode(t, object("orderer2")) },
+				Config: with(func(l *life) {
+					l.nodes = "orderer1 = {}, orderer3 = {}"
+					l.cluster = strings.Replace(l.cluster, "accept_data_loss = true", "", 1)
+				}),
+				ConfigPlanChecks: foretold([]string{"orderer1", "orderer3"}, "orderer2: removed from channel trade"),
+				Check:            orderedBy(t, name, "orderer1", "orderer3"),
+			},
+			{ // Two of two: nobody is left who could change anything.
+				PreConfig:   func() { loseNode(t, object("orderer1")) },
+				Config:      with(func(l *life) { l.cluster += "\n  accept_data_loss = true" }),
+				ExpectError: says("A channel would lose its quorum", "channel trade cannot order", "of its 2 consenters 1 are at work (orderer3), and 2 must be", "orderer1: its status is lost"),
+			},
+		},
+	})
+}
+
+// foretold expects an update of the cluster whose plan has these words, in this order, and these consenters.
+func foretold(nodes []string, words ...string) resource.ConfigPlanChecks {
+	var addresses []knownvalue.Check
+	for _, n := range nodes {
+		addresses = append(addresses, knownvalue.StringExact(n+".example.com:7050"))
+	}
+	return resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+		onlyUpdates{clusterAddress, "fabric_transaction.this"},
+		plancheck.ExpectKnownValue(clusterAddress, tfjsonpath.New("channels").AtMapKey("trade").AtMapKey("consenters"), knownvalue.ListExact(addresses)),
+		plancheck.ExpectKnownValue(clusterAddress, tfjsonpath.New("channels").AtMapKey("trade").AtMapKey("endpoints"), knownvalue.ListExact(addresses)),
+		planSays{clusterAddress, words},
+	}}
+}
+
+// planSays expects texts in last_change, in that order.
+type planSays struct {
+	address string
+	words   []string
+}
+
+func (s planSays) CheckPlan(_ context.Context, req plancheck.CheckPlanRequest, resp *plancheck.CheckPlanResponse) {
+	for _, rc := range req.Plan.ResourceChanges {
+		if rc.Address != s.address {
+			continue
+		}
+		after, _ := rc.Change.After.(map[string]any)
+		text := fmt.Sprint(after["last_change"])
+		var parts []string
+		for _, w := range s.words {
+			parts = append(parts, regexp.QuoteMeta(w))
+		}
+		if !regexp.MustCompile(`(?s)` + strings.Join(parts, ".*")).MatchString(text) {
+			resp.Error = fmt.Errorf("the plan says %s, and not %q", text, s.words)
+		}
+		return
+	}
+	resp.Error = fmt.Errorf("%s is not in the plan", s.address)
+}
+
+func channelFacts(t *testing.T, on string) (network.ChannelFacts, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	f := network.New(localEngine(t))
+	spec, err := f.FindChannel(ctx, on, "trade")
+	if err != nil {
+		return network.ChannelFacts{}, err
+	}
+	return f.InspectChannel(ctx, spec.Handle)
+}
+
+// orderedBy expects exactly these nodes as consenters and endpoints of the channel.
+func orderedBy(t *testing.T, on string, nodes ...string) resource.TestCheckFunc {
+	return func(*terraform.State) error {
+		facts, err := channelFacts(t, on)
+		if err != nil {
+			return err
+		}
+		var consenters, endpoints []string
+		for _, c := range facts.Summary.Consenters {
+			consenters = append(consenters, strings.TrimSuffix(c.Host, ".example.com"))
+		}
+		for _, org := range facts.Summary.OrdererOrganizations {
+			for _, e := range org.Endpoints {
+				endpoints = append(endpoints, strings.TrimSuffix(e, ".example.com:7050"))
+			}
+		}
+		slices.Sort(consenters)
+		slices.Sort(endpoints)
+		if !slices.Equal(consenters, nodes) || !slices.Equal(endpoints, nodes) {
+			return fmt.Errorf("consenters %v, endpoints %v, want %v", consenters, endpoints, nodes)
+		}
+		for _, n := range nodes {
+			if facts.Heights[n] == 0 {
+				return fmt.Errorf("%s does not hand out the channel", n)
+			}
+		}
+		return nil
+	}
+}
+
+func gone(t *testing.T, on string, nodes ...string) resource.TestCheckFunc {
+	return func(*terraform.State) error {
+		for _, n := range nodes {
+			if _, err := localEngine(t).Node(context.Background(), on+"-"+n); !errors.Is(err, engine.ErrNotFound) {
+				return fmt.Errorf("container of %s: %w", n, err)
+			}
+			if _, err := localEngine(t).Volume(context.Background(), on+"-"+n); !errors.Is(err, engine.ErrNotFound) {
+				return fmt.Errorf("volume of %s: %w", n, err)
+			}
+		}
+		return nil
+	}
+}
+
+// loseNode takes a container and its volume away.
+func loseNode(t *testing.T, object string) {
+	t.Helper()
+	removeNodes(t, func(n engine.Node) bool { return n.Name == object })
+	removeVolume(t, object)
+}
+
+// evictBehindBack takes a consenter off the ledger, as another tool would do it with the admin's key.
+func evictBehindBack(t *testing.T, on, node, by string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	e := localEngine(t)
+	f := network.New(e)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec, err := f.FindChannel(ctx, on, "trade")
+	must(err)
+	credentials, err := f.Credentials(ctx, spec.Orderers.Organization())
+	must(err)
+	key, err := certificate.ParseKey([]byte(credentials.PrivateKey))
+	must(err)
+	admin := &msp.Identity{ID: credentials.MSPID, CertificatePEM: []byte(credentials.Certificate), Key: key}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(strings.Join(credentials.Definition.TLSRootCertificates, "")))
+	conn, err := grpcconn.Dial(by+".example.com:7050", by+".example.com", roots, func(ctx context.Context) (net.Conn, error) { return e.Dial(ctx, on+"-"+by, 7050) }, nil)
+	must(err)
+	defer conn.Close()
+	fetch := func() *configtx.Config {
+		block, err := orderer.LastConfigBlock(ctx, conn, admin, "trade", orderer.BestEffort())
+		must(err)
+		config, err := configtx.Decode(block)
+		must(err)
+		return config
+	}
+	base := fetch()
+	wanted := base.Clone()
+	must(wanted.RemoveConsenter(configtx.Address{Host: node + ".example.com", Port: 7050}))
+	update, err := configtx.ComputeUpdate("trade", base.Proto, wanted.Proto)
+	must(err)
+	raw, err := configtx.MarshalUpdate(update)
+	must(err)
+	signature, err := configtx.SignUpdate(raw, admin)
+	must(err)
+	envelope, err := configtx.UpdateEnvelope("trade", raw, []*common.ConfigSignature{signature}, admin)
+	must(err)
+	must(orderer.Broadcast(ctx, conn, envelope))
+	for fetch().Sequence() == base.Sequence() {
+		select {
+		case <-ctx.Done():
+			t.Fatal(ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,381 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+)
+
+// raftModel are the timers and limits of Raft.
+type raftModel struct {
+	TickInterval         types.String `tfsdk:"tick_interval"`
+	ElectionTick         types.Int64  `tfsdk:"election_tick"`
+	HeartbeatTick        types.Int64  `tfsdk:"heartbeat_tick"`
+	MaxInflightBlocks    types.Int64  `tfsdk:"max_inflight_blocks"`
+	SnapshotIntervalSize types.Int64  `tfsdk:"snapshot_interval_size"`
+}
+
+var raftTypes = map[string]attr.Type{
+	"tick_interval": types.StringType, "election_tick": types.Int64Type, "heartbeat_tick": types.Int64Type,
+	"max_inflight_blocks": types.Int64Type, "snapshot_interval_size": types.Int64Type,
+}
+
+func raftAttribute() schema.Attribute {
+	defaults := configtx.DefaultRaftOptions()
+	number := func(value uint32, what string) schema.Int64Attribute {
+		return schema.Int64Attribute{
+			Optional: true, Computed: true, Default: int64default.StaticInt64(int64(value)),
+			MarkdownDescription: what, Validators: []validator.Int64{int64validator.Between(1, 1<<31)},
+		}
+	}
+	return schema.SingleNestedAttribute{
+		Optional: true, Computed: true, Default: objectdefault.StaticValue(raftValue(defaults)),
+		MarkdownDescription: "Timers and limits of Raft, on every channel of the cluster. A follower that hears nothing of the leader asks for an election after `election_tick` to twice `election_tick` ticks; that long nothing is ordered when a leader dies or is rolled: 5 to 10 s by default, 1 to 2 s with a `tick_interval` of `100ms`. " +
+			"Shorter timers cost more heartbeats, and elections for nothing where the network or a disk is slower than they are. " +
+			"Changing them sends a config update to each channel and, but for `snapshot_interval_size` which takes effect at once, rolls the nodes, because Fabric reads them when a node starts.",
+		Attributes: map[string]schema.Attribute{
+			"tick_interval": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString(defaults.TickInterval.String()),
+				MarkdownDescription: "Unit of the two below, as a duration. Defaults to `500ms`.",
+				Validators:          []validator.String{check{wants: "a duration", summary: "Not a duration", problem: positiveDuration}},
+			},
+			"election_tick":          number(defaults.ElectionTick, "Ticks without a message of the leader until a follower asks for an election; more than `heartbeat_tick`. Defaults to 10."),
+			"heartbeat_tick":         number(defaults.HeartbeatTick, "Ticks between two heartbeats of the leader. Defaults to 1."),
+			"max_inflight_blocks":    number(defaults.MaxInflightBlocks, "How many blocks may be on their way to followers before the leader accepts no more. Defaults to 5. More of them order faster, and are lost together with a leader that dies."),
+			"snapshot_interval_size": number(defaults.SnapshotIntervalSize, "Bytes of blocks after which a node takes a snapshot and shortens its log. Defaults to 16777216 (16 MiB). Smaller ones save disk space, and make nodes that were down fetch blocks instead of log entries."),
+		},
+	}
+}
+
+func raftValue(o configtx.RaftOptions) types.Object {
+	return types.ObjectValueMust(raftTypes, map[string]attr.Value{
+		"tick_interval": types.StringValue(o.TickInterval.String()), "election_tick": types.Int64Value(int64(o.ElectionTick)),
+		"heartbeat_tick": types.Int64Value(int64(o.HeartbeatTick)), "max_inflight_blocks": types.Int64Value(int64(o.MaxInflightBlocks)),
+		"snapshot_interval_size": types.Int64Value(int64(o.SnapshotIntervalSize)),
+	})
+}
+
+// raftOptions reads options that are known.
+func raftOptions(ctx context.Context, value types.Object, diags *diag.Diagnostics) configtx.RaftOptions {
+	if value.IsNull() || value.IsUnknown() {
+		return configtx.DefaultRaftOptions()
+	}
+	var m raftModel
+	diags.Append(value.As(ctx, &m, basetypes.ObjectAsOptions{})...)
+	interval, _ := time.ParseDuration(m.TickInterval.ValueString()) // the attribute's own validator says what is wrong
+	return configtx.RaftOptions{
+		TickInterval: interval, ElectionTick: uint32(m.ElectionTick.ValueInt64()), HeartbeatTick: uint32(m.HeartbeatTick.ValueInt64()), //nolint:gosec // validated
+		MaxInflightBlocks: uint32(m.MaxInflightBlocks.ValueInt64()), SnapshotIntervalSize: uint32(m.SnapshotIntervalSize.ValueInt64()), //nolint:gosec // validated
+	}
+}
+
+// handlesOf checks each handle of a map as far as it is known.
+type handlesOf struct{ handleKind }
+
+func (v handlesOf) ValidateMap(ctx context.Context, req validator.MapRequest, resp *validator.MapResponse) {
+	for key, element := range req.ConfigValue.Elements() {
+		if object, ok := element.(types.Object); ok && !object.IsNull() {
+			if err := v.check(ctx, object); err != nil {
+				addNested(&resp.Diagnostics, req.Path.AtMapKey(key), "Wrong kind of handle", sentence(err))
+			}
+		}
+	}
+}
+
+// adminHandles gives those who sign, in the order of their names; nil when the configuration names none.
+func (m *ordererClusterModel) adminHandles(ctx context.Context, diags *diag.Diagnostics) []network.Handle {
+	var out []network.Handle
+	elements := m.Admins.Elements()
+	for _, key := range slices.Sorted(maps.Keys(elements)) {
+		if object, ok := elements[key].(types.Object); ok {
+			out = append(out, handleFrom(ctx, object, diags))
+		}
+	}
+	return out
+}
+
+// clusterChannelType is what channels says of one.
+var clusterChannelType = types.ObjectType{AttrTypes: map[string]attr.Type{
+	"consenters": types.ListType{ElemType: types.StringType}, "endpoints": types.ListType{ElemType: types.StringType},
+}}
+
+func clusterChannelValue(consenters, endpoints []string) attr.Value {
+	list := func(texts []string) types.List {
+		values := make([]attr.Value, len(texts))
+		for i, text := range texts {
+			values[i] = types.StringValue(text)
+		}
+		return types.ListValueMust(types.StringType, values)
+	}
+	return types.ObjectValueMust(clusterChannelType.AttrTypes, map[string]attr.Value{"consenters": list(consenters), "endpoints": list(endpoints)})
+}
+
+// clusterFactsKey is the private state entry that holds what Read saw of the channels, for the plan.
+const clusterFactsKey = "channels"
+
+func clusterFacts(ctx context.Context, private privateState, diags *diag.Diagnostics) map[string]network.ClusterChannel {
+	raw, d := private.GetKey(ctx, clusterFactsKey)
+	diags.Append(d...)
+	facts := map[string]network.ClusterChannel{}
+	if len(raw) > 0 {
+		if err := unmarshal(raw, &facts); err != nil {
+			addError(diags, "Unable to read what was kept of the cluster's channels", err)
+		}
+	}
+	return facts
+}
+
+// rememberChannels asks the nodes for their channels, and keeps what the next plan rests on.
+func (m *ordererClusterModel) rememberChannels(ctx context.Context, f *network.Fabric, before privateState, after privateStateWriter, diags *diag.Diagnostics) map[string]network.ClusterChannel {
+	facts, err := f.ReadClusterChannels(ctx, m.handles(ctx, diags), clusterFacts(ctx, before, diags))
+	if err != nil {
+		addError(diags, "Unable to read the channels of ordering cluster "+m.Name.ValueString(), err)
+		return nil
+	}
+	raw, err := json.Marshal(facts)
+	if err != nil {
+		addError(diags, "Unable to keep the channels of ordering cluster "+m.Name.ValueString(), err)
+		return nil
+	}
+	diags.Append(after.SetKey(ctx, clusterFactsKey, raw)...)
+	return facts
+}
+
+// readChannels takes over what the ledgers of the channels say.
+func (m *ordererClusterModel) readChannels(ctx context.Context, f *network.Fabric, before privateState, after privateStateWriter, diags *diag.Diagnostics) {
+	facts := m.rememberChannels(ctx, f, before, after, diags)
+	if diags.HasError() {
+		return
+	}
+	nodes, channels := m.nodes(ctx, diags), map[string]attr.Value{}
+	for _, name := range slices.Sorted(maps.Keys(facts)) {
+		fact := facts[name]
+		channels[name] = clusterChannelValue(fact.Consenters, fact.Endpoints)
+		for _, node := range fact.Unlisted {
+			if n := nodes[node]; n.Status.ValueString() == string(engine.Running) {
+				n.Status = types.StringValue(string(network.Unlisted))
+				nodes[node] = n
+			}
+		}
+		if !fact.BFT && fact.Raft != raftOptions(ctx, m.Raft, diags) {
+			m.Raft = raftValue(fact.Raft)
+		}
+	}
+	m.Channels = types.MapValueMust(clusterChannelType, channels)
+	m.setNodes(ctx, nodes, diags)
+	m.Status = worst(nodes)
+}
+
+// takeChannels writes back what import found of the cluster beside its nodes. Channels themselves are read
+// right after.
+func (m *ordererClusterModel) takeChannels(found network.ClusterSpec) {
+	m.Raft, m.Admins = raftValue(found.Raft), types.MapNull(handleType)
+	m.Channels, m.LastChange = types.MapNull(clusterChannelType), types.ListValueMust(types.StringType, []attr.Value{})
+	admins := map[string]attr.Value{}
+	for _, h := range found.Admins {
+		admins[h.Name] = handleValue(h)
+	}
+	if len(admins) > 0 {
+		m.Admins = types.MapValueMust(handleType, admins)
+	}
+}
+
+// staying is how the cluster runs but for the nodes that leave: what is lost with them hinders nobody.
+func (m *ordererClusterModel) staying(ctx context.Context, plan *ordererClusterModel, diags *diag.Diagnostics) runModel {
+	run := m.runModel
+	if plan.Nodes.IsUnknown() {
+		return run
+	}
+	nodes := m.nodes(ctx, diags)
+	maps.DeleteFunc(nodes, func(name string, _ ordererModel) bool {
+		_, stays := plan.Nodes.Elements()[name]
+		return !stays
+	})
+	run.Status = worst(nodes)
+	return run
+}
+
+// planChange says in words what an update comes to, and refuses one that would cost a channel its
+// quorum. It computes from the state and the configuration alone.
+func (m *ordererClusterModel) planChange(ctx context.Context, prior *ordererClusterModel, private privateState, diags *diag.Diagnostics) {
+	m.Channels, m.LastChange = types.MapUnknown(clusterChannelType), types.ListUnknown(types.StringType)
+	if diags.HasError() || !m.foreseeable() {
+		return
+	}
+	facts := clusterFacts(ctx, private, diags)
+	if prior.Nodes.IsNull() {
+		facts = nil
+	}
+	change := network.ClusterChange{
+		Before: prior.planned(ctx, nil, diags), After: m.planned(ctx, prior, diags), Channels: facts, Raft: raftOptions(ctx, m.Raft, diags),
+	}
+	m.Channels = channelsAfter(change)
+	plan := change.Plan()
+	if m.DesiredState.ValueString() == "stopped" {
+		m.planStopped(change, facts, diags)
+		plan = network.ClusterPlan{}
+	}
+	m.LastChange = prior.LastChange
+	if len(plan.Steps) > 0 {
+		m.LastChange = listOf(ctx, plan.Steps, diags)
+	} else if m.LastChange.IsNull() || m.LastChange.IsUnknown() {
+		m.LastChange = types.ListValueMust(types.StringType, []attr.Value{})
+	}
+	for _, err := range plan.Refusals {
+		summary := "A channel would lose its quorum"
+		if !network.IsQuorum(err) {
+			summary = "An address is not free yet"
+		}
+		diags.AddAttributeError(path.Root("nodes"), summary, explain(err))
+	}
+	if len(plan.Outages) > 0 {
+		diags.AddAttributeWarning(path.Root("nodes"), "Ordering stops for a while", strings.Join(plan.Outages, "; ")+". With three nodes or more it would go on.")
+	}
+	m.refuseTimers(ctx, prior, facts, diags)
+	m.refuseMoves(ctx, prior, diags)
+}
+
+// refuseMoves refuses nodes that are to belong to another organization: they would be other nodes.
+func (m *ordererClusterModel) refuseMoves(ctx context.Context, prior *ordererClusterModel, diags *diag.Diagnostics) {
+	before := prior.nodes(ctx, diags)
+	for name, n := range m.nodes(ctx, diags) {
+		was, existed := before[name]
+		if !existed {
+			continue
+		}
+		from, to := handleMember(prior.organizationOf(was), "msp_id"), handleMember(m.organizationOf(n), "msp_id")
+		if !to.IsUnknown() && !from.Equal(to) {
+			diags.AddAttributeError(path.Root("nodes").AtMapKey(name), "A node cannot change its organization",
+				"The node "+name+" belongs to "+from.ValueString()+". Take it out and add one with another name for "+to.ValueString()+".")
+		}
+	}
+}
+
+// planStopped refuses what a cluster that stands still cannot do.
+func (m *ordererClusterModel) planStopped(change network.ClusterChange, facts map[string]network.ClusterChannel, diags *diag.Diagnostics) {
+	if len(facts) > 0 && !slices.Equal(slices.Sorted(maps.Keys(change.Before)), slices.Sorted(maps.Keys(change.After))) {
+		diags.AddAttributeError(path.Root("nodes"), "The cluster is to stand still",
+			"Nodes that come or go need config updates of the channels, which only a cluster that runs can order. Change nodes first, and set desired_state = \"stopped\" in another apply.")
+	}
+}
+
+// foreseeable tells whether everything is known that the words depend on.
+func (m *ordererClusterModel) foreseeable() bool {
+	for _, value := range []attr.Value{
+		m.Nodes, m.Image, m.FabricVersion, m.Raft, m.Limits, m.Labels, m.Log, m.BindAddress, m.DesiredState, m.Config, m.AcceptDataLoss,
+	} {
+		if !fullyKnown(value) {
+			return false
+		}
+	}
+	return true
+}
+
+// fullyKnown tells whether a value and everything that a user may write in it is known. Computed
+// attributes of nodes are not looked at, but for the endpoint.
+func fullyKnown(value attr.Value) bool {
+	switch v := value.(type) {
+	case types.Map:
+		return !v.IsUnknown() && !slices.ContainsFunc(slices.Collect(maps.Values(v.Elements())), func(e attr.Value) bool { return !fullyKnown(e) })
+	case types.List:
+		return !v.IsUnknown() && !slices.ContainsFunc(v.Elements(), func(e attr.Value) bool { return !fullyKnown(e) })
+	case types.Object:
+		if v.IsUnknown() {
+			return false
+		}
+		for name, member := range v.Attributes() {
+			switch name {
+			case "port", "admin_port", "operations_port", "status", "enrollment_certificate", "tls_certificate":
+				continue
+			}
+			if !fullyKnown(member) {
+				return false
+			}
+		}
+		return true
+	case types.Dynamic:
+		return !v.IsUnknown() && !v.IsUnderlyingValueUnknown() && (v.IsNull() || v.IsUnderlyingValueNull() || fullyKnown(v.UnderlyingValue()))
+	default:
+		return !value.IsUnknown()
+	}
+}
+
+// planned gives the nodes in the terms of a plan. Prior tells which of them are made anew.
+func (m *ordererClusterModel) planned(ctx context.Context, prior *ordererClusterModel, diags *diag.Diagnostics) map[string]network.PlannedOrderer {
+	out, before := map[string]network.PlannedOrderer{}, map[string]ordererModel{}
+	all := false
+	if prior != nil && !prior.Nodes.IsNull() {
+		before = prior.nodes(ctx, diags)
+		all = prior.ImageID.IsNull() || changed(prior.Image, m.Image, prior.FabricVersion, m.FabricVersion, prior.Limits, m.Limits, prior.Labels, m.Labels,
+			prior.Log, m.Log, prior.BindAddress, m.BindAddress, prior.Config, m.Config) ||
+			boots(raftOptions(ctx, prior.Raft, diags)) != boots(raftOptions(ctx, m.Raft, diags))
+	}
+	for name, n := range m.nodes(ctx, diags) {
+		planned := network.PlannedOrderer{Address: n.Endpoint.ValueString(), Status: engine.Status(n.Status.ValueString())}
+		if was, ok := before[name]; ok {
+			planned.Restart = all || was.TLSCertificate.IsNull() || was.EnrollmentCertificate.IsNull() ||
+				changed(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs, was.Port, n.Port, was.AdminPort, n.AdminPort, was.OperationsPort, n.OperationsPort)
+		}
+		out[name] = planned
+	}
+	return out
+}
+
+// boots are the options that a node reads when it starts.
+func boots(o configtx.RaftOptions) configtx.RaftOptions {
+	o.SnapshotIntervalSize = 0
+	return o
+}
+
+// channelsAfter gives what the ledgers are to list.
+func channelsAfter(change network.ClusterChange) types.Map {
+	var addresses []string
+	for _, n := range change.After {
+		addresses = append(addresses, n.Address)
+	}
+	slices.Sort(addresses)
+	channels := map[string]attr.Value{}
+	for name := range change.Channels {
+		channels[name] = clusterChannelValue(addresses, addresses)
+	}
+	return types.MapValueMust(clusterChannelType, channels)
+}
+
+// refuseTimers refuses options that Raft cannot work with, and a leap that would have nodes with the new
+// timers call for elections while the leader still has the old ones.
+func (m *ordererClusterModel) refuseTimers(ctx context.Context, prior *ordererClusterModel, facts map[string]network.ClusterChannel, diags *diag.Diagnostics) {
+	wanted := raftOptions(ctx, m.Raft, diags)
+	at := path.Root("raft")
+	if wanted.ElectionTick <= wanted.HeartbeatTick {
+		diags.AddAttributeError(at.AtName("election_tick"), "Timers that cannot work", "election_tick must be more than heartbeat_tick: otherwise every follower asks for an election before the leader's next heartbeat.")
+		return
+	}
+	if len(facts) == 0 || prior.Raft.IsNull() {
+		return
+	}
+	before := raftOptions(ctx, prior.Raft, diags)
+	heartbeat, election := time.Duration(before.HeartbeatTick)*before.TickInterval, time.Duration(wanted.ElectionTick)*wanted.TickInterval
+	if election < 2*heartbeat {
+		diags.AddAttributeError(at, "Too far in one step",
+			"The leader sends a heartbeat every "+heartbeat.String()+" until it is rolled, and nodes with the new timers would ask for elections after "+election.String()+". Go there in several applies, each with an election timeout (election_tick times tick_interval) of at least twice the heartbeat interval before it.")
+	}
+}
