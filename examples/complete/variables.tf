@@ -52,3 +52,15 @@ variable "couchdb_image" {
   type        = string
   default     = null
 }
+
+variable "by_hand" {
+  description = "Reach the channel by ordering nodes that are typed by hand, not by a handle."
+  type        = bool
+  default     = false
+}
+
+variable "consenter" {
+  description = "An ordering node to propose as a consenter."
+  type        = object({ address = string, tls_certificate = string })
+  default     = null
+}

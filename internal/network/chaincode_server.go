@@ -595,6 +595,9 @@ func (f *Fabric) hasPackage(ctx context.Context, p memberPeer, reports map[Handl
 
 // running tells whether a node's container runs.
 func (f *Fabric) running(ctx context.Context, h Handle) (bool, error) {
+	if h.remote() { // asking it is the only way to know
+		return true, nil
+	}
 	n, err := f.engine.Node(ctx, h.Object())
 	if errors.Is(err, engine.ErrNotFound) {
 		return false, nil

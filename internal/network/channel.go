@@ -436,6 +436,11 @@ func (f *Fabric) sameGenesis(ctx context.Context, o Handle, channel string, gene
 
 // firstBlock fetches the block that a channel began with from a node.
 func (f *Fabric) firstBlock(ctx context.Context, h Handle, channel string) (*common.Block, error) {
+	return f.blockOf(ctx, h, channel, 0)
+}
+
+// blockOf fetches a block from a node, an ordering node without a leader too.
+func (f *Fabric) blockOf(ctx context.Context, h Handle, channel string, number uint64) (*common.Block, error) {
 	admin, err := f.identity(ctx, h.Organization())
 	if err != nil {
 		return nil, err
@@ -445,13 +450,13 @@ func (f *Fabric) firstBlock(ctx context.Context, h Handle, channel string) (*com
 		if err != nil {
 			return nil, err
 		}
-		return orderer.Block(ctx, conn, admin, channel, orderer.At(0), orderer.BestEffort())
+		return orderer.Block(ctx, conn, admin, channel, orderer.At(number), orderer.BestEffort())
 	}
 	conn, err := f.grpcConn(ctx, h, peerPort)
 	if err != nil {
 		return nil, err
 	}
-	return endorser.BlockByNumber(ctx, endorser.Peer{Name: h.Name, Conn: conn}, admin, channel, 0)
+	return endorser.BlockByNumber(ctx, endorser.Peer{Name: h.Name, Conn: conn}, admin, channel, number)
 }
 
 func (f *Fabric) joinPeer(ctx context.Context, p Handle, channel string, genesis []byte) error {

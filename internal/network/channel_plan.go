@@ -133,22 +133,29 @@ func PlanChannel(spec ChannelSpec, basis ChannelBasis) (ChannelPlan, error) {
 	if err != nil {
 		return ChannelPlan{}, err
 	}
-	signers := make([]configtx.Signer, 0, len(basis.Admins))
-	for _, id := range basis.Admins {
+	edits := spec.edits(func(p Handle) (configtx.Address, error) { return basis.address(p), nil })
+	return basis.plan(config, !undefined, edits)
+}
+
+// plan says what edits of the channel's configuration come to, one after the other. They are held to
+// what Fabric accepts, unless definitions are not whole yet.
+func (b ChannelBasis) plan(config *configtx.Config, whole bool, edits []func(*configtx.Config) error) (ChannelPlan, error) {
+	signers := make([]configtx.Signer, 0, len(b.Admins))
+	for _, id := range b.Admins {
 		signers = append(signers, configtx.Signer{MSPID: id, Role: policy.RoleAdmin})
 	}
 	plan := ChannelPlan{}
-	for _, edit := range spec.edits(func(p Handle) (configtx.Address, error) { return basis.address(p), nil }) {
+	for _, edit := range edits {
 		wanted := config.Clone()
 		if err := edit(wanted); err != nil {
 			return ChannelPlan{}, err
 		}
-		if !undefined {
+		if whole {
 			if err := configtx.ValidateUpdate(config, wanted); err != nil {
 				return ChannelPlan{}, err
 			}
 		}
-		update, err := configtx.ComputeUpdate(spec.Handle.Name, config.Proto, wanted.Proto)
+		update, err := configtx.ComputeUpdate(config.Channel, config.Proto, wanted.Proto)
 		if errors.Is(err, configtx.ErrNoChange) {
 			continue
 		}

@@ -145,6 +145,11 @@ func requireSignatures(channel Handle, base *configtx.Config, update *common.Con
 	for _, admin := range admins {
 		signers = append(signers, configtx.Signer{MSPID: admin.ID, CertificatePEM: string(admin.CertificatePEM)})
 	}
+	return requireSigned(channel, duties, signers)
+}
+
+// requireSigned fails with *UnsignedError when the signers do not suffice.
+func requireSigned(channel Handle, duties []obligation, signers []configtx.Signer) error {
 	unsigned := &UnsignedError{Channel: channel}
 	for _, d := range duties {
 		if d.Met(signers) == configtx.No {

@@ -65,35 +65,48 @@ func (f *Fabric) dialer(h Handle, port int) func(context.Context) (net.Conn, err
 // grpcConn gives the connection to a peer or an orderer, verified against the TLS roots of its
 // organization.
 func (f *Fabric) grpcConn(ctx context.Context, h Handle, port int) (*grpc.ClientConn, error) {
-	key := h.Object() + ":" + strconv.Itoa(port)
-	f.conns.mu.Lock()
-	conn := f.conns.grpc[key]
-	f.conns.mu.Unlock()
+	if h.remote() {
+		return f.remoteConn(h)
+	}
+	return f.conns.keep(h.Object()+":"+strconv.Itoa(port), func() (*grpc.ClientConn, error) {
+		org, err := f.organizationKeys(ctx, h.Organization())
+		if err != nil {
+			return nil, err
+		}
+		pool, err := certPool(append(org.Definition.TLSRootCertificates, org.Definition.TLSIntermediateCertificates...))
+		if err != nil {
+			return nil, fmt.Errorf("unable to read the TLS roots of %s: %w", h.Organization(), err)
+		}
+		conn, err := grpcconn.Dial(fmt.Sprintf("%s:%d", h.Host(), port), h.Host(), pool, f.dialer(h, port), nil)
+		if err != nil {
+			return nil, fmt.Errorf("unable to connect to %s: %w", h, err)
+		}
+		return conn, nil
+	})
+}
+
+// keep gives the connection of that key, and makes it when there is none.
+func (c *connections) keep(key string, dial func() (*grpc.ClientConn, error)) (*grpc.ClientConn, error) {
+	c.mu.Lock()
+	conn := c.grpc[key]
+	c.mu.Unlock()
 	if conn != nil {
 		return conn, nil
 	}
-	org, err := f.organizationKeys(ctx, h.Organization())
+	conn, err := dial()
 	if err != nil {
 		return nil, err
 	}
-	pool, err := certPool(append(org.Definition.TLSRootCertificates, org.Definition.TLSIntermediateCertificates...))
-	if err != nil {
-		return nil, fmt.Errorf("unable to read the TLS roots of %s: %w", h.Organization(), err)
-	}
-	conn, err = grpcconn.Dial(fmt.Sprintf("%s:%d", h.Host(), port), h.Host(), pool, f.dialer(h, port), nil)
-	if err != nil {
-		return nil, fmt.Errorf("unable to connect to %s: %w", h, err)
-	}
-	f.conns.mu.Lock()
-	defer f.conns.mu.Unlock()
-	if other := f.conns.grpc[key]; other != nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if other := c.grpc[key]; other != nil {
 		_ = conn.Close() // nobody uses it yet
 		return other, nil
 	}
-	if f.conns.grpc == nil {
-		f.conns.grpc = map[string]*grpc.ClientConn{}
+	if c.grpc == nil {
+		c.grpc = map[string]*grpc.ClientConn{}
 	}
-	f.conns.grpc[key] = conn
+	c.grpc[key] = conn
 	return conn, nil
 }
 

@@ -143,18 +143,25 @@ func (f *Fabric) addAbsent(ctx context.Context, cluster Handle, specs map[string
 
 // FindOrganization finds an organization by its MSP ID.
 func (f *Fabric) FindOrganization(ctx context.Context, network, mspID string) (Handle, OrganizationState, error) {
+	h, err := f.findOrganization(ctx, network, mspID)
+	if err != nil {
+		return Handle{}, OrganizationState{}, err
+	}
+	state, err := f.ReadOrganization(ctx, h)
+	return h, state, err
+}
+
+func (f *Fabric) findOrganization(ctx context.Context, network, mspID string) (Handle, error) {
 	volumes, err := f.engine.Volumes(ctx, map[string]string{
 		engine.LabelKind: string(KindOrganization), engine.LabelNetwork: network, engine.LabelName: mspID,
 	})
 	if err != nil {
-		return Handle{}, OrganizationState{}, err
+		return Handle{}, err
 	}
 	if len(volumes) == 0 {
-		return Handle{}, OrganizationState{}, fmt.Errorf("no organization %s on network %s: %w", mspID, network, ErrNotFound)
+		return Handle{}, fmt.Errorf("no organization %s on network %s: %w", mspID, network, ErrNotFound)
 	}
-	h := handleOf(volumes[0].Labels)
-	state, err := f.ReadOrganization(ctx, h)
-	return h, state, err
+	return handleOf(volumes[0].Labels), nil
 }
 
 // FindChannel finds a channel as it was asked for. The definitions of its organizations are those

@@ -21,6 +21,8 @@ const (
 	KindStateDatabase  Kind = "state_database"
 	KindChannel        Kind = "channel"
 	KindChaincode      Kind = "chaincode"
+	// KindChannelMembership is an organization's own part of a channel that another state owns.
+	KindChannelMembership Kind = "channel_membership"
 )
 
 // Handle names a thing. It holds identifiers only, so that nothing which uses the thing changes
@@ -36,8 +38,11 @@ type Handle struct {
 	Owner string `json:"owner_id"`
 	// Name is the thing's name in the network, for example peer0.org1.
 	Name string `json:"name"`
-	// MSPID is the organization that it belongs to; empty where there is none.
+	// MSPID is the organization that it belongs to; empty where there is none. Of a remote node it is the
+	// organization of ours that speaks with the node.
 	MSPID string `json:"msp_id,omitempty"`
+	// Remote is where a node is found that our engine does not run; zero for everything else.
+	Remote Remote `json:"remote,omitzero"`
 }
 
 // With gives the handle of another thing of the same network.
@@ -121,7 +126,7 @@ func handleOf(labels map[string]string) Handle {
 
 // String names the thing for messages: "peer peer0.org1".
 func (h Handle) String() string {
-	word := map[Kind]string{KindCA: "CA", KindOrdererCluster: "ordering cluster", KindStateDatabase: "state database"}[h.Kind]
+	word := map[Kind]string{KindCA: "CA", KindOrdererCluster: "ordering cluster", KindStateDatabase: "state database", KindChannelMembership: "membership in channel"}[h.Kind]
 	if word == "" {
 		word = string(h.Kind)
 	}

@@ -169,7 +169,7 @@ func (f *Fabric) ReadPeer(ctx context.Context, h Handle) (MemberState, error) {
 }
 
 // peerLedger asks a peer whether it has joined a channel. One that cannot be asked has when a
-// channel of ours says so.
+// channel of ours says so, or its organization's membership in one of somebody else.
 func (f *Fabric) peerLedger(ctx context.Context, h Handle, node NodeState) (Ledger, error) {
 	if node.Lost {
 		return LedgerUnknown, nil
@@ -180,6 +180,9 @@ func (f *Fabric) peerLedger(ctx context.Context, h Handle, node NodeState) (Ledg
 		if channels, err := f.peerChannels(ctx, h); err == nil {
 			return ledgerOf(len(channels)), nil
 		}
+	}
+	if f.pledged(ctx, h) {
+		return LedgerHeld, nil
 	}
 	return f.recorded(ctx, h, func(record channelRecord) bool {
 		for _, org := range record.Organizations {

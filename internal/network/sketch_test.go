@@ -46,11 +46,13 @@ type sketch struct {
 
 type sketchRoots struct{ enrollment, tls *certificate.KeyPair }
 
-var sketchOrganizations = map[string]struct {
+type sketchOrganization struct {
 	ca       string
 	peers    []string
 	orderers []string
-}{
+}
+
+var sketchOrganizations = map[string]sketchOrganization{
 	"Org1MSP":    {ca: "ca.org1", peers: []string{"peer0.org1", "peer1.org1"}},
 	"Org2MSP":    {ca: "ca.org2", peers: []string{"peer0.org2"}},
 	"OrdererMSP": {ca: "ca.orderer", orderers: []string{"orderer0", "orderer1"}},
@@ -66,7 +68,7 @@ func newSketch(t *testing.T) *sketch {
 	t.Cleanup(func() { _ = s.fabric.Close() })
 	s.must(s.fabric.EnsureNetwork(t.Context(), s.network, false))
 	for _, mspID := range slices.Sorted(maps.Keys(sketchOrganizations)) {
-		s.addOrganization(mspID)
+		s.addOrganization(mspID, sketchOrganizations[mspID])
 	}
 	s.addChannel()
 	return s
@@ -103,15 +105,15 @@ func (s *sketch) root(name string) *certificate.KeyPair {
 	return root
 }
 
-func (s *sketch) addOrganization(mspID string) {
+func (s *sketch) addOrganization(mspID string, of sketchOrganization) {
 	s.t.Helper()
-	ctx, of := s.t.Context(), sketchOrganizations[mspID]
+	ctx := s.t.Context()
 	s.roots[mspID] = sketchRoots{s.root(of.ca), s.root("tls" + of.ca)}
 	h := s.organization(mspID)
 	s.must(s.fabric.createKeys(ctx, h, "ca:1.5.13", map[string]string{labelCA: of.ca}))
 	raw, err := json.Marshal(map[string]any{"ca": of.ca, "definition": s.definition(mspID)})
 	s.must(err)
-	admin, err := issuePair(s.roots[mspID].enrollment, certificate.LeafRequest{CommonName: "admin", Client: true, Validity: time.Hour})
+	admin, err := issuePair(s.roots[mspID].enrollment, certificate.LeafRequest{CommonName: "admin", OUs: []string{msp.OUAdmin}, Server: true, Client: true, Validity: time.Hour})
 	s.must(err)
 	files := map[string][]byte{organizationRecord: raw}
 	s.must(putPair(files, adminFolder, admin))

@@ -156,10 +156,7 @@ func (r *channelResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 			"application_policies": schema.MapAttribute{
 				Optional: true, ElementType: types.StringType,
 				MarkdownDescription: "Policies of the application by name, for example `{ LifecycleEndorsement = \"ANY Endorsement\" }`. They are added to Fabric's defaults or replace them.",
-				Validators: []validator.Map{mapvalidator.ValueStringsAre(check{wants: "a policy of a channel", summary: "Policy that does not parse", problem: func(text string) error {
-					_, err := policy.ParseConfigPolicy(text)
-					return err
-				}})},
+				Validators:          []validator.Map{mapvalidator.ValueStringsAre(configPolicy)},
 			},
 			"deletion_protection": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(true),
@@ -182,6 +179,12 @@ func (r *channelResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 		},
 	}
 }
+
+// configPolicy holds a text to being a policy of a channel.
+var configPolicy = check{wants: "a policy of a channel", summary: "Policy that does not parse", problem: func(text string) error {
+	_, err := policy.ParseConfigPolicy(text)
+	return err
+}}
 
 func positiveDuration(s string) error {
 	d, err := time.ParseDuration(s)

@@ -48,7 +48,7 @@ func (c *claims) name(ctx context.Context, kind network.Kind, of types.Object, n
 	switch kind {
 	case network.KindCA, network.KindPeer, network.KindOrderer: // nodes share one space of names
 		key = fmt.Sprintf("node %s/%s", on.ValueString(), name.ValueString())
-	case network.KindIdentity: // identities have one in each organization
+	case network.KindIdentity, network.KindChannelMembership: // each organization has its own
 		key += " of " + handleMember(of, "msp_id").ValueString()
 	}
 	private, d := req.Private.GetKey(ctx, engineKey)

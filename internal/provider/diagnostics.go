@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
@@ -28,7 +29,7 @@ func explain(err error) string {
 }
 
 func wayOut(err error) string {
-	lost := new(network.LostError)
+	lost, admission := new(network.LostError), new(network.AdmissionError)
 	switch {
 	case errors.Is(err, errUnknownSetting):
 		return "Give the provider block values that are known during plan, or apply what they depend on first (terraform apply -target)."
@@ -46,6 +47,14 @@ func wayOut(err error) string {
 		return "Load or build the image on the engine, or set image (or image_registry in the provider block) to one that can be pulled."
 	case errors.Is(err, engine.ErrPortTaken):
 		return "Free the port, or choose another one; without a choice a free port is taken."
+	case errors.As(err, &admission):
+		return howToJoin(admission)
+	case errors.As(err, new(*network.ExpiredError)) || errors.Is(err, configtx.ErrOutdated):
+		return "Propose it again, by whoever made it: terraform apply -replace=ADDRESS of the fabric_channel_proposal. Everybody signs the new update then."
+	case errors.Is(err, configtx.ErrNoChange):
+		return "The channel is so already, or the change names what the channel does not have. Correct the change, or take the proposal out of the configuration."
+	case errors.As(err, new(*network.UnsignedError)):
+		return "Let the organizations that are missing sign: fabric_channel_proposal makes the update, fabric_channel_signature signs it in each organization's own state, and fabric_channel_submission submits it with their signatures."
 	case network.IsQuorum(err):
 		return "Start or repair the nodes that are not at work first, or change fewer nodes in one apply. If the nodes are lost for good, no configuration of the channel can be changed any more."
 	case errors.As(err, new(*network.AddressError)):
@@ -54,6 +63,18 @@ func wayOut(err error) string {
 		return "If another resource of this configuration has that name, choose another one. If the state of this resource was lost, import it: terraform import ADDRESS NETWORK/NAME, for an ordering cluster with the name of the cluster."
 	}
 	return ""
+}
+
+// howToJoin says who must do what before an organization is a member of a channel.
+func howToJoin(e *network.AdmissionError) string {
+	switch {
+	case e.Unknown:
+		return "Check the name of the channel and the addresses in orderers. If its owner has yet to make it, apply again after that."
+	case !e.Expired.IsZero():
+		return "Renew the certificate of the organization's admin first: apply its fabric_organization."
+	}
+	return "Give the definition of " + e.MSPID + " (definition of its fabric_organization) to the owner of the channel. The owner adds it to organizations and self_managed_organizations of fabric_channel; " +
+		"where the owner's admins do not suffice, somebody proposes it with add_organizations of fabric_channel_proposal, and the members sign. Apply here after that: nothing was made."
 }
 
 // sentence begins with a capital and ends with a full stop, as Terraform prints details.

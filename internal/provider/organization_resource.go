@@ -136,6 +136,9 @@ func (r *organizationResource) ModifyPlan(ctx context.Context, req resource.Modi
 		return
 	}
 	plan.Handle = planHandle(ctx, plan.place(), network.KindOrganization, plan.MSPID, plan.MSPID, &resp.Diagnostics)
+	if req.State.Raw.IsNull() {
+		plan.foretell(ctx, &resp.Diagnostics)
+	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	if !req.State.Raw.IsNull() {
 		var state organizationModel
@@ -149,6 +152,16 @@ func (r *organizationResource) ModifyPlan(ctx context.Context, req resource.Modi
 	r.session.claims.name(ctx, network.KindOrganization, plan.Handle, plan.MSPID, path.Root("msp_id"), req, &resp.Diagnostics)
 	if !plan.CA.IsNull() {
 		r.session.claims.caOf(plan.CA, plan.MSPID, &resp.Diagnostics)
+	}
+}
+
+// foretell computes what is known of a partner's organization before it is made: all of it.
+func (m *organizationModel) foretell(ctx context.Context, diags *diag.Diagnostics) {
+	if m.Certificates.IsNull() || m.Certificates.IsUnknown() || m.MSPID.IsUnknown() {
+		return
+	}
+	if definition, known := m.partner(ctx, diags); known {
+		m.Definition, m.AdminCertificate = definitionValue(ctx, definition, diags), types.StringNull()
 	}
 }
 

@@ -153,6 +153,10 @@ func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
 		newOrdererClusterResource,
 		newPeerResource,
 		newChannelResource,
+		newChannelMembershipResource,
+		newChannelProposalResource,
+		newChannelSignatureResource,
+		newChannelSubmissionResource,
 		newChaincodeResource,
 		newTransactionResource,
 	}

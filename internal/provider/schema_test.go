@@ -152,26 +152,33 @@ func TestEveryResourceTakesTimeouts(t *testing.T) {
 
 // models are the models of the resources.
 var models = map[string]func() any{
-	"fabric_network":         func() any { return &networkModel{} },
-	"fabric_ca":              func() any { return &caModel{} },
-	"fabric_organization":    func() any { return &organizationModel{} },
-	"fabric_identity":        func() any { return &identityModel{} },
-	"fabric_orderer_cluster": func() any { return &ordererClusterModel{} },
-	"fabric_peer":            func() any { return &peerModel{} },
-	"fabric_channel":         func() any { return &channelModel{} },
-	"fabric_chaincode":       func() any { return &chaincodeModel{} },
-	"fabric_transaction":     func() any { return &transactionModel{} },
+	"fabric_network":            func() any { return &networkModel{} },
+	"fabric_ca":                 func() any { return &caModel{} },
+	"fabric_organization":       func() any { return &organizationModel{} },
+	"fabric_identity":           func() any { return &identityModel{} },
+	"fabric_orderer_cluster":    func() any { return &ordererClusterModel{} },
+	"fabric_peer":               func() any { return &peerModel{} },
+	"fabric_channel":            func() any { return &channelModel{} },
+	"fabric_channel_membership": func() any { return &channelMembershipModel{} },
+	"fabric_channel_proposal":   func() any { return &channelProposalModel{} },
+	"fabric_channel_signature":  func() any { return &channelSignatureModel{} },
+	"fabric_channel_submission": func() any { return &channelSubmissionModel{} },
+	"fabric_chaincode":          func() any { return &chaincodeModel{} },
+	"fabric_transaction":        func() any { return &transactionModel{} },
 }
 
 // nestedModels are those of nested attributes, whatever resource they are in.
 var nestedModels = map[string]func() any{
-	"certificates": func() any { return &certificatesModel{} },
-	"collections":  func() any { return &collectionModel{} },
-	"limits":       func() any { return &limitsModel{} },
-	"log":          func() any { return &logModel{} },
-	"nodes":        func() any { return &ordererModel{} },
-	"raft":         func() any { return &raftModel{} },
-	"server":       func() any { return &serverModel{} },
+	"add_consenter": func() any { return &consenterModel{} },
+	"certificates":  func() any { return &certificatesModel{} },
+	"change":        func() any { return &channelChangeModel{} },
+	"collections":   func() any { return &collectionModel{} },
+	"limits":        func() any { return &limitsModel{} },
+	"log":           func() any { return &logModel{} },
+	"nodes":         func() any { return &ordererModel{} },
+	"orderers":      func() any { return &remoteOrdererModel{} },
+	"raft":          func() any { return &raftModel{} },
+	"server":        func() any { return &serverModel{} },
 	// It is read member by member.
 	"state_database": nil,
 }

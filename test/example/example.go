@@ -4,7 +4,8 @@
 //
 // An example is a folder of Terraform files. Where it has steps/NN-name.tfvars, each file is a change
 // of the network that runs by then: it holds the whole difference from the variables' defaults, so a
-// later step that leaves something out takes it back.
+// later step that leaves something out takes it back. An example of several states has a folder for each
+// (course.go).
 package example
 
 import (
@@ -83,7 +84,7 @@ func Run(ctx context.Context, options Options) (failure error) {
 	}
 	defer func() {
 		if failure != nil && options.KeepOnFailure {
-			fmt.Fprintf(options.Log, "Everything stays as it is. To go on by hand:\n  cd %s\n  export TF_CLI_CONFIG_FILE=%s\n", r.dir, r.terraform.cliConfig)
+			fmt.Fprintf(options.Log, "Everything stays as it is. To go on by hand:\n  cd %s\n  export TF_CLI_CONFIG_FILE=%s\n", r.dir, r.cliConfig)
 			return
 		}
 		failure = errors.Join(failure, r.cleanUp(ctx), r.removeScratch())
@@ -97,12 +98,13 @@ type run struct {
 	name    string
 	// scratch is the folder of everything, dir the example's copy in it.
 	scratch, dir string
-	terraform    *terraform
-	engine       leftover.Engine
-	before       leftover.Picture
-	// steps are the files of steps/, in order; step is the one that is applied, empty before the first.
-	steps []string
-	step  string
+	// cliConfig is Terraform's configuration for all roots.
+	cliConfig string
+	engine    leftover.Engine
+	before    leftover.Picture
+	// turns are what is applied, in order; roots are those whose turn has come, in the order of their first.
+	turns []turn
+	roots []*root
 	// owners and networks are the owner_id and the names of the networks that were in state.
 	owners, networks map[string]bool
 }
@@ -132,33 +134,74 @@ func (r *run) prepare(ctx context.Context) error {
 	if r.dir, err = copyExample(r.options.Folder, r.scratch); err != nil {
 		return err
 	}
-	if r.steps, err = filepath.Glob(filepath.Join(r.dir, "steps", "*.tfvars")); err != nil {
+	if r.cliConfig, err = writeCLIConfig(r.options.Binary, r.scratch); err != nil {
 		return err
 	}
-	slices.Sort(r.steps)
-	r.terraform, err = newTerraform(r.options, r.scratch, r.dir)
+	r.turns, err = turns(r.dir)
 	return err
 }
 
 func (r *run) everything(ctx context.Context) error {
-	// With a development override there is no provider to install: modules are all that init would fetch.
-	if _, err := r.terraform.run(ctx, "get"); err != nil {
-		return r.failed("get", err)
-	}
-	if err := r.apply(ctx, ""); err != nil {
-		return err
-	}
-	if r.options.After != nil {
-		if err := r.timed("check", func() error { return r.options.After(ctx, r.dir) }); err != nil {
-			return r.failed("check", err)
+	for i, t := range r.turns {
+		current, err := r.turn(ctx, t)
+		if err != nil {
+			return r.failed("get"+t.of(), err)
+		}
+		if err := r.apply(ctx, current, t.of()); err != nil {
+			return err
+		}
+		if i == 0 && r.options.After != nil {
+			if err := r.timed("check", func() error { return r.options.After(ctx, r.dir) }); err != nil {
+				return r.failed("check", err)
+			}
 		}
 	}
-	for _, r.step = range r.steps {
-		if err := r.apply(ctx, " of "+stepName(r.step)); err != nil {
+	if len(r.roots) < 2 {
+		return nil
+	}
+	// What one organization did must not have changed what another one's state wants.
+	for _, current := range r.roots {
+		if err := r.plan(ctx, current, "last plan of "+current.name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// turn makes a root ready for its turn: with its step, and with what the others hand it.
+func (r *run) turn(ctx context.Context, t turn) (*root, error) {
+	at := slices.IndexFunc(r.roots, func(other *root) bool { return other.name == t.root })
+	if at < 0 {
+		added := &root{name: t.root, dir: filepath.Join(r.dir, t.root)}
+		var err error
+		if added.terraform, err = newTerraform(r.options, r.cliConfig, r.scratch, added); err != nil {
+			return nil, err
+		}
+		// With a development override there is no provider to install: modules are all that init would fetch.
+		if _, err := added.terraform.run(ctx, "get"); err != nil {
+			return nil, err
+		}
+		at, r.roots = len(r.roots), append(r.roots, added)
+	}
+	current := r.roots[at]
+	current.step = t.step
+	for _, other := range r.roots {
+		wants, err := declares(current.dir, other.name)
+		if err != nil {
+			return nil, err
+		}
+		if other == current || !wants {
+			continue
+		}
+		outputs, err := other.terraform.capture(ctx, "output", "-json")
+		if err != nil {
+			return nil, err
+		}
+		if err := handOver(outputs, other.name, current.dir); err != nil {
+			return nil, err
+		}
+	}
+	return current, nil
 }
 
 // stepName is the name of a step's file without folder and extension.
@@ -167,52 +210,58 @@ func stepName(file string) string {
 }
 
 // variables are the arguments that give variables their values; the later one counts.
-func (r *run) variables() []string {
+func (r *run) variables(of *root) []string {
 	var arguments []string
 	for _, name := range sortedKeys(r.options.Vars) {
 		arguments = append(arguments, "-var", name+"="+r.options.Vars[name])
 	}
-	if r.step != "" {
-		arguments = append(arguments, "-var-file", r.step)
+	if of.step != "" {
+		arguments = append(arguments, "-var-file", of.step)
 	}
 	return arguments
 }
 
-// apply applies the example as the current step has it, and checks it.
-func (r *run) apply(ctx context.Context, of string) error {
+// apply applies a root as its current step has it, and checks it.
+func (r *run) apply(ctx context.Context, current *root, of string) error {
 	applied := r.timed("apply"+of, func() error {
-		_, err := r.terraform.run(ctx, append([]string{"apply", "-auto-approve", "-input=false"}, r.variables()...)...)
+		_, err := current.terraform.run(ctx, append([]string{"apply", "-auto-approve", "-input=false"}, r.variables(current)...)...)
 		return err
 	})
 	// A failed apply leaves a network as well: destroying it needs to be checked too.
-	learned := r.learnNetworks(ctx)
+	learned := r.learnNetworks(ctx, current)
 	if applied != nil {
 		return r.failed("apply"+of, applied)
 	}
 	if learned != nil {
 		return r.failed("show after apply"+of, learned)
 	}
-	planned := r.timed("plan after apply"+of, func() error {
-		status, err := r.terraform.run(ctx, append([]string{"plan", "-detailed-exitcode", "-input=false", "-out=" + planFile}, r.variables()...)...)
-		if status == planHasChanges {
-			return fmt.Errorf("%w: %w", ErrNotEmpty, err)
-		}
-		return err
-	})
+	planned := r.plan(ctx, current, "plan after apply"+of)
 	// Who holds up a key also wants to know it when the plan is not empty.
-	exposed := r.searchSecrets(ctx)
-	if planned != nil {
-		planned = r.failed("plan after apply"+of, planned)
-	}
+	exposed := r.searchSecrets(ctx, current)
 	if exposed != nil {
 		exposed = r.failed("search for secrets after apply"+of, exposed)
 	}
 	return errors.Join(planned, exposed)
 }
 
+// plan checks that a root has nothing to do.
+func (r *run) plan(ctx context.Context, current *root, what string) error {
+	err := r.timed(what, func() error {
+		status, err := current.terraform.run(ctx, append([]string{"plan", "-detailed-exitcode", "-input=false", "-out=" + planFile}, r.variables(current)...)...)
+		if status == planHasChanges {
+			return fmt.Errorf("%w: %w", ErrNotEmpty, err)
+		}
+		return err
+	})
+	if err != nil {
+		return r.failed(what, err)
+	}
+	return nil
+}
+
 // learnNetworks notes the networks that are in state.
-func (r *run) learnNetworks(ctx context.Context) error {
-	found, err := r.terraform.networks(ctx)
+func (r *run) learnNetworks(ctx context.Context, current *root) error {
+	found, err := current.terraform.networks(ctx)
 	for _, network := range found {
 		if network.owner != "" {
 			r.owners[network.owner] = true
@@ -225,17 +274,21 @@ func (r *run) learnNetworks(ctx context.Context) error {
 }
 
 // searchSecrets looks through everything that Terraform wrote.
-func (r *run) searchSecrets(ctx context.Context) error {
-	files := []string{filepath.Join(r.dir, "terraform.tfstate"), filepath.Join(r.dir, "terraform.tfstate.backup")}
-	if _, err := os.Stat(filepath.Join(r.dir, planFile)); err == nil {
-		plan, err := r.terraform.showPlan(ctx)
+func (r *run) searchSecrets(ctx context.Context, current *root) error {
+	files, err := filepath.Glob(filepath.Join(current.dir, "*.auto.tfvars.json")) // what was handed over
+	if err != nil {
+		return err
+	}
+	files = append(files, filepath.Join(current.dir, "terraform.tfstate"), filepath.Join(current.dir, "terraform.tfstate.backup"))
+	if _, err := os.Stat(filepath.Join(current.dir, planFile)); err == nil {
+		plan, err := current.terraform.showPlan(ctx)
 		if err != nil {
 			return err
 		}
 		files = append(files, plan)
 	}
 	if r.options.Trace {
-		files = append(files, r.terraform.traceLog)
+		files = append(files, current.terraform.traceLog)
 	}
 	var literals []string
 	if r.options.Secrets != nil {
@@ -252,20 +305,32 @@ func (r *run) searchSecrets(ctx context.Context) error {
 func (r *run) cleanUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
 	defer cancel()
-	destroyed := r.timed("destroy", func() error {
-		_, err := r.terraform.run(ctx, append([]string{"destroy", "-auto-approve", "-input=false"}, r.variables()...)...)
+	var failed []error
+	for _, current := range slices.Backward(r.roots) {
+		failed = append(failed, r.destroy(ctx, current))
+	}
+	return errors.Join(append(failed, r.checkLeftovers(ctx))...)
+}
+
+func (r *run) destroy(ctx context.Context, current *root) error {
+	what := "destroy"
+	if current.name != "" {
+		what += " of " + current.name
+	}
+	destroyed := r.timed(what, func() error {
+		_, err := current.terraform.run(ctx, append([]string{"destroy", "-auto-approve", "-input=false"}, r.variables(current)...)...)
 		return err
 	})
 	if destroyed != nil {
-		destroyed = r.failed("destroy", destroyed)
+		destroyed = r.failed(what, destroyed)
 	}
 	var exposed error
 	if r.options.Trace {
-		if err := searchFiles([]string{r.terraform.traceLog}, nil); err != nil {
+		if err := searchFiles([]string{current.terraform.traceLog}, nil); err != nil {
 			exposed = r.failed("search for secrets after destroy", err)
 		}
 	}
-	return errors.Join(destroyed, exposed, r.checkLeftovers(ctx))
+	return errors.Join(destroyed, exposed)
 }
 
 func (r *run) checkLeftovers(ctx context.Context) error {

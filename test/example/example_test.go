@@ -46,6 +46,9 @@ show)
     echo '{}'
   fi
   ;;
+output)
+  cat outputs.json
+  ;;
 destroy)
   [[ -z ${FAKE_TRACE:-} ]] || echo "$FAKE_TRACE" >>"$TF_LOG_PATH"
   rm -f terraform.tfstate

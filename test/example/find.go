@@ -13,8 +13,9 @@ import (
 var sourceOfOurs = regexp.MustCompile(`source\s*=\s*"(?:registry\.[a-z.]+/)?` + regexp.QuoteMeta(providerSource) + `"`)
 
 // Find gives the examples below a folder, named relative to it: every folder with a configuration that
-// requires this provider is one, however deep it lies. Folders whose Terraform files require no provider
-// cannot be applied; they are fragments.
+// requires this provider is one, however deep it lies, and so is a folder whose steps take turns among
+// such configurations. Folders whose Terraform files require no provider cannot be applied; they are
+// fragments.
 func Find(folder string) (examples, fragments []string, err error) {
 	err = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -26,12 +27,18 @@ func Find(folder string) (examples, fragments []string, err error) {
 		if entry.Name() == ".terraform" {
 			return filepath.SkipDir
 		}
-		files, err := filepath.Glob(filepath.Join(path, "*.tf"))
-		if err != nil || len(files) == 0 {
-			return err
-		}
 		name, err := filepath.Rel(folder, path)
 		if err != nil {
+			return err
+		}
+		if roots, err := rootsBelow(path); err != nil {
+			return err
+		} else if len(roots) > 0 {
+			examples = append(examples, name)
+			return filepath.SkipDir
+		}
+		files, err := filepath.Glob(filepath.Join(path, "*.tf"))
+		if err != nil || len(files) == 0 {
 			return err
 		}
 		complete, err := requiresProvider(files)

@@ -17,6 +17,9 @@ func TestFind(t *testing.T) {
 		"resources/fabric_network/provider.tf": "source   =   \"registry.example.com/fabricops/fabric\"",
 		"functions/package_id/function.tf":     `output "id" {}`,
 		"application/client/main.go":           ours,
+		"consortium/org1/main.tf":              ours,
+		"consortium/org2/main.tf":              ours,
+		"consortium/steps/01-org1.tfvars":      "",
 	} {
 		write(t, filepath.Join(folder, file), content)
 	}
@@ -24,7 +27,7 @@ func TestFind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"quickstart", "resources/fabric_network"}; !slices.Equal(examples, want) {
+	if want := []string{"consortium", "quickstart", "resources/fabric_network"}; !slices.Equal(examples, want) {
 		t.Errorf("examples %q, want %q", examples, want)
 	}
 	if want := []string{"functions/package_id"}; !slices.Equal(fragments, want) {

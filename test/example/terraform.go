@@ -37,11 +37,36 @@ type terraform struct {
 	path, dir string
 	env       []string
 	log       io.Writer
-	cliConfig string
 	traceLog  string
 }
 
-func newTerraform(options Options, scratch, dir string) (*terraform, error) {
+// writeCLIConfig writes the configuration that makes Terraform take the provider as it was built, and
+// gives the file.
+func writeCLIConfig(provider, scratch string) (string, error) {
+	binary, err := filepath.Abs(provider)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(binary); err != nil {
+		return "", fmt.Errorf("unable to find the provider: %w", err)
+	}
+	// Terraform looks for a file of this name in the override's folder, whatever the binary is called.
+	override := filepath.Join(scratch, "provider")
+	if err := os.Mkdir(override, 0o700); err != nil {
+		return "", err
+	}
+	if err := os.Symlink(binary, filepath.Join(override, providerBinary)); err != nil {
+		return "", err
+	}
+	config := fmt.Sprintf("disable_checkpoint = true\n\nprovider_installation {\n  dev_overrides {\n    %q = %s\n  }\n  direct {}\n}\n", providerSource, strconv.Quote(override))
+	file := filepath.Join(scratch, "dev.tfrc")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return "", fmt.Errorf("unable to write Terraform's configuration: %w", err)
+	}
+	return file, nil
+}
+
+func newTerraform(options Options, cliConfig, scratch string, of *root) (*terraform, error) {
 	path, err := exec.LookPath(options.TerraformPath)
 	if err != nil {
 		return nil, fmt.Errorf("unable to find Terraform: %w", err)
@@ -50,30 +75,8 @@ func newTerraform(options Options, scratch, dir string) (*terraform, error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
 	}
-	binary, err := filepath.Abs(options.Binary)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := os.Stat(binary); err != nil {
-		return nil, fmt.Errorf("unable to find the provider: %w", err)
-	}
-	t := &terraform{
-		path: path, dir: dir, log: options.Log,
-		cliConfig: filepath.Join(scratch, "dev.tfrc"), traceLog: filepath.Join(scratch, "trace.log"),
-	}
-	// Terraform looks for a file of this name in the override's folder, whatever the binary is called.
-	override := filepath.Join(scratch, "provider")
-	if err := os.Mkdir(override, 0o700); err != nil {
-		return nil, err
-	}
-	if err := os.Symlink(binary, filepath.Join(override, providerBinary)); err != nil {
-		return nil, err
-	}
-	config := fmt.Sprintf("disable_checkpoint = true\n\nprovider_installation {\n  dev_overrides {\n    %q = %s\n  }\n  direct {}\n}\n", providerSource, strconv.Quote(override))
-	if err := os.WriteFile(t.cliConfig, []byte(config), 0o600); err != nil {
-		return nil, fmt.Errorf("unable to write Terraform's configuration: %w", err)
-	}
-	t.env = environment(os.Environ(), t.cliConfig)
+	t := &terraform{path: path, dir: of.dir, log: options.Log, traceLog: filepath.Join(scratch, strings.TrimPrefix(of.name+"-trace.log", "-"))}
+	t.env = environment(os.Environ(), cliConfig)
 	if options.Trace {
 		t.env = append(t.env, "TF_LOG=TRACE", "TF_LOG_PATH="+t.traceLog)
 	}
