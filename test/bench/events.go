@@ -23,6 +23,9 @@ type event struct {
 	} `json:"hook"`
 	Changes struct {
 		Operation string `json:"operation"`
+		Add       int    `json:"add"`
+		Change    int    `json:"change"`
+		Remove    int    `json:"remove"`
 	} `json:"changes"`
 	Diagnostic struct {
 		Severity, Summary, Detail string
@@ -82,4 +85,15 @@ func (e execution) times() times {
 		return cmp.Or(cmp.Compare(a.Begin, b.Begin), cmp.Compare(a.End, b.End), strings.Compare(a.Name, b.Name))
 	})
 	return out
+}
+
+// changes is how many resources an operation, plan or apply, changes by its own summary.
+func (e execution) changes(operation string) int {
+	count := 0
+	for _, event := range e.events {
+		if event.Type == "change_summary" && event.Changes.Operation == operation {
+			count = event.Changes.Add + event.Changes.Change + event.Changes.Remove
+		}
+	}
+	return count
 }

@@ -32,6 +32,13 @@ func TestTimesOfAnApply(t *testing.T) {
 	}
 }
 
+func TestChanges(t *testing.T) {
+	e := execution{events: parseEvents([]byte(output))}
+	if plan, apply := e.changes("plan"), e.changes("apply"); plan != 3 || apply != 0 {
+		t.Errorf("the plan changes %d, the apply %d", plan, apply)
+	}
+}
+
 func TestExplain(t *testing.T) {
 	if got, want := explain(parseEvents([]byte(output)), []byte(output)), "Unable to create peer\nIt exited."; got != want {
 		t.Errorf("of diagnostics: got %q, want %q", got, want)

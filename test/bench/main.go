@@ -1,6 +1,7 @@
 // Command bench measures the provider against a program that does the same work with no Terraform:
 // bring-up of examples/quickstart from nothing to a committed transaction, an empty plan, and the way
-// back. It runs both in turn on one engine, so that a machine that is slow today is slow for both.
+// back. It runs both in turn on one engine, so that a machine that is slow today is slow for both. Then it
+// changes examples/grow-network under load, and plans a change of a network of 56 containers.
 //
 //	go run ./test/bench                     text, for a person
 //	go run ./test/bench -markdown           the tables of docs/benchmarks.md
@@ -39,9 +40,11 @@ func main() {
 
 // settings are what the command line says.
 type settings struct {
-	runs, plans        int
-	batch              configtx.Batch
-	example, terraform string
+	runs, plans int
+	// changes is how often a network is changed under load, large how often a large one is planned.
+	changes, large              int
+	batch                       configtx.Batch
+	example, growing, terraform string
 	// provider is a binary to measure; empty: one is built.
 	provider                 string
 	fabricVersion, caVersion string
@@ -71,10 +74,13 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.IntVar(&s.runs, "runs", 3, "how often each of both brings the network up and takes it down")
-	flags.IntVar(&s.plans, "plans", 3, "how many empty plans are timed in each run")
+	flags.IntVar(&s.plans, "plans", 3, "how many plans are timed in each run")
+	flags.IntVar(&s.changes, "changes", 3, "how often a network is changed under load")
+	flags.IntVar(&s.large, "large", 1, "how often a large network is made, to plan a change of it")
 	flags.DurationVar(&s.batch.Timeout, "batch-timeout", 0, "batch timeout of the channel; 0 is Fabric's default of 2s")
 	maxMessages := flags.Uint("max-messages", 0, "transactions of a block; 0 is the default, 1 cuts a block at once")
 	flags.StringVar(&s.example, "example", filepath.Join("examples", "quickstart"), "folder of the example")
+	flags.StringVar(&s.growing, "growing", filepath.Join("examples", "grow-network"), "folder of the example that is changed")
 	flags.StringVar(&s.terraform, "terraform", terraformDefault(), "terraform or tofu")
 	flags.StringVar(&s.provider, "provider", "", "measure this binary instead of building one, to compare two versions")
 	flags.StringVar(&s.fabricVersion, "fabric-version", "3.1.1", "Fabric release of orderers and peers")
@@ -91,8 +97,10 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	switch {
 	case flags.NArg() > 0:
 		return s, out, fmt.Errorf("unknown argument %q", flags.Arg(0))
-	case s.runs < 1 || s.plans < 1:
-		return s, out, errors.New("at least one run and one plan are needed")
+	case min(s.runs, s.changes, s.large) < 0 || s.runs+s.changes+s.large == 0:
+		return s, out, errors.New("at least one of -runs, -changes and -large must be more than 0, and none less")
+	case s.plans < 1:
+		return s, out, errors.New("at least one plan is needed")
 	}
 	return s, out, nil
 }

@@ -28,7 +28,9 @@ type bench struct {
 	name, directName string
 	direct           direct.Options
 	terraform        *terraform
-	report           *report
+	// others run further networks, whose names begin with name.
+	others []*terraform
+	report *report
 }
 
 // measure does everything and takes everything away again.
@@ -48,6 +50,18 @@ func measure(ctx context.Context, s settings, log io.Writer) (r *report, err err
 			if err := turn(ctx); err != nil {
 				return nil, err
 			}
+		}
+	}
+	for i := range s.changes {
+		b.say("change %d of %d", i+1, s.changes)
+		if err := b.runChanges(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for i := range s.large {
+		b.say("large network %d of %d", i+1, s.large)
+		if err := b.runLarge(ctx); err != nil {
+			return nil, err
 		}
 	}
 	b.report.LoadAfter = loadAverage()
@@ -148,6 +162,11 @@ func (b *bench) runTerraform(ctx context.Context) error {
 	}
 	r.Destroy = append(r.Destroy, destroy.times())
 	b.say("terraform: apply %.1f s, empty plan %.2f s, destroy %.1f s", apply.took.Seconds(), last(r.Plan), destroy.took.Seconds())
+	return b.nothingLeft(ctx)
+}
+
+// nothingLeft fails when a destroy left something on the engine.
+func (b *bench) nothingLeft(ctx context.Context) error {
 	left, err := b.left(ctx)
 	if err == nil && len(left) > 0 {
 		err = fmt.Errorf("destroy left on the engine: %v", left)
@@ -155,13 +174,15 @@ func (b *bench) runTerraform(ctx context.Context) error {
 	return err
 }
 
-// left gives what is on the engine of the network that Terraform made.
+// left gives what is on the engine of the networks that Terraform made.
 func (b *bench) left(ctx context.Context) ([]leftover.Object, error) {
 	picture, err := leftover.Take(ctx, b.api)
 	if err != nil {
 		return nil, err
 	}
-	return picture.Objects(func(o leftover.Object) bool { return o.NetworkName() == b.name }), nil
+	return picture.Objects(func(o leftover.Object) bool {
+		return o.NetworkName() == b.name || strings.HasPrefix(o.NetworkName(), b.name+"-")
+	}), nil
 }
 
 // cleanUpLimit bounds what is done after an interrupt or a failure.
@@ -182,12 +203,15 @@ func (b *bench) cleanUp(ctx context.Context) error {
 		}
 	}
 	if b.terraform != nil {
-		if err := b.terraform.cleanUp(ctx); err != nil {
-			failures = append(failures, err)
+		all := append(b.others, b.terraform)
+		for _, t := range all {
+			failures = append(failures, t.cleanUp(ctx))
 		}
 		left, err := b.left(ctx)
 		failures = append(failures, err, leftover.Remove(ctx, b.api, left))
-		failures = append(failures, os.RemoveAll(b.terraform.scratch))
+		for _, t := range all {
+			failures = append(failures, os.RemoveAll(t.scratch))
+		}
 	}
 	return errors.Join(failures...)
 }

@@ -22,6 +22,8 @@ type report struct {
 	Direct     directReport    `json:"direct"`
 	Terraform  terraformReport `json:"terraform"`
 	Provider   providerReport  `json:"provider"`
+	Changes    changesReport   `json:"changes"`
+	Large      largeReport     `json:"large"`
 }
 
 type machine struct {
@@ -160,6 +162,16 @@ const (
 )
 
 func (r *report) targets() []target {
+	var out []target
+	if len(r.Terraform.Apply) > 0 {
+		out = append(out, r.bringUpTargets()...)
+	}
+	out = append(out, r.changeTargets()...)
+	size := float64(r.Provider.BinaryBytes) / megabyte
+	return append(out, target{"provider binary, stripped", fmt.Sprintf("%.1f MB", size), "at most 30 MB", size <= binaryMegabyte, true})
+}
+
+func (r *report) bringUpTargets() []target {
 	up, down, dismantle := summarize(seconds(r.Direct.Up)), summarize(seconds(r.Direct.Down)), summarize(seconds(r.Direct.Dismantle))
 	apply, destroy := summarize(seconds(r.Terraform.Apply)), summarize(seconds(r.Terraform.Destroy))
 	plan, part := summarize(r.Terraform.Plan), summarize(r.providerPart())
@@ -167,7 +179,6 @@ func (r *report) targets() []target {
 	for _, b := range r.Provider.PeakBytes {
 		peak = max(peak, float64(b)/megabyte)
 	}
-	size := float64(r.Provider.BinaryBytes) / megabyte
 	ratio := func(a, b summary) float64 {
 		if b.Median == 0 {
 			return 0
@@ -181,7 +192,6 @@ func (r *report) targets() []target {
 		{"of which the provider", part.format(2) + " s", "below 1 s", part.Median < planPart, true},
 		{"destroy, times the direct way that does the same", fmt.Sprintf("%.2f", ratio(destroy, dismantle)), "below 1.5", ratio(destroy, dismantle) < destroyRatio, true},
 		{"destroy, times the removal of everything at once", fmt.Sprintf("%.2f", ratio(destroy, down)), "below 1.5", ratio(destroy, down) < destroyRatio, true},
-		{"provider binary, stripped", fmt.Sprintf("%.1f MB", size), "at most 30 MB", size <= binaryMegabyte, true},
 		{"peak resident memory during apply", fmt.Sprintf("%.0f MB", peak), "at most 150 MB", peak <= memoryMegabyte, peak > 0},
 	}
 }
@@ -197,17 +207,26 @@ func (r *report) missed() []string {
 	return out
 }
 
-// tables are the report as it is printed.
+// tables are the report as it is printed: what was measured of it.
 func (r *report) tables() []table {
-	return []table{
-		r.totals(), r.promises(),
+	out := []table{r.promises()}
+	if len(r.Terraform.Apply) > 0 {
+		out = append([]table{r.totals()}, out...)
+	} else {
+		out[0].note = "Medians with the least and the most. " + r.Settings + "; " + r.conditions() + "."
+	}
+	out = append(out, r.changeTables()...)
+	if len(r.Terraform.Apply) == 0 {
+		return out
+	}
+	return append(out,
 		phases("Direct bring-up, by phase", middle(r.Direct.Up)),
 		phases("terraform apply, by kind of resource", middle(r.Terraform.Apply)),
 		phases("terraform destroy, by kind of resource", middle(r.Terraform.Destroy)),
 		phases("Direct, one thing after the other, by phase", middle(r.Direct.Dismantle)),
 		phases("Direct, everything at once, by phase", middle(r.Direct.Down)),
 		r.planCalls(),
-	}
+	)
 }
 
 func (r *report) totals() table {

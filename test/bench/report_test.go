@@ -16,7 +16,15 @@ func sample() *report {
 		}
 		return out
 	}
+	changed := func(seconds, start, gap float64) []change {
+		return []change{{times: took(seconds)[0], ContainerStart: start, Containers: 2, MedianGap: 0.5, P95Gap: 0.6, LongestGap: gap}}
+	}
 	return &report{
+		Changes: changesReport{
+			AddOrganization: changed(6.5, 2, 0.7), RemoveOrganization: changed(3, 0, 0.7), AddConsenter: changed(9, 1, 0.9), RemoveConsenter: changed(4, 0, 0.8),
+			Roll: changed(31, 3, 8.25), Load: []loadReport{{Seconds: 60, Rate: 24.9, Acknowledged: 1494}}, Election: [2]float64{5, 9.5},
+		},
+		Large: largeReport{Containers: 56, Apply: took(40), Plan: []float64{2.5}, Destroy: []float64{8}},
 		Began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Settings: "3 runs", LoadBefore: "0.10", LoadAfter: "0.90",
 		Machine:   machine{Cores: 2, MemoryBytes: 24 << 30, System: "Debian", Engine: "20.10", Terraform: "1.11"},
 		Direct:    directReport{Up: took(10, 11, 12), Down: took(2), Dismantle: took(5)},
@@ -39,6 +47,13 @@ func TestTargets(t *testing.T) {
 		{"slow apply", func(r *report) { r.Terraform.Apply = []times{{Seconds: 15}} }, []string{"apply, times the direct bring-up", "apply", "destroy, times the removal of everything at once"}},
 		{"slow provider", func(r *report) { r.Provider.StartSeconds = []float64{0.2} }, []string{"of which the provider", "destroy, times the removal of everything at once"}},
 		{"quick destroy", func(r *report) { r.Terraform.Destroy = []times{{Seconds: 2.9}} }, nil},
+		{"slow changes", func(r *report) {
+			r.Changes.AddOrganization[0].ContainerStart, r.Changes.AddConsenter[0].Seconds, r.Large.Plan = 1.4, 10.1, []float64{5.1}
+		}, []string{
+			"destroy, times the removal of everything at once", "organization with a peer added to a live channel, beyond container start", "consenter added",
+			"plan of a change, 56 containers",
+		}},
+		{"only changes", func(r *report) { r.Terraform.Apply = nil }, nil},
 		{"large binary", func(r *report) { r.Provider.BinaryBytes = 30_100_000 }, []string{"destroy, times the removal of everything at once", "provider binary, stripped"}},
 		{"memory not known", func(r *report) { r.Provider.PeakBytes = []int64{0} }, []string{"destroy, times the removal of everything at once"}},
 	} {
@@ -55,7 +70,8 @@ func TestTargets(t *testing.T) {
 func TestReportSaysTheFigures(t *testing.T) {
 	r := sample()
 	text, markdown := r.text(), r.markdown()
-	for _, want := range []string{"11.0 [10.0-12.0]", "13.0 [12.0-14.0]", "1.18", "0.80 [0.80-0.80] s", "25.0 MB", "60 MB", "load average 0.10 before", "52.0 [50.2-58.8]", "ReadResource fabric_ca"} {
+	for _, want := range []string{"11.0 [10.0-12.0]", "13.0 [12.0-14.0]", "1.18", "0.80 [0.80-0.80] s", "25.0 MB", "60 MB", "load average 0.10 before", "52.0 [50.2-58.8]", "ReadResource fabric_ca",
+		"4.5 [4.5-4.5] s", "8.25 [8.25-8.25]", "1494 were acknowledged in all", "after 5s to 9.5s without one", "A network of 56 containers", "2.50 [2.50-2.50] s"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)
 		}
@@ -117,7 +133,7 @@ func TestBatchOverride(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, args := range [][]string{{"-runs", "0"}, {"-plans", "0"}, {"quickstart"}, {"-unknown"}} {
+	for _, args := range [][]string{{"-runs", "0", "-changes", "0", "-large", "0"}, {"-runs", "-1"}, {"-plans", "0"}, {"quickstart"}, {"-unknown"}} {
 		if _, _, err := parse(args, &strings.Builder{}); err == nil {
 			t.Errorf("%q was accepted", args)
 		}
