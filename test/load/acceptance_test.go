@@ -14,19 +14,16 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
-	"github.com/hashicorp/terraform-plugin-testing/terraform"
+	"github.com/hashicorp/terraform-plugin-testing/statecheck"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/provider"
 )
 
-// config is one orderer, and one organization with two peers; a block is cut every 0.2 s.
+// config is one orderer, and one organization with two peers; a block is cut every 0.2 s. The test
+// framework knows no for_each.
 const config = `
 provider "fabric" {
   fabric_version = "3.1.1"
-}
-
-locals {
-  peers = toset(["peer0", "peer1"])
 }
 
 resource "fabric_network" "this" {
@@ -34,30 +31,45 @@ resource "fabric_network" "this" {
   domain = "example.com"
 }
 
-resource "fabric_ca" "this" {
-  for_each            = toset(["orderer", "org1"])
+resource "fabric_ca" "orderer" {
   network             = fabric_network.this.handle
-  name                = "ca.${each.key}"
-  organization        = each.key
+  name                = "ca.orderer"
+  organization        = "orderer"
   deletion_protection = false
 }
 
-resource "fabric_organization" "this" {
-  for_each = fabric_ca.this
-  msp_id   = "${title(each.key)}MSP"
-  ca       = each.value.handle
+resource "fabric_ca" "org1" {
+  network             = fabric_network.this.handle
+  name                = "ca.org1"
+  organization        = "org1"
+  deletion_protection = false
+}
+
+resource "fabric_organization" "orderer" {
+  msp_id = "OrdererMSP"
+  ca     = fabric_ca.orderer.handle
+}
+
+resource "fabric_organization" "org1" {
+  msp_id = "Org1MSP"
+  ca     = fabric_ca.org1.handle
 }
 
 resource "fabric_orderer_cluster" "this" {
-  organization        = fabric_organization.this["orderer"].handle
+  organization        = fabric_organization.orderer.handle
   nodes               = { orderer0 = {} }
   deletion_protection = false
 }
 
-resource "fabric_peer" "this" {
-  for_each            = local.peers
-  organization        = fabric_organization.this["org1"].handle
-  name                = "${each.key}.org1"
+resource "fabric_peer" "peer0" {
+  organization        = fabric_organization.org1.handle
+  name                = "peer0.org1"
+  deletion_protection = false
+}
+
+resource "fabric_peer" "peer1" {
+  organization        = fabric_organization.org1.handle
+  name                = "peer1.org1"
   deletion_protection = false
 }
 
@@ -67,9 +79,9 @@ resource "fabric_channel" "trade" {
   batch_timeout = "200ms"
   organizations = {
     org1 = {
-      organization = fabric_organization.this["org1"].handle
-      definition   = fabric_organization.this["org1"].definition
-      peers        = { for name, peer in fabric_peer.this : name => peer.handle }
+      organization = fabric_organization.org1.handle
+      definition   = fabric_organization.org1.definition
+      peers        = { peer0 = fabric_peer.peer0.handle, peer1 = fabric_peer.peer1.handle }
     }
   }
   deletion_protection = false
@@ -92,10 +104,17 @@ func TestAccLoad(t *testing.T) {
 			"fabric": providerserver.NewProtocol6WithError(provider.New("test")()),
 		},
 		Steps: []resource.TestStep{{
-			Config: strings.ReplaceAll(config, "NETWORK", name),
-			Check:  func(*terraform.State) error { return underLoad(t, name) },
+			Config:            strings.ReplaceAll(config, "NETWORK", name),
+			ConfigStateChecks: []statecheck.StateCheck{checkFunc(func() error { return underLoad(t, name) })},
 		}},
 	})
+}
+
+// checkFunc is done after an apply.
+type checkFunc func() error
+
+func (f checkFunc) CheckState(_ context.Context, _ statecheck.CheckStateRequest, answer *statecheck.CheckStateResponse) {
+	answer.Error = f()
 }
 
 // underLoad is what a test does that changes a network under load, with a restart as the change.

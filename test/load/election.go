@@ -68,6 +68,6 @@ func election(timers configtx.RaftOptions) (Election, error) {
 	if timers.ElectionTick == 0 {
 		return Election{}, errors.New("it is not ordered by Raft")
 	}
-	ticks := time.Duration(timers.ElectionTick)
-	return Election{Least: ticks * timers.TickInterval, Most: (2*ticks - 1) * timers.TickInterval}, nil
+	ticks := func(n uint32) time.Duration { return timers.TickInterval * time.Duration(n) }
+	return Election{Least: ticks(timers.ElectionTick), Most: ticks(2*timers.ElectionTick - 1)}, nil
 }
