@@ -47,10 +47,24 @@ type loadReport struct {
 
 // largeReport is a large network.
 type largeReport struct {
-	Containers int       `json:"containers"`
-	Apply      []times   `json:"apply"`
-	Plan       []float64 `json:"plan"`
-	Destroy    []float64 `json:"destroy"`
+	Containers int     `json:"containers"`
+	Apply      []times `json:"apply"`
+	// The plans of an organization with a peer and a consenter more, and of another size of blocks.
+	PlanOrganization []float64 `json:"plan_organization"`
+	PlanConsenter    []float64 `json:"plan_consenter"`
+	PlanBatch        []float64 `json:"plan_batch"`
+	Destroy          []float64 `json:"destroy"`
+}
+
+// slowest is the plan that takes longest, by its median.
+func (l largeReport) slowest() summary {
+	var slowest summary
+	for _, plans := range [][]float64{l.PlanOrganization, l.PlanConsenter, l.PlanBatch} {
+		if s := summarize(plans); s.Median > slowest.Median {
+			slowest = s
+		}
+	}
+	return slowest
 }
 
 // The promises of changes.
@@ -81,9 +95,9 @@ func (r *report) changeTargets() []target {
 			target{"organization with a peer added to a live channel, beyond container start", organization.format(1) + " s", "at most 5 s", organization.Median <= organizationSeconds, true},
 			target{"consenter added", consenter.format(1) + " s", "at most 10 s", consenter.Median <= consenterSeconds, true})
 	}
-	if l := r.Large; len(l.Plan) > 0 {
-		plan := summarize(l.Plan)
-		out = append(out, target{fmt.Sprintf("plan of a change, %d containers", l.Containers), plan.format(2) + " s", "at most 5 s", plan.Median <= largePlanSeconds, true})
+	if l := r.Large; len(l.Apply) > 0 {
+		plan := l.slowest()
+		out = append(out, target{fmt.Sprintf("plan of a change, the slowest of three, %d containers", l.Containers), plan.format(2) + " s", "at most 5 s", plan.Median <= largePlanSeconds, true})
 	}
 	return out
 }
@@ -95,7 +109,7 @@ func (r *report) changeTables() []table {
 			phases("Organization added, by kind of resource", middle(timesOf(r.Changes.AddOrganization))),
 			phases("Consenter added, by kind of resource", middle(timesOf(r.Changes.AddConsenter))))
 	}
-	if len(r.Large.Plan) > 0 {
+	if len(r.Large.Apply) > 0 {
 		out = append(out, r.large())
 	}
 	return out
@@ -155,7 +169,9 @@ func (r *report) large() table {
 		header: []string{"what", "seconds"},
 		rows: [][]string{
 			{"`terraform apply` from nothing", summarize(seconds(l.Apply)).format(1)},
-			{"`terraform plan` of another organization", summarize(l.Plan).format(2)},
+			{"`terraform plan` of another organization with a peer", summarize(l.PlanOrganization).format(2)},
+			{"`terraform plan` of another consenter", summarize(l.PlanConsenter).format(2)},
+			{"`terraform plan` of another size of blocks", summarize(l.PlanBatch).format(2)},
 			{"`terraform destroy`", summarize(l.Destroy).format(1)},
 		},
 		note: "11 CAs, 5 orderers, 10 organizations with 2 peers each, one channel, one chaincode with a server beside each peer.",

@@ -14,7 +14,7 @@ func TestShapes(t *testing.T) {
 	}
 	want := []string{
 		"-var", `organizations={"org1":["peer0"],"org2":["peer0"],"org3":["peer0"]}`,
-		"-var", `orderers=["orderer0","orderer1","orderer2","orderer3"]`, "-var", "orderer_memory=512",
+		"-var", `orderers=["orderer0","orderer1","orderer2","orderer3"]`, "-var", "max_message_count=10", "-var", "orderer_memory=512",
 	}
 	if !slices.Equal(variables, want) {
 		t.Errorf("got %q, want %q", variables, want)

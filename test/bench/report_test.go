@@ -24,7 +24,7 @@ func sample() *report {
 			AddOrganization: changed(6.5, 2, 0.7), RemoveOrganization: changed(3, 0, 0.7), AddConsenter: changed(9, 1, 0.9), RemoveConsenter: changed(4, 0, 0.8),
 			Roll: changed(31, 3, 8.25), Load: []loadReport{{Seconds: 60, Rate: 24.9, Acknowledged: 1494}}, Election: [2]float64{5, 9.5},
 		},
-		Large: largeReport{Containers: 56, Apply: took(40), Plan: []float64{2.5}, Destroy: []float64{8}},
+		Large: largeReport{Containers: 56, Apply: took(40), PlanOrganization: []float64{2.5}, PlanConsenter: []float64{2}, PlanBatch: []float64{1}, Destroy: []float64{8}},
 		Began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Settings: "3 runs", LoadBefore: "0.10", LoadAfter: "0.90",
 		Machine:   machine{Cores: 2, MemoryBytes: 24 << 30, System: "Debian", Engine: "20.10", Terraform: "1.11"},
 		Direct:    directReport{Up: took(10, 11, 12), Down: took(2), Dismantle: took(5)},
@@ -48,10 +48,10 @@ func TestTargets(t *testing.T) {
 		{"slow provider", func(r *report) { r.Provider.StartSeconds = []float64{0.2} }, []string{"of which the provider", "destroy, times the removal of everything at once"}},
 		{"quick destroy", func(r *report) { r.Terraform.Destroy = []times{{Seconds: 2.9}} }, nil},
 		{"slow changes", func(r *report) {
-			r.Changes.AddOrganization[0].ContainerStart, r.Changes.AddConsenter[0].Seconds, r.Large.Plan = 1.4, 10.1, []float64{5.1}
+			r.Changes.AddOrganization[0].ContainerStart, r.Changes.AddConsenter[0].Seconds, r.Large.PlanConsenter = 1.4, 10.1, []float64{5.1}
 		}, []string{
 			"destroy, times the removal of everything at once", "organization with a peer added to a live channel, beyond container start", "consenter added",
-			"plan of a change, 56 containers",
+			"plan of a change, the slowest of three, 56 containers",
 		}},
 		{"only changes", func(r *report) { r.Terraform.Apply = nil }, nil},
 		{"large binary", func(r *report) { r.Provider.BinaryBytes = 30_100_000 }, []string{"destroy, times the removal of everything at once", "provider binary, stripped"}},
