@@ -139,7 +139,7 @@ func (b *bench) runChanges(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	failure := b.changeUnderLoad(ctx, g, l)
+	failure := errors.Join(b.changeUnderLoad(ctx, g, l), g.take(base()))
 	report, err := l.Finish(ctx)
 	b.say("%s", report)
 	if err := errors.Join(failure, err); err != nil {
@@ -245,10 +245,9 @@ func (b *bench) runLarge(ctx context.Context) error {
 		return err
 	}
 	r.Containers = len(starts)
-	if err := b.planLarge(ctx, g); err != nil {
-		return err
-	}
-	if err := g.take(large()); err != nil {
+	failure := b.planLarge(ctx, g)
+	// Destroying plans too, and a shape that cannot be planned could not be destroyed.
+	if err := errors.Join(failure, g.take(large())); err != nil {
 		return err
 	}
 	destroy, err := g.run(ctx, "destroy", "-auto-approve", "-json")
