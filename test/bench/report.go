@@ -95,7 +95,8 @@ func directTimes(r direct.Result) times {
 }
 
 func describe(s settings) string {
-	words := []string{fmt.Sprintf("Rounds: %d", s.runs), "Fabric " + s.fabricVersion, "Fabric CA " + s.caVersion}
+	rounds := fmt.Sprintf("Rounds: %d of bring-up, %d of changes, %d of the large network", s.runs, s.changes, s.large)
+	words := []string{rounds, "Fabric " + s.fabricVersion, "Fabric CA " + s.caVersion}
 	switch {
 	case s.batch.MaxMessageCount == 0 && s.batch.Timeout == 0:
 		words = append(words, "default batch (2 s)")
