@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,9 @@ import (
 func TestAccClusterMembers(t *testing.T) {
 	for _, version := range []string{"2.5.9", "3.1.1"} {
 		t.Run(version, func(t *testing.T) {
+			if version != "3.1.1" && os.Getenv("FABRIC_LONG") == "" {
+				t.Skip("FABRIC_LONG=1 runs it on " + version)
+			}
 			l := newLive(t, version, 1)
 			l.must(l.create(t.Context(), l.fabric, 2*time.Minute))
 			m := &liveCluster{live: l, known: []string{"orderer0"}}
@@ -36,6 +40,11 @@ func TestAccClusterMembers(t *testing.T) {
 			}
 			m.check("orderer0", "orderer1", "orderer2")
 			m.order()
+
+			// A node that hangs keeps the others from being taken down.
+			dockerCommand(t, "kill", "--signal=STOP", l.network.Network+"-orderer1")
+			m.sparesNone("orderer0", "orderer2")
+			dockerCommand(t, "kill", "--signal=CONT", l.network.Network+"-orderer1")
 
 			// A node that loses its volume comes back as another consenter.
 			m.lose("orderer1")
@@ -72,6 +81,7 @@ func (m *liveCluster) spec(accept bool, names []string) ClusterSpec {
 	spec := ClusterSpec{
 		Handle: m.network.With(KindOrdererCluster, "raft", "OrdererMSP"), Nodes: map[string]OrdererSpec{}, Raft: configtx.DefaultRaftOptions(),
 	}
+	spec.Raft.TickInterval = 100 * time.Millisecond
 	for _, name := range names {
 		o := OrdererSpec{
 			Handle: m.network.With(KindOrderer, name, "OrdererMSP"), Version: m.version, Cluster: "raft",
@@ -220,4 +230,19 @@ func (m *liveCluster) lose(name string) {
 	object := m.network.With(KindOrderer, name, "OrdererMSP").Object()
 	m.must(m.engine.RemoveNode(m.t.Context(), object, m.network.Owner))
 	m.must(m.engine.RemoveVolume(m.t.Context(), object, m.network.Owner))
+}
+
+// sparesNone expects that none of these nodes may be taken down.
+func (m *liveCluster) sparesNone(names ...string) {
+	m.t.Helper()
+	f := m.fresh(nil)
+	for _, name := range names {
+		o := m.network.With(KindOrderer, name, "OrdererMSP")
+		err := f.roll(m.t.Context(), m.spec(false, m.known).handles(), []Handle{o}, func(ctx context.Context, _ Handle, spared func(context.Context) error) error {
+			return spared(ctx)
+		})
+		if quorum := new(QuorumError); !errors.As(err, &quorum) || quorum.Needed != 2 || len(quorum.Left) != 1 || len(quorum.Down) != 1 {
+			m.t.Errorf("%s may be taken down: %v", name, err)
+		}
+	}
 }

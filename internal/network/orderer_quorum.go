@@ -33,6 +33,9 @@ type QuorumError struct {
 }
 
 func (e *QuorumError) Error() string {
+	if e.Consenters == 0 {
+		return fmt.Sprintf("%s would leave channel %s without any consenter", e.Step, e.Channel)
+	}
 	left := len(e.Left) + e.External
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s would leave channel %s without a quorum: of its %s %d would be at work", e.Step, e.Channel, counted(e.Consenters, "consenter"), left)

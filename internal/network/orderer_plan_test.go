@@ -1,0 +1,302 @@
+package network
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+)
+
+// planned gives nodes by words such as "o0", "o1:stopped", "o2!" (made anew).
+func planned(words string) map[string]PlannedOrderer {
+	out := map[string]PlannedOrderer{}
+	for word := range strings.FieldsSeq(words) {
+		name, status, _ := strings.Cut(word, ":")
+		name, restart := strings.CutSuffix(name, "!")
+		if status == "" {
+			status = string(engine.Running)
+		}
+		out[name] = PlannedOrderer{Address: name + ":7050", Status: engine.Status(status), Restart: restart}
+	}
+	return out
+}
+
+func orderedChannel(leader string, nodes ...string) ClusterChannel {
+	c := ClusterChannel{Leader: leader, Raft: configtx.DefaultRaftOptions()}
+	for _, n := range nodes {
+		c.Consenters = append(c.Consenters, n+":7050")
+	}
+	return c
+}
+
+func TestClusterPlan(t *testing.T) {
+	for _, c := range []struct {
+		name, before, after string
+		channels            map[string]ClusterChannel
+		raft                configtx.RaftOptions
+		steps               []string
+		refusals            []string
+		outages             int
+	}{
+		{name: "new", after: "o0 o1", steps: []string{"o0, o1: made, all at once"}},
+		{name: "nothing", before: "o0 o1 o2", after: "o0 o1 o2", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2")}},
+		{
+			name: "rolled by who leads", before: "o0 o1 o2", after: "o0! o1! o2!",
+			channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2"), "b": orderedChannel("o0", "o0", "o1", "o2"), "c": orderedChannel("o1", "o0", "o1", "o2")},
+			steps:    []string{"o2; then o1, which leads c; then o0, which leads b and trade: made anew on their volumes, one after the other"},
+		},
+		{
+			name: "no channel has a quorum to lose", before: "o0 o1 o2", after: "o0! o1! o2!",
+			steps: []string{"o0; then o1; then o2: made anew on their volumes, one after the other"},
+		},
+		{
+			name: "what is down is started first", before: "o0 o1:stopped o2", after: "o0! o1! o2!", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2")},
+			steps: []string{"o1: started, all at once", "o2; then o0, which leads trade: made anew on their volumes, one after the other"},
+		},
+		{
+			name: "a roll over a lost node that is put in its place first", before: "o0 o1:lost o2", after: "o0! o1! o2!", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2")},
+			steps: []string{
+				"o1: made anew with an empty volume and another key; evicted from channel trade, joined as a follower, caught up, added as a consenter",
+				"o2; then o0, which leads trade: made anew on their volumes, one after the other",
+			},
+		},
+		{
+			name: "one alone", before: "o0", after: "o0!", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0")},
+			steps: []string{"o0, which leads trade: made anew on its volume"}, outages: 1,
+		},
+		{
+			name: "from one to three", before: "o0", after: "o0 o1 o2", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0")},
+			steps: []string{
+				"o1: added to channel trade: joined as a follower, caught up, added as a consenter, then as an endpoint",
+				"o2: added to channel trade: joined as a follower, caught up, added as a consenter, then as an endpoint",
+			},
+		},
+		{
+			name: "from three to one", before: "o0 o1 o2", after: "o0", channels: map[string]ClusterChannel{"trade": orderedChannel("o1", "o0", "o1", "o2"), "b": orderedChannel("", "o0", "o1", "o2")},
+			steps: []string{
+				"o1: removed from the channels b and trade: endpoint, consenter, channel, and at last the node with its volume",
+				"o2: removed from the channels b and trade: endpoint, consenter, channel, and at last the node with its volume",
+			},
+		},
+		{
+			name: "renamed", before: "o0", after: "o1", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0")},
+			steps: []string{
+				"o1: added to channel trade: joined as a follower, caught up, added as a consenter, then as an endpoint",
+				"o0: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume",
+			},
+		},
+		{
+			name: "a stranger", before: "o0 o1 o2", after: "o0 o1 o2", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2", "x")},
+			steps: []string{"channel trade: the consenter x:7050 is taken off, which is no node of this cluster"},
+		},
+		{
+			name: "vanished from the ledger", before: "o0 o1:unlisted o2", after: "o0 o1 o2",
+			channels: map[string]ClusterChannel{"trade": {Consenters: []string{"o0:7050", "o2:7050"}, Unlisted: []string{"o1"}, Raft: configtx.DefaultRaftOptions()}},
+			steps:    []string{"o1: added to channel trade, of which it is no consenter"},
+		},
+		{
+			name: "timers", before: "o0 o1 o2", after: "o0 o1 o2", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2")},
+			raft: configtx.RaftOptions{TickInterval: 1}, steps: []string{"channel trade: Raft options set by a config update"},
+		},
+		{
+			name: "a lost node and another one that goes", before: "o0 o1:lost o2", after: "o0 o1", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2")},
+			steps: []string{
+				"o1: made anew with an empty volume and another key; evicted from channel trade, joined as a follower, caught up, added as a consenter",
+				"o2: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume",
+			},
+		},
+		{
+			name: "two lost of three", before: "o0 o1:lost o2:lost", after: "o0 o1 o2", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2")},
+			steps: []string{
+				"o1: made anew with an empty volume and another key; evicted from channel trade, joined as a follower, caught up, added as a consenter",
+				"o2: made anew with an empty volume and another key; evicted from channel trade, joined as a follower, caught up, added as a consenter",
+			},
+			refusals: []string{"evicting o1, which has lost its volume, is not possible: channel trade cannot order, for of its 3 consenters 1 are at work (o0), and 2 must be; not at work now: o1: its status is lost, o2: its status is lost"},
+		},
+		{
+			name: "one that goes is down, and another one goes too", before: "o0 o1:stopped o2 o3", after: "o0", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2", "o3")},
+			steps: []string{
+				"o1: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume",
+				"o2: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume",
+				"o3: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume",
+			},
+		},
+		{
+			name: "one of two is down and goes", before: "o0 o1:stopped", after: "o0", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1")},
+			steps:    []string{"o1: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume"},
+			refusals: []string{"removing o1 is not possible: channel trade cannot order, for of its 2 consenters 1 are at work (o0), and 2 must be; not at work now: o1: its status is stopped"},
+		},
+		{
+			name: "an address that is not free yet", before: "o0 o1", after: "o0 o2", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1")},
+			steps: []string{
+				"o2: added to channel trade: joined as a follower, caught up, added as a consenter, then as an endpoint",
+				"o1: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume",
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.raft == (configtx.RaftOptions{}) {
+				c.raft = configtx.DefaultRaftOptions()
+			}
+			plan := ClusterChange{Before: planned(c.before), After: planned(c.after), Channels: c.channels, Raft: c.raft}.Plan()
+			if !slices.Equal(plan.Steps, c.steps) {
+				t.Errorf("steps\n%s\nwant\n%s", strings.Join(plan.Steps, "\n"), strings.Join(c.steps, "\n"))
+			}
+			var refusals []string
+			for _, err := range plan.Refusals {
+				refusals = append(refusals, err.Error())
+			}
+			if !slices.Equal(refusals, c.refusals) {
+				t.Errorf("refusals\n%s\nwant\n%s", strings.Join(refusals, "\n"), strings.Join(c.refusals, "\n"))
+			}
+			if len(plan.Outages) != c.outages {
+				t.Errorf("outages %v, want %d", plan.Outages, c.outages)
+			}
+		})
+	}
+}
+
+// TestClusterPlanAddress: a node cannot come where another one has yet to go.
+func TestClusterPlanAddress(t *testing.T) {
+	change := ClusterChange{
+		Before:   map[string]PlannedOrderer{"a": {Address: "host:1", Status: engine.Running}},
+		After:    map[string]PlannedOrderer{"b": {Address: "host:1"}},
+		Channels: map[string]ClusterChannel{"trade": {Consenters: []string{"host:1"}, Raft: configtx.DefaultRaftOptions()}},
+		Raft:     configtx.DefaultRaftOptions(),
+	}
+	plan := change.Plan()
+	if len(plan.Refusals) == 0 || !errors.As(plan.Refusals[0], new(*AddressError)) {
+		t.Errorf("refused with %v", plan.Refusals)
+	}
+}
+
+func TestQuorum(t *testing.T) {
+	for n, want := range map[int][2]int{1: {1, 1}, 2: {2, 2}, 3: {2, 2}, 4: {3, 3}, 5: {3, 4}, 6: {4, 4}, 7: {4, 5}, 10: {6, 7}} {
+		if raft, bft := quorumOf(n, false), quorumOf(n, true); raft != want[0] || bft != want[1] {
+			t.Errorf("of %d: %d and %d, want %v", n, raft, bft, want)
+		}
+	}
+}
+
+// view gives what nodes say of a channel, by words such as "o0*" (leads), "o1", "o2-" (down), "o3?"
+// (follower, not listed); x0 and so on are consenters of others.
+func view(words string, active int) channelView {
+	c := channelView{channel: Handle{Kind: KindChannel, Name: "trade"}, summary: &configtx.Summary{ConsensusType: "etcdraft"}}
+	for word := range strings.FieldsSeq(words) {
+		name := strings.TrimRight(word, "*-?")
+		entry := configtx.ConsenterSummary{Consenter: configtx.Consenter{Host: name, Port: 7050}}
+		if !strings.HasSuffix(word, "?") {
+			c.summary.Consenters = append(c.summary.Consenters, entry)
+		}
+		if strings.HasPrefix(name, "x") {
+			continue
+		}
+		v := ordererView{node: Handle{Kind: KindOrderer, Name: name}, address: name + ":7050", has: true, relation: "consenter", status: "active", height: 9, follows: true, active: active, measured: true}
+		switch {
+		case strings.HasSuffix(word, "*"):
+			v.leads = true
+		case strings.HasSuffix(word, "-"):
+			v = ordererView{node: v.node, address: v.address, trouble: errNotRunning}
+		case strings.HasSuffix(word, "?"):
+			v.relation, v.follows = "follower", false
+		}
+		c.nodes = append(c.nodes, v)
+	}
+	return c
+}
+
+func TestStrength(t *testing.T) {
+	o := func(name string) Handle { return Handle{Kind: KindOrderer, Name: name} }
+	for _, c := range []struct {
+		name, nodes         string
+		active              int
+		without, more, less string // of o1
+	}{
+		{name: "three", nodes: "o0* o1 o2", active: 3},
+		{
+			name: "one of three down", nodes: "o0* o1 o2-", active: 2,
+			without: "taking o1 down would leave channel trade without a quorum: of its 3 consenters 1 would be at work (o0), and 2 must be; not at work now: o2: it is not running",
+			more:    "adding o9 would leave channel trade without a quorum: of its 4 consenters 2 would be at work (o0, o1), and 3 must be; not at work now: o2: it is not running",
+			less:    "removing o1 would leave channel trade without a quorum: of its 2 consenters 1 would be at work (o0), and 2 must be; not at work now: o2: it is not running",
+		},
+		{
+			name: "two of three down", nodes: "o0* o1- o2-", active: 1, // nothing to lose by taking down what cannot order
+			more: "adding o9 is not possible: channel trade cannot order, for of its 3 consenters 1 are at work (o0), and 2 must be; not at work now: o1: it is not running, o2: it is not running",
+			less: "removing o1 is not possible: channel trade cannot order, for of its 3 consenters 1 are at work (o0), and 2 must be; not at work now: o1: it is not running, o2: it is not running",
+		},
+		{name: "one", nodes: "o1*", active: 1, less: "removing o1 would leave channel trade without any consenter"},
+		{name: "two", nodes: "o0* o1", active: 2},
+		{name: "a follower beside", nodes: "o0* o1 o2 o3?", active: 3},
+		{name: "two of others", nodes: "o0* o1 x0 x1", active: 4},
+		{
+			name: "others are down", nodes: "o0* o1 o2 x0", active: 3,
+			without: "taking o1 down would leave channel trade without a quorum: of its 4 consenters 2 would be at work (o0, o2), and 3 must be",
+		},
+		{name: "others, of whom nobody tells", nodes: "o1* x0 x1", active: 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := view(c.nodes, c.active)
+			for what, got := range map[string]struct {
+				err  error
+				want string
+			}{
+				"without": {v.without(o("o1")), c.without}, "more": {v.bearsMore("adding o9"), c.more}, "less": {v.bearsLess(o("o1"), "removing o1"), c.less},
+			} {
+				text := ""
+				if got.err != nil {
+					text = got.err.Error()
+				}
+				if text != got.want {
+					t.Errorf("%s: %q\nwant %q", what, text, got.want)
+				}
+			}
+		})
+	}
+}
+
+func TestSortForRoll(t *testing.T) {
+	o := func(names ...string) (out []Handle) {
+		for _, n := range names {
+			out = append(out, Handle{Kind: KindOrderer, Name: n})
+		}
+		return out
+	}
+	for _, c := range []struct {
+		name  string
+		views []channelView
+		want  []string
+	}{
+		{name: "no channel", want: []string{"o0", "o1", "o2"}},
+		{name: "the leader last", views: []channelView{view("o0* o1 o2", 3)}, want: []string{"o1", "o2", "o0"}},
+		{name: "the one that nobody would miss first", views: []channelView{view("o0* o1 o2-", 3)}, want: []string{"o2", "o1", "o0"}},
+		{name: "several leaders", views: []channelView{view("o0* o1 o2", 3), view("o0* o1 o2", 3), view("o0 o1* o2", 3)}, want: []string{"o2", "o1", "o0"}},
+		{name: "more members are less than one leader", views: []channelView{view("o0* o1 o2?", 2), view("o0? o1 o2", 2), view("o0? o1 o2", 2)}, want: []string{"o2", "o1", "o0"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			nodes := o("o2", "o1", "o0")
+			sortForRoll(nodes, c.views)
+			if !slices.Equal(namesOf(nodes), c.want) {
+				t.Errorf("%v, want %v", namesOf(nodes), c.want)
+			}
+		})
+	}
+}
+
+func TestMergeEndpoints(t *testing.T) {
+	for _, c := range []struct {
+		have, wanted, want []string
+		keep               bool
+	}{
+		{have: []string{"b", "a"}, wanted: []string{"a", "b", "c"}, want: []string{"b", "a", "c"}},
+		{have: []string{"x", "a"}, wanted: []string{"a"}, want: []string{"a"}},
+		{have: []string{"x", "a"}, wanted: []string{"a", "b"}, keep: true, want: []string{"x", "a", "b"}},
+		{wanted: []string{"a"}, want: []string{"a"}},
+	} {
+		if got := mergeEndpoints(c.have, c.wanted, c.keep); !slices.Equal(got, c.want) {
+			t.Errorf("%v with %v (keep %v): %v, want %v", c.have, c.wanted, c.keep, got, c.want)
+		}
+	}
+}
