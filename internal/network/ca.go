@@ -59,6 +59,9 @@ type CAState struct {
 	NodeState
 	// Enrollment and TLS are the certificates of the two CAs, in PEM.
 	Enrollment, TLS string
+	// Certificates are those of its listeners, in PEM, by CertificateListener and CertificateOperations;
+	// ReadCA does not tell them.
+	Certificates map[string]string
 	// Kept are affiliations that are no longer wanted, and stay because they have members.
 	Kept []string
 }
@@ -99,8 +102,11 @@ func (f *Fabric) EnsureCA(ctx context.Context, spec CASpec) (CAState, error) {
 	if err != nil {
 		return CAState{}, err
 	}
-	node, err := f.ensure(ctx, n)
-	state := CAState{NodeState: node, Enrollment: string(files[enrollmentCA+caCertificate]), TLS: string(files[tlsCA+caCertificate])}
+	state := CAState{
+		Enrollment: string(files[enrollmentCA+caCertificate]), TLS: string(files[tlsCA+caCertificate]), Certificates: map[string]string{},
+	}
+	n.material = recalled(n.material, caCertificates, state.Certificates)
+	state.NodeState, err = f.ensure(ctx, n)
 	if err != nil || spec.Stopped {
 		return state, err
 	}
@@ -331,15 +337,19 @@ func (s CASpec) authority(keys caKeys, name string, pair *certificate.KeyPair) (
 	}, err
 }
 
+// caCertificates are the certificates of the server's listeners below keysFolder.
+var caCertificates = map[string]string{CertificateListener: "ca/listener/cert.pem", CertificateOperations: "ca/operations/cert.pem"}
+
 // listener gives the certificate of one of the server's listeners: the one that it has, as long as
-// that serves, or a new one. Above are the certificates between the issuer and the root.
+// that serves and is not to be replaced, or a new one. Above are the certificates between the issuer
+// and the root.
 func (s CASpec) listener(issuer *certificate.KeyPair, above []byte, have map[string][]byte, folder string) (ca.Material, error) {
 	hosts := s.hosts(s.Handle)
 	kept := ca.Material{CertificatePEM: have[folder+"/cert.pem"], KeyPEM: have[folder+"/key.pem"]}
-	if serves(kept.CertificatePEM, kept.KeyPEM, hosts) && !servesMore(kept.CertificatePEM, hosts) {
+	if serves(kept.CertificatePEM, kept.KeyPEM, hosts) && !servesMore(kept.CertificatePEM, hosts) && !s.replaces(kept.CertificatePEM) {
 		return kept, nil
 	}
-	pair, err := issuePair(issuer, certificate.LeafRequest{
+	pair, err := issueFor(s.keptKey(kept.CertificatePEM, kept.KeyPEM), issuer, certificate.LeafRequest{
 		CommonName: s.Handle.Host(), Organization: s.Organization, Hosts: hosts, Server: true, Validity: s.CertificateValidity,
 	})
 	if err != nil {
@@ -472,7 +482,7 @@ func (f *Fabric) registrar(ctx context.Context, h Handle, name string) (*ca.Clie
 	if err != nil {
 		return nil, nil, fmt.Errorf("unable to read the registrar of %s: %w", h, err)
 	}
-	if time.Until(pair.Certificate.NotAfter) > registrarMargin {
+	if margin := (RenewalRule{Before: registrarMargin}).window(pair.Certificate); time.Until(pair.Certificate.NotAfter) > margin {
 		return client, pair, nil
 	}
 	enrollment, err := client.Enroll(ctx, registrarName, string(keys.files[name+registrarSecret]), ca.EnrollRequest{Key: pair.Key})
@@ -483,7 +493,7 @@ func (f *Fabric) registrar(ctx context.Context, h Handle, name string) (*ca.Clie
 }
 
 // registrarMargin is how long before its certificate expires a registrar enrols again: longer than
-// an apply takes.
+// an apply takes. It needs no plan, because nothing else changes with it.
 const registrarMargin = time.Hour
 
 // registeredFor is the attribute of a registration that tells for what it was made. It goes into no

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -165,9 +166,16 @@ func certPool(pems []string) (*x509.CertPool, error) {
 
 // issuePair makes a key and has the issuer certify it.
 func issuePair(issuer *certificate.KeyPair, request certificate.LeafRequest) (*certificate.KeyPair, error) {
-	key, err := certificate.GenerateKey(certificate.DefaultKeyAlgorithm)
-	if err != nil {
-		return nil, err
+	return issueFor(nil, issuer, request)
+}
+
+// issueFor has the issuer certify a key; nil is a new one.
+func issueFor(key crypto.Signer, issuer *certificate.KeyPair, request certificate.LeafRequest) (*certificate.KeyPair, error) {
+	if key == nil {
+		var err error
+		if key, err = certificate.GenerateKey(certificate.DefaultKeyAlgorithm); err != nil {
+			return nil, err
+		}
 	}
 	request.PublicKey = key.Public()
 	cert, err := certificate.Issue(issuer, request)

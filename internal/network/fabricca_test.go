@@ -125,6 +125,9 @@ type registry struct {
 	identities   map[string]*ca.Identity
 	secrets      map[string]string
 	affiliations []string
+	issued       []*x509.Certificate
+	// revoked are the reasons by the serial numbers in hex.
+	revoked map[string]string
 }
 
 func (s *fakeCA) Accept() (net.Conn, error) {
@@ -200,7 +203,7 @@ func (s *fakeCA) part(name string) (root *certificate.KeyPair, config serverConf
 	}
 	r = s.registries[string(certPEM)]
 	if r == nil {
-		r = &registry{identities: map[string]*ca.Identity{}, secrets: map[string]string{}}
+		r = &registry{identities: map[string]*ca.Identity{}, secrets: map[string]string{}, revoked: map[string]string{}}
 		for _, id := range config.Registry.Identities {
 			r.identities[id.Name], r.secrets[id.Name] = &ca.Identity{ID: id.Name, Type: "client"}, id.Pass
 		}
@@ -260,6 +263,17 @@ func (s *fakeCA) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		answer(w, map[string]any{"secret": in.Secret})
 	case "GET identities", "PUT identities", "DELETE identities":
 		s.identity(w, req, r, id)
+	case "GET certificates":
+		s.certificates(w, req, r)
+	case "POST revoke":
+		var in struct{ Serial, AKI, Reason string }
+		_ = json.NewDecoder(req.Body).Decode(&in)
+		if r.revoked[in.Serial] != "" {
+			refuse(w, http.StatusUnauthorized, 66, "already revoked")
+			return
+		}
+		r.revoked[in.Serial] = in.Reason
+		answer(w, map[string]any{"RevokedCerts": []map[string]string{{"Serial": in.Serial, "AKI": in.AKI}}})
 	case "POST affiliations":
 		var in struct {
 			Name string `json:"name"`
@@ -283,6 +297,32 @@ func (s *fakeCA) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	default:
 		refuse(w, http.StatusNotFound, 0, "no such call: "+req.Method+" "+path)
 	}
+}
+
+// certificates lists what was issued and is neither expired nor revoked.
+func (s *fakeCA) certificates(w http.ResponseWriter, req *http.Request, r *registry) {
+	found := []map[string]string{}
+	for _, cert := range r.issued {
+		if id := req.URL.Query().Get("id"); cert.Subject.CommonName == id && r.revoked[cert.SerialNumber.Text(16)] == "" && time.Now().Before(cert.NotAfter) {
+			found = append(found, map[string]string{"PEM": string(certificate.EncodeCertificate(cert))})
+		}
+	}
+	answer(w, map[string]any{"certs": found})
+}
+
+// revoked tells for which reason the CA revoked a certificate that it issued; empty when it did not.
+func (s *fakeCA) revoked(name, certPEM string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cert, err := certificate.ParseOne(firstBlock([]byte(certPEM)))
+	if err != nil {
+		return ""
+	}
+	_, _, r, err := s.part(name)
+	if err != nil {
+		return ""
+	}
+	return r.revoked[cert.SerialNumber.Text(16)]
 }
 
 func (s *fakeCA) identity(w http.ResponseWriter, req *http.Request, r *registry, id string) {
@@ -366,7 +406,8 @@ func (s *fakeCA) enroll(w http.ResponseWriter, req *http.Request, root *certific
 		refuse(w, http.StatusInternalServerError, 0, err.Error())
 		return
 	}
-	s.enrolled++
+	issued, _ := x509.ParseCertificate(der)
+	s.enrolled, r.issued = s.enrolled+1, append(r.issued, issued)
 	answer(w, map[string]any{"Cert": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), "ServerInfo": map[string]any{}})
 }
 

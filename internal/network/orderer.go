@@ -225,7 +225,7 @@ func (w *clusterWork) order(ctx context.Context) (atOnce, rolled []Handle, err e
 			continue
 		case err != nil:
 			return nil, nil, err
-		case current.Status == engine.Running:
+		case current.Status == engine.Running && !spec.expired(time.Now()):
 			rolled = append(rolled, o)
 		default:
 			atOnce = append(atOnce, o)
@@ -333,7 +333,7 @@ func (f *Fabric) ordererNode(spec OrdererSpec) (*node, error) {
 		command:  []string{"orderer"},
 		env:      map[string]string{"FABRIC_CFG_PATH": nodeRoot + "/config"},
 		config:   map[string][]byte{"config/orderer.yaml": config},
-		material: f.memberMaterial(h, "orderer", spec.hosts(h)),
+		material: f.memberMaterial(h, "orderer", spec.NodeOptions),
 		ready:    func(ctx context.Context) error { return f.ordererAnswers(ctx, h) },
 	}, nil
 }

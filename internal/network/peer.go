@@ -124,7 +124,7 @@ func (f *Fabric) peerNode(spec PeerSpec) (*node, error) {
 			"CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG": fmt.Sprintf("{\"peername\":%q}", h.Host()),
 		},
 		config:   map[string][]byte{"config/core.yaml": config},
-		material: f.memberMaterial(h, "peer", spec.hosts(h)),
+		material: f.memberMaterial(h, "peer", spec.NodeOptions),
 		ready:    func(ctx context.Context) error { return f.peerReady(ctx, spec) },
 	}, nil
 }
