@@ -30,6 +30,7 @@ type OrganizationSpec struct {
 
 // OrganizationState is what is known of an organization.
 type OrganizationState struct {
+	Handle Handle
 	// CA is the name of its CA; empty for a partner's.
 	CA         string
 	Definition msp.Definition
@@ -202,14 +203,14 @@ func (f *Fabric) ReadOrganization(ctx context.Context, h Handle) (OrganizationSt
 	keys, err := f.organizationKeys(ctx, h)
 	switch {
 	case errors.Is(err, ErrLost):
-		return OrganizationState{Lost: true}, nil
+		return OrganizationState{Handle: h, Lost: true}, nil
 	case errors.Is(err, ErrNotFound):
-		return OrganizationState{}, nil
+		return OrganizationState{Handle: h}, nil
 	case err != nil:
 		return OrganizationState{}, err
 	}
 	state := OrganizationState{
-		CA: keys.CA, Definition: keys.Definition, AdminCertificate: string(keys.files[adminFolder+"/cert.pem"]), KeyVersion: keys.AdminKeyVersion,
+		Handle: h, CA: keys.CA, Definition: keys.Definition, AdminCertificate: string(keys.files[adminFolder+"/cert.pem"]), KeyVersion: keys.AdminKeyVersion,
 	}
 	if keys.CA == "" {
 		return state, nil

@@ -34,6 +34,8 @@ func newOrganizationResource() resource.Resource { return &organizationResource{
 
 // organizationModel is a fabric_organization.
 type organizationModel struct {
+	renewalModel
+	RenewBefore      types.String   `tfsdk:"renew_before"`
 	MSPID            types.String   `tfsdk:"msp_id"`
 	CA               types.Object   `tfsdk:"ca"`
 	Network          types.Object   `tfsdk:"network"`
@@ -42,6 +44,10 @@ type organizationModel struct {
 	AdminCertificate types.String   `tfsdk:"admin_certificate"`
 	Handle           types.Object   `tfsdk:"handle"`
 	Timeouts         timeouts.Value `tfsdk:"timeouts"`
+}
+
+func (m *organizationModel) held() map[string]*types.String {
+	return map[string]*types.String{network.CertificateAdmin: &m.AdminCertificate}
 }
 
 // definitionModel is an MSP definition.
@@ -88,7 +94,8 @@ func (r *organizationResource) Schema(ctx context.Context, _ resource.SchemaRequ
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "An organization: an MSP whose certificates come from a CA of this network, or a partner's, given by its certificates. " +
 			"The organization's admin is enrolled, and lives in a key volume of the organization on the engine.",
-		Attributes: map[string]schema.Attribute{
+		Attributes: merge(renewalAttributes("organization's admin", "The admin gets a new key and certificate, and what the CA issued for the old key is revoked; a `fabric_crl` makes the network refuse it. Nothing restarts."), map[string]schema.Attribute{
+			"renew_before": renewBeforeAttribute(),
 			"msp_id": schema.StringAttribute{
 				Required:            true,
 				MarkdownDescription: "MSP ID, for example `Org1MSP`. Changing it replaces the organization.",
@@ -117,11 +124,10 @@ func (r *organizationResource) Schema(ctx context.Context, _ resource.SchemaRequ
 			"admin_certificate": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "Enrolment certificate of the organization's admin, in PEM; null for a partner's organization.",
-				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
 			"handle":   handleOutput("organization"),
 			"timeouts": operationTimeouts(ctx),
-		},
+		}),
 	}
 }
 
@@ -135,11 +141,14 @@ func (r *organizationResource) ModifyPlan(ctx context.Context, req resource.Modi
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	var state organizationModel
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	}
 	plan.Handle = planHandle(ctx, plan.place(), network.KindOrganization, plan.MSPID, plan.MSPID, &resp.Diagnostics)
+	plan.planAdmin(&state, !req.State.Raw.IsNull())
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	if !req.State.Raw.IsNull() {
-		var state organizationModel
-		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
 		if changed(state.CA, plan.CA, state.Network, plan.Network, state.Certificates, plan.Certificates) {
 			return // it is planned anew
 		}
@@ -149,6 +158,18 @@ func (r *organizationResource) ModifyPlan(ctx context.Context, req resource.Modi
 	r.session.claims.name(ctx, network.KindOrganization, plan.Handle, plan.MSPID, path.Root("msp_id"), req, &resp.Diagnostics)
 	if !plan.CA.IsNull() {
 		r.session.claims.caOf(plan.CA, plan.MSPID, &resp.Diagnostics)
+	}
+}
+
+// planAdmin plans the admin's certificate. A partner's organization has no admin here.
+func (m *organizationModel) planAdmin(prior *organizationModel, exists bool) {
+	switch {
+	case m.CA.IsNull():
+		m.AdminCertificate, m.RenewalAt, m.LastRenewal, m.RenewalDue = types.StringNull(), types.StringNull(), types.StringNull(), nothingDue()
+	case exists:
+		planCertificates(m, prior, changed(prior.RenewBefore, m.RenewBefore), "nothing restarts")
+	default:
+		planNewCertificates(m)
 	}
 }
 
@@ -232,7 +253,7 @@ func (r *organizationResource) Create(ctx context.Context, req resource.CreateRe
 	defer cancel()
 	spec := network.OrganizationSpec{
 		Handle: handleFrom(ctx, plan.place(), &resp.Diagnostics).With(network.KindOrganization, plan.MSPID.ValueString(), plan.MSPID.ValueString()),
-		Image:  r.session.caImage().ValueString(),
+		Image:  r.session.caImage().ValueString(), Renewal: firstKeys(&plan),
 	}
 	if !plan.CA.IsNull() {
 		from := handleFrom(ctx, plan.CA, &resp.Diagnostics)
@@ -263,10 +284,7 @@ func (r *organizationResource) Create(ctx context.Context, req resource.CreateRe
 
 func (m *organizationModel) merge(ctx context.Context, s network.OrganizationState, diags *diag.Diagnostics) {
 	m.Definition = definitionValue(ctx, s.Definition, diags)
-	m.AdminCertificate = types.StringNull()
-	if s.AdminCertificate != "" {
-		m.AdminCertificate = types.StringValue(s.AdminCertificate)
-	}
+	takeCertificates(m, map[string]string{network.CertificateAdmin: s.AdminCertificate}, s.Handle, m.RenewBefore)
 }
 
 func (r *organizationResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
@@ -299,13 +317,38 @@ func (r *organizationResource) Read(ctx context.Context, req resource.ReadReques
 			"Its CA was begun anew and has other roots than the organization's definition. Its nodes and members go on with the certificates that they have, and what the new CA issues is not recognised on its channels. "+
 				"Replace the organization (terraform apply -replace=ADDRESS) and what has certificates of it.")
 	}
-	state.merge(ctx, found, &resp.Diagnostics)
+	state.Definition, state.AdminCertificate = definitionValue(ctx, found.Definition, &resp.Diagnostics), nullable(found.AdminCertificate)
+	readCertificates(ctx, &state, found.Handle, state.RenewBefore, nil, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 }
 
-// Update has nothing to do: every change of an organization replaces it.
+// Update renews the admin: every other change of an organization replaces it.
 func (r *organizationResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	resp.State.Raw = req.Plan.Raw
+	var plan, prior organizationModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if plan.CA.IsNull() {
+		resp.State.Raw = req.Plan.Raw
+		return
+	}
+	ctx, cancel := bounded(ctx, plan.Timeouts.Update, &resp.Diagnostics)
+	defer cancel()
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	h := handleFrom(ctx, plan.Handle, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	state, err := f.UpdateOrganization(ctx, network.OrganizationSpec{Handle: h, Renewal: renewalOf(&plan, &prior)})
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to renew the admin of organization "+plan.MSPID.ValueString(), err)
+		return
+	}
+	plan.merge(ctx, state, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
 func (r *organizationResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
@@ -321,7 +364,11 @@ func (r *organizationResource) Delete(ctx context.Context, req resource.DeleteRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.DeleteOrganization(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics)); err != nil {
+	h := handleFrom(ctx, state.Handle, &resp.Diagnostics)
+	if !state.CA.IsNull() {
+		unregister(ctx, f, &resp.Diagnostics, h)
+	}
+	if err := f.DeleteOrganization(ctx, h); err != nil {
 		addError(&resp.Diagnostics, "Unable to delete organization "+state.MSPID.ValueString(), err)
 	}
 }
