@@ -704,6 +704,22 @@ func (c *caServer) knows(ids ...string) resource.TestCheckFunc {
 	}
 }
 
+// knowsNot checks that both registries have nobody of that name.
+func (c *caServer) knowsNot(id string) resource.TestCheckFunc {
+	return func(*terraform.State) error {
+		for _, part := range []string{"ca", "tls"} {
+			client, registrar, err := c.client(part)
+			if err != nil {
+				return err
+			}
+			if _, err := client.Identity(c.t.Context(), registrar, id); !errors.Is(err, ca.ErrNotFound) {
+				return fmt.Errorf("%s is registered at %s, %v", id, part, err)
+			}
+		}
+		return nil
+	}
+}
+
 func (c *caServer) forget(id string) {
 	client, registrar, err := c.client("ca")
 	c.must(err)

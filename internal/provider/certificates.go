@@ -334,10 +334,13 @@ func takeCertificates(m certificateHolder, found map[string]string, h network.Ha
 	}
 }
 
+// clock is what Read looks at.
+var clock = time.Now
+
 // readCertificates stores when the certificates of something fall due, and which of them are, by the
 // clock of this refresh. Stale are those that are no good for another reason.
 func readCertificates(ctx context.Context, m certificateHolder, h network.Handle, before types.String, stale []string, diags *diag.Diagnostics) {
-	due := h.Rule(durationOf(before)).Due(heldTexts(m), time.Now())
+	due := h.Rule(durationOf(before)).Due(heldTexts(m), clock())
 	for _, name := range stale {
 		if !slices.Contains(due, name) {
 			due = append(due, name)
