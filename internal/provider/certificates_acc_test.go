@@ -250,3 +250,81 @@ func requireLong(t *testing.T) {
 		t.Skip("FABRIC_LONG=1 runs this test, which waits for certificates to grow old")
 	}
 }
+
+// TestLongCertificatesExpire lets every certificate of a network expire, its nodes', its admins' and its
+// CAs' listeners', and has one apply mend it; and then another apply renew them in time.
+func TestLongCertificatesExpire(t *testing.T) {
+	requireLong(t)
+	name := networkName(t)
+	sweepNetwork(t, name)
+	a := ageing{life: life{name: name, version: "3.1.1"}, ofCA: `certificate_validity = "4m"`}
+	seen := &sightings{t: t, network: name}
+	orderers := []string{"orderer0", "orderer1", "orderer2"}
+	everything := []string{
+		"fabric_ca.orderer", "fabric_ca.org1", "fabric_organization.orderer", "fabric_organization.org1", "fabric_identity.alice",
+		clusterAddress, peerAddress, "fabric_transaction.this",
+	}
+	// await waits until an instant of the last state: the latest of those that look finds.
+	await := func(look func(address, key string) time.Time) func() {
+		return func() {
+			var last time.Time
+			visit := func(address, key string) {
+				if at := look(address, key); at.After(last) {
+					last = at
+				}
+			}
+			for address, keys := range ageingCertificates {
+				for _, key := range keys {
+					visit(address, key)
+				}
+			}
+			for _, node := range orderers {
+				for _, key := range ordererCertificates(node) {
+					visit(clusterAddress, key)
+				}
+			}
+			t.Logf("waiting for %s", time.Until(last).Round(time.Second))
+			select {
+			case <-t.Context().Done():
+			case <-time.After(time.Until(last) + 2*time.Second):
+			}
+		}
+	}
+	ends := func(address, key string) time.Time {
+		facts, err := firstCertificate(attribute(seen.last, address, key))
+		if err != nil {
+			t.Fatalf("%s.%s: %v", address, key, err)
+		}
+		at, err := time.Parse(time.RFC3339, facts.NotAfter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	due := func(address, key string) time.Time {
+		at, err := time.Parse(time.RFC3339, attribute(seen.last, address, key[:strings.LastIndex("."+key, ".")]+"renewal_at"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	resource.Test(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories,
+		CheckDestroy:             nothingLeft(t, name),
+		Steps: []resource.TestStep{
+			{Config: a.String(), Check: seen.check},
+			{
+				PreConfig:        await(ends),
+				Config:           func() string { a.run++; return a.String() }(),
+				ConfigPlanChecks: onlyUpdated(everything...),
+				Check:            resource.ComposeTestCheckFunc(seen.check, everyCertificate(orderers, seen.renewed(true))),
+			},
+			{
+				PreConfig:        await(due),
+				Config:           func() string { a.run++; return a.String() }(),
+				ConfigPlanChecks: onlyUpdated(everything...),
+				Check:            resource.ComposeTestCheckFunc(seen.check, everyCertificate(orderers, seen.renewed(true))),
+			},
+		},
+	})
+}
