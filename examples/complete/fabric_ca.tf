@@ -7,6 +7,7 @@ resource "fabric_ca" "root" {
   key_algorithm        = "ecdsa-p384"
   validity_years       = 20
   certificate_validity = "17520h"
+  crl_validity         = "4380h"
   affiliations         = ["example", "example.sales"]
 
   deletion_protection = false

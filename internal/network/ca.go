@@ -44,6 +44,8 @@ type CASpec struct {
 	KeyAlgorithm             certificate.KeyAlgorithm
 	// RootValidity is that of the two roots, CertificateValidity that of what they issue.
 	RootValidity, CertificateValidity time.Duration
+	// CRLValidity is how long a revocation list is current.
+	CRLValidity time.Duration
 	// Validities are further ones, in ascending order, that certificates may be asked for.
 	Validities []time.Duration
 	// Affiliations are known to both CAs. They are lower case.
@@ -334,6 +336,7 @@ func (s CASpec) authority(keys caKeys, name string, pair *certificate.KeyPair) (
 		Validity:    s.CertificateValidity,
 		TLSValidity: s.CertificateValidity,
 		CAValidity:  s.RootValidity,
+		CRLExpiry:   s.CRLValidity,
 	}, err
 }
 
@@ -482,7 +485,7 @@ func (f *Fabric) registrar(ctx context.Context, h Handle, name string) (*ca.Clie
 	if err != nil {
 		return nil, nil, fmt.Errorf("unable to read the registrar of %s: %w", h, err)
 	}
-	if margin := (RenewalRule{Before: registrarMargin}).window(pair.Certificate); time.Until(pair.Certificate.NotAfter) > margin {
+	if margin := (RenewalRule{Before: registrarMargin}).window(lifeOf(pair.Certificate)); time.Until(pair.Certificate.NotAfter) > margin {
 		return client, pair, nil
 	}
 	enrollment, err := client.Enroll(ctx, registrarName, string(keys.files[name+registrarSecret]), ca.EnrollRequest{Key: pair.Key})

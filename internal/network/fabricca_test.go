@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -265,14 +266,24 @@ func (s *fakeCA) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		s.identity(w, req, r, id)
 	case "GET certificates":
 		s.certificates(w, req, r)
+	case "POST gencrl":
+		s.list(w, root, r)
 	case "POST revoke":
-		var in struct{ Serial, AKI, Reason string }
+		var in struct{ ID, Serial, AKI, Reason string }
 		_ = json.NewDecoder(req.Body).Decode(&in)
+		if in.ID != "" {
+			s.revokeAll(w, r, in.ID, in.Reason)
+			return
+		}
+		if !slices.ContainsFunc(r.issued, func(cert *x509.Certificate) bool { return cert.SerialNumber.Text(16) == in.Serial }) {
+			refuse(w, http.StatusNotFound, 8, "no such certificate")
+			return
+		}
 		if r.revoked[in.Serial] != "" {
 			refuse(w, http.StatusUnauthorized, 66, "already revoked")
 			return
 		}
-		r.revoked[in.Serial] = in.Reason
+		r.revoked[in.Serial] = cmp.Or(in.Reason, "unspecified")
 		answer(w, map[string]any{"RevokedCerts": []map[string]string{{"Serial": in.Serial, "AKI": in.AKI}}})
 	case "POST affiliations":
 		var in struct {
@@ -297,6 +308,37 @@ func (s *fakeCA) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	default:
 		refuse(w, http.StatusNotFound, 0, "no such call: "+req.Method+" "+path)
 	}
+}
+
+// revokeAll revokes all certificates of an identity.
+func (s *fakeCA) revokeAll(w http.ResponseWriter, r *registry, id, reason string) {
+	if r.identities[id] == nil {
+		refuse(w, http.StatusNotFound, 10, "no such identity")
+		return
+	}
+	var revoked []map[string]string
+	for _, cert := range r.issued {
+		if serial := cert.SerialNumber.Text(16); cert.Subject.CommonName == id && r.revoked[serial] == "" {
+			r.revoked[serial] = cmp.Or(reason, "unspecified")
+			revoked = append(revoked, map[string]string{"Serial": serial})
+		}
+	}
+	answer(w, map[string]any{"RevokedCerts": revoked})
+}
+
+// list signs a list of what was revoked.
+func (s *fakeCA) list(w http.ResponseWriter, root *certificate.KeyPair, r *registry) {
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(24 * time.Hour)}
+	for serial := range r.revoked {
+		number, _ := new(big.Int).SetString(serial, 16)
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: number, RevocationTime: time.Now()})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, root.Certificate, root.Key)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, 0, err.Error())
+		return
+	}
+	answer(w, map[string]any{"CRL": pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})})
 }
 
 // certificates lists what was issued and is neither expired nor revoked.

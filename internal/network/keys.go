@@ -261,6 +261,7 @@ func (k caKeys) chain(ca string) (roots, intermediates []string, err error) {
 // Files of an organization's key volume.
 const (
 	organizationRecord = "organization.json"
+	organizationCRL    = "crl.pem"
 	adminFolder        = "admin"
 	identitiesFolder   = "identities/"
 )

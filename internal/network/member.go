@@ -107,7 +107,7 @@ func (f *Fabric) memberMaterial(h Handle, kind string, options NodeOptions) func
 		if enrolled != nil {
 			own = &msp.Identity{ID: h.MSPID, CertificatePEM: enrolled.CertificatePEM(), Key: enrolled.Key}
 		}
-		folder, err := msp.Folder(org.Definition, own)
+		folder, err := msp.Folder(org.member(), own)
 		if err != nil {
 			return nil, err
 		}

@@ -53,7 +53,7 @@ func (r RenewalRule) Time(held map[string]string) time.Time {
 		if err != nil {
 			continue
 		}
-		if due := r.due(cert); first.IsZero() || due.Before(first) {
+		if due := r.moment(cert.NotAfter, lifeOf(cert)); first.IsZero() || due.Before(first) {
 			first = due
 		}
 	}
@@ -70,28 +70,31 @@ func (r RenewalRule) Due(held map[string]string, now time.Time) []string {
 	var due []string
 	for _, name := range slices.Sorted(maps.Keys(held)) {
 		cert, err := certificate.ParseOne(firstBlock([]byte(held[name])))
-		if err == nil && !cert.NotAfter.Add(-r.window(cert)).After(now) {
+		if err == nil && !cert.NotAfter.Add(-r.window(lifeOf(cert))).After(now) {
 			due = append(due, name)
 		}
 	}
 	return due
 }
 
-func (r RenewalRule) due(cert *x509.Certificate) time.Time {
-	window := r.window(cert)
+// moment is when something of that life and that end falls due.
+func (r RenewalRule) moment(end time.Time, life time.Duration) time.Time {
+	window := r.window(life)
 	sum := sha256.Sum256([]byte(r.Holder))
 	share := float64(binary.BigEndian.Uint32(sum[:])) / math.MaxUint32
-	return cert.NotAfter.Add(-window + time.Duration(share*float64(window/2))).Truncate(time.Second)
+	return end.Add(-window + time.Duration(share*float64(window/2))).Truncate(time.Second)
 }
 
-// window is how long before its end a certificate may be renewed. That it is backdated is no part of
-// its life.
-func (r RenewalRule) window(cert *x509.Certificate) time.Duration {
+// window is how long before its end something of that life may be renewed.
+func (r RenewalRule) window(life time.Duration) time.Duration { return min(r.Before, life/3) }
+
+// lifeOf is how long a certificate lives from its issue on: that it is backdated is no part of it.
+func lifeOf(cert *x509.Certificate) time.Duration {
 	life := cert.NotAfter.Sub(cert.NotBefore)
 	if life > certificate.Backdate {
 		life -= certificate.Backdate
 	}
-	return min(r.Before, life/3)
+	return life
 }
 
 // Renewal says which certificates of a thing are made anew. Both lists are of what the thing had when

@@ -52,6 +52,7 @@ type caModel struct {
 	ValidityYears         types.Int64  `tfsdk:"validity_years"`
 	CertificateValidity   types.String `tfsdk:"certificate_validity"`
 	IdentityValidities    types.Set    `tfsdk:"identity_validities"`
+	CRLValidity           types.String `tfsdk:"crl_validity"`
 	Affiliations          types.List   `tfsdk:"affiliations"`
 	Parent                types.Object `tfsdk:"parent"`
 	AdvertisedAddress     types.String `tfsdk:"advertised_address"`
@@ -125,6 +126,11 @@ func (r *caResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp 
 				Optional: true, ElementType: types.StringType,
 				MarkdownDescription: "Further validities that a `fabric_identity` may choose from by its `validity`. Fabric CA issues certificates of validities that its configuration names only. A change restarts the CA.",
 				Validators:          []validator.Set{setvalidator.ValueStringsAre(validityText)},
+			},
+			"crl_validity": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString("8760h"),
+				MarkdownDescription: "How long a revocation list is current, as a duration in whole minutes: a `fabric_crl` renews it in time. Defaults to `8760h` (a year). A change restarts the CA.",
+				Validators:          []validator.String{validityText},
 			},
 			"affiliations": schema.ListAttribute{
 				Optional: true, ElementType: types.StringType,
@@ -273,9 +279,9 @@ func (m *caModel) spec(ctx context.Context, diags *diag.Diagnostics) network.CAS
 		Organization: m.Organization.ValueString(), CommonName: m.CommonName.ValueString(),
 		KeyAlgorithm:        certificate.KeyAlgorithm(m.KeyAlgorithm.ValueString()),
 		RootValidity:        time.Duration(m.ValidityYears.ValueInt64()) * 365 * 24 * time.Hour,
-		CertificateValidity: durationOf(m.CertificateValidity),
-		Affiliations:        stringList(ctx, m.Affiliations, diags),
-		Validities:          durationsOf(m.IdentityValidities),
+		CertificateValidity: durationOf(m.CertificateValidity), CRLValidity: durationOf(m.CRLValidity),
+		Affiliations: stringList(ctx, m.Affiliations, diags),
+		Validities:   durationsOf(m.IdentityValidities),
 	}
 	if !m.Parent.IsNull() {
 		parent := handleFrom(ctx, m.Parent, diags)

@@ -88,6 +88,7 @@ func (r *caResource) ImportState(ctx context.Context, req resource.ImportStateRe
 		m.KeyAlgorithm = types.StringValue(string(spec.KeyAlgorithm))
 		m.ValidityYears = types.Int64Value(int64(spec.RootValidity / (365 * day)))
 		m.CertificateValidity, m.IdentityValidities = types.StringValue(durationText(spec.CertificateValidity)), durationsValue(spec.Validities)
+		m.CRLValidity = types.StringValue(durationText(spec.CRLValidity))
 		m.KeyVersion, m.RenewBefore = keyVersion(spec.KeyVersion), defaultRenewBefore()
 		if state.Certificates, err = f.ReadCertificates(ctx, spec.Handle); err != nil {
 			return err

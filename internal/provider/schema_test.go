@@ -156,6 +156,7 @@ var models = map[string]func() any{
 	"fabric_ca":              func() any { return &caModel{} },
 	"fabric_organization":    func() any { return &organizationModel{} },
 	"fabric_identity":        func() any { return &identityModel{} },
+	"fabric_crl":             func() any { return &crlModel{} },
 	"fabric_orderer_cluster": func() any { return &ordererClusterModel{} },
 	"fabric_peer":            func() any { return &peerModel{} },
 	"fabric_channel":         func() any { return &channelModel{} },
@@ -171,6 +172,7 @@ var nestedModels = map[string]func() any{
 	"log":          func() any { return &logModel{} },
 	"nodes":        func() any { return &ordererModel{} },
 	"raft":         func() any { return &raftModel{} },
+	"revoke":       func() any { return &revocationModel{} },
 	"server":       func() any { return &serverModel{} },
 	// It is read member by member.
 	"state_database": nil,
