@@ -535,9 +535,17 @@ func (f *Fabric) enrollNew(ctx context.Context, h Handle, name string, registrat
 	if err != nil {
 		return nil, fmt.Errorf("unable to register %s at %s: %w", registration.ID, h, err)
 	}
-	enrollment, err := client.Enroll(ctx, registration.ID, registration.Secret, request)
+	return enroll(ctx, client, h, registration.ID, registration.Secret, request)
+}
+
+// enroll enrols with a secret that was set a moment ago: who is refused then was revoked.
+func enroll(ctx context.Context, client *ca.Client, h Handle, id, secret string, request ca.EnrollRequest) (*ca.Enrollment, error) {
+	enrollment, err := client.Enroll(ctx, id, secret, request)
+	if errors.Is(err, ca.ErrAuthentication) {
+		return nil, &RevokedError{ID: id, CA: h}
+	}
 	if err != nil {
-		return nil, fmt.Errorf("unable to enrol %s at %s: %w", registration.ID, h, err)
+		return nil, fmt.Errorf("unable to enrol %s at %s: %w", id, h, err)
 	}
 	return enrollment, nil
 }

@@ -26,15 +26,18 @@ type connections struct {
 	mu   sync.Mutex
 	grpc map[string]*grpc.ClientConn
 	http map[string]*http.Client
+	// forgotten are those that somebody may still be calling through.
+	forgotten []*grpc.ClientConn
 }
 
-// forget drops the connections to a node that is going away or was made anew.
+// forget drops the connections to a node that is going away or was made anew. Whoever is in the middle
+// of a call, while the node restarts for somebody else's sake, may try it again on the old one.
 func (c *connections) forget(h Handle) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for key, conn := range c.grpc {
 		if strings.HasPrefix(key, h.Object()+":") {
-			_ = conn.Close() // nobody uses it any more
+			c.forgotten = append(c.forgotten, conn)
 			delete(c.grpc, key)
 		}
 	}
@@ -52,10 +55,13 @@ func (c *connections) close() {
 	for _, conn := range c.grpc {
 		_ = conn.Close() // nobody uses it any more
 	}
+	for _, conn := range c.forgotten {
+		_ = conn.Close() // as above
+	}
 	for _, client := range c.http {
 		client.CloseIdleConnections()
 	}
-	c.grpc, c.http = nil, nil
+	c.grpc, c.http, c.forgotten = nil, nil, nil
 }
 
 // dialer opens connections to a port of a node, wherever it runs.

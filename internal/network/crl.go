@@ -179,9 +179,10 @@ func (f *Fabric) ReadCRL(ctx context.Context, org Handle) (CRLState, error) {
 	if err != nil {
 		return state, err
 	}
+	lists := keys.revocationLists()
 	for _, n := range nodes {
 		state.Reaches = append(state.Reaches, n.handle.String())
-		has, err := f.hasCRL(ctx, n.handle, keys.revocationLists())
+		has, err := f.hasCRL(ctx, n.handle, lists)
 		if err != nil {
 			failures = append(failures, err)
 		} else if !has {
@@ -193,7 +194,7 @@ func (f *Fabric) ReadCRL(ctx context.Context, org Handle) (CRLState, error) {
 		return state, err
 	}
 	for _, channel := range channels {
-		member, has, err := f.channelHasCRL(ctx, channel, org.MSPID, keys.revocationLists())
+		member, has, err := f.channelHasCRL(ctx, channel, org.MSPID, lists)
 		if err != nil {
 			failures = append(failures, err)
 		}
@@ -213,13 +214,17 @@ func (f *Fabric) bringCRL(ctx context.Context, org Handle) error {
 	if err != nil {
 		return err
 	}
+	lists := keys.revocationLists()
+	if len(lists) == 0 {
+		return nil
+	}
 	nodes, err := f.membersOf(ctx, org)
 	if err != nil {
 		return err
 	}
 	clusters := map[string]bool{}
 	for _, n := range nodes {
-		has, err := f.hasCRL(ctx, n.handle, keys.revocationLists())
+		has, err := f.hasCRL(ctx, n.handle, lists)
 		switch {
 		case err != nil:
 			return err
@@ -242,7 +247,7 @@ func (f *Fabric) bringCRL(ctx context.Context, org Handle) error {
 		return err
 	}
 	for _, channel := range channels {
-		if err := f.bringCRLTo(ctx, channel, org, keys.revocationLists()); err != nil {
+		if err := f.bringCRLTo(ctx, channel, org, lists); err != nil {
 			return err
 		}
 	}
@@ -320,8 +325,12 @@ func (f *Fabric) refreshCluster(ctx context.Context, org Handle, name string) er
 	return err
 }
 
-// hasCRL tells whether the local MSP of a node has these revocation lists and no others.
+// hasCRL tells whether the local MSP of a node has these revocation lists. Nothing need be there when
+// there are none.
 func (f *Fabric) hasCRL(ctx context.Context, h Handle, lists []string) (bool, error) {
+	if len(lists) == 0 {
+		return true, nil
+	}
 	files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder+"/msp/crls")
 	if err != nil && !errors.Is(err, engine.ErrNotFound) {
 		return false, fmt.Errorf("unable to read the revocation lists of %s: %w", h, err)
@@ -353,7 +362,7 @@ func (f *Fabric) channelsOf(ctx context.Context, org Handle) ([]Handle, error) {
 // channelHasCRL tells whether the organization belongs to a channel, and whether it has these lists there.
 func (f *Fabric) channelHasCRL(ctx context.Context, channel Handle, mspID string, lists []string) (member, has bool, err error) {
 	orderers, err := f.orderersOf(ctx, channel)
-	if err != nil {
+	if err != nil || len(orderers) == 0 {
 		return false, false, err
 	}
 	config, err := f.latestConfig(ctx, channel, orderers)
@@ -366,6 +375,8 @@ func (f *Fabric) channelHasCRL(ctx context.Context, channel Handle, mspID string
 		return false, false, nil
 	case err != nil:
 		return false, false, err
+	case len(lists) == 0:
+		return true, true, nil
 	}
 	_, err = configtx.ComputeUpdate(channel.Name, config.Proto, wanted.Proto)
 	if errors.Is(err, configtx.ErrNoChange) {
@@ -377,7 +388,7 @@ func (f *Fabric) channelHasCRL(ctx context.Context, channel Handle, mspID string
 // bringCRLTo updates the organization's MSP in a channel that it belongs to, as its own admin may.
 func (f *Fabric) bringCRLTo(ctx context.Context, channel, org Handle, lists []string) error {
 	orderers, err := f.orderersOf(ctx, channel)
-	if err != nil {
+	if err != nil || len(orderers) == 0 {
 		return err
 	}
 	_, err = f.updateChannel(ctx, configUpdate{
@@ -393,8 +404,14 @@ func (f *Fabric) bringCRLTo(ctx context.Context, channel, org Handle, lists []st
 	return err
 }
 
+// orderersOf gives the ordering nodes of a channel, when whoever is making or changing it right now has
+// done so; none of a channel without a record, which its own apply makes again.
 func (f *Fabric) orderersOf(ctx context.Context, channel Handle) ([]Handle, error) {
+	defer f.locks.lock(channel.record())()
 	record, err := f.channelRecord(ctx, channel)
+	if errors.Is(err, ErrLost) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -102,6 +102,22 @@ func (e *RegisteredError) Error() string {
 // Is makes a RegisteredError be engine.ErrForeign.
 func (e *RegisteredError) Is(target error) bool { return target == engine.ErrForeign }
 
+// RevokedError tells that an identity was revoked as a whole: it cannot enrol again. It is ErrRevoked.
+type RevokedError struct {
+	ID string
+	CA Handle
+}
+
+func (e *RevokedError) Error() string {
+	return fmt.Sprintf("%s was revoked at %s, and cannot enrol again", e.ID, e.CA)
+}
+
+// Is makes a RevokedError be ErrRevoked.
+func (e *RevokedError) Is(target error) bool { return target == ErrRevoked }
+
+// ErrRevoked: an identity was revoked.
+var ErrRevoked = errors.New("the identity was revoked")
+
 // ErrNoValidity: a CA issues no certificates of that lifetime.
 var ErrNoValidity = errors.New("the CA does not issue certificates of this validity")
 

@@ -338,7 +338,7 @@ func (f *Fabric) UpdateIdentity(ctx context.Context, spec IdentitySpec, before m
 	if have, err := f.readIdentity(ctx, spec.Handle, spec.Directory); err == nil && !spec.distrusts(have.CertificatePEM) {
 		request.Key = have.Key
 	}
-	enrollment, err := client.Enroll(ctx, spec.Handle.Name, change.Secret, request)
+	enrollment, err := enroll(ctx, client, from, spec.Handle.Name, change.Secret, request)
 	if err != nil {
 		return IdentityState{}, err
 	}

@@ -1,6 +1,8 @@
 package provider
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"regexp"
@@ -11,6 +13,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
 func completeCRL() values {
@@ -99,11 +103,6 @@ func TestAccCRL(t *testing.T) {
 	seen := &sightings{t: t, network: name}
 	config := func(revoke, more string) string {
 		return a.String() + fmt.Sprintf(`
-resource "fabric_identity" "mallory" {
-  organization = fabric_organization.org1.handle
-  name         = "mallory"
-}
-
 resource "fabric_crl" "org1" {
   organization = fabric_organization.org1.handle
   revoke       = { %s }
@@ -112,12 +111,19 @@ resource "fabric_crl" "org1" {
 
 resource "fabric_crl" "orderer" {
   organization = fabric_organization.orderer.handle
+  triggers     = { admin = fabric_organization.orderer.key_version }
 }
 %s
 `, revoke, more)
 	}
 	by := func(run int) string {
 		return fmt.Sprintf(`
+resource "fabric_identity" "mallory" {
+  organization = fabric_organization.org1.handle
+  name         = "mallory"
+  validity     = null
+}
+
 resource "fabric_transaction" "mallory" {
   chaincode = fabric_chaincode.kv.handle
   identity  = fabric_identity.mallory.handle
@@ -166,13 +172,19 @@ resource "fabric_transaction" "mallory" {
 				),
 			},
 			{Config: config(`mallory = { identity = "mallory", reason = "privilegewithdrawn" }`, by(2)), ExpectError: says("Unable to submit", "access denied")},
-			{ // A key that is replaced: one apply makes the old one known as revoked, after the peer has the new one.
+			{ // Who was revoked cannot come back by an update.
+				Config:      strings.Replace(config(`mallory = { identity = "mallory", reason = "privilegewithdrawn" }`, by(1)), "validity     = null", "key_version  = 2", 1),
+				ExpectError: says("mallory was revoked at CA ca.org1, and cannot enrol again", "-replace=ADDRESS"),
+			},
+			{ // Keys that are replaced: one apply makes the old ones known as revoked, after the new ones are there.
 				Config: func() string {
-					a.peer, a.run = "key_version = 2", 1
+					a.peer, a.ofOrganization, a.run = "key_version = 2", "key_version = 2", 1
 					return config(`mallory = { identity = "mallory", reason = "privilegewithdrawn" }`, "")
 				}(),
-				Check: resource.ComposeTestCheckFunc(seen.check, restarted(name+"-peer0.org1"),
-					resource.TestCheckResourceAttr(crlAddress, "serials.#", "2"), resource.TestCheckResourceAttr(crlAddress, "renewal_due", "false")),
+				Check: resource.ComposeTestCheckFunc(seen.check, restarted(nodes...),
+					resource.TestCheckResourceAttr(crlAddress, "serials.#", "3"), resource.TestCheckResourceAttr(crlAddress, "renewal_due", "false"),
+					resource.TestCheckResourceAttr("fabric_crl.orderer", "serials.#", "1"), listsOnChannel(t, name, map[string]int{"Org1MSP": 3, "OrdererMSP": 1}),
+				),
 			},
 			{ // A list whose next update is near is made anew.
 				PreConfig: func() {
@@ -181,7 +193,7 @@ resource "fabric_transaction" "mallory" {
 				},
 				Config:             config(`mallory = { identity = "mallory", reason = "privilegewithdrawn" }`, ""),
 				ExpectNonEmptyPlan: true,
-				Check:              resource.ComposeTestCheckFunc(seen.check, resource.TestCheckResourceAttr(crlAddress, "serials.#", "2")),
+				Check:              resource.ComposeTestCheckFunc(seen.check, resource.TestCheckResourceAttr(crlAddress, "serials.#", "3")),
 			},
 			{ // What a node and a channel lost is brought there again.
 				PreConfig: func() {
@@ -197,4 +209,34 @@ resource "fabric_transaction" "mallory" {
 			},
 		},
 	})
+}
+
+// listsOnChannel checks how many certificates the channel has as revoked, by organization.
+func listsOnChannel(t *testing.T, on string, want map[string]int) resource.TestCheckFunc {
+	return func(*terraform.State) error {
+		f := network.New(localEngine(t))
+		spec, err := f.FindChannel(t.Context(), on, "trade")
+		if err != nil {
+			return err
+		}
+		facts, err := f.InspectChannel(t.Context(), spec.Handle)
+		if err != nil {
+			return err
+		}
+		for _, o := range append(facts.Summary.ApplicationOrganizations, facts.Summary.OrdererOrganizations...) {
+			revoked := 0
+			for _, text := range o.Definition.RevocationLists {
+				block, _ := pem.Decode([]byte(text))
+				list, err := x509.ParseRevocationList(block.Bytes)
+				if err != nil {
+					return err
+				}
+				revoked += len(list.RevokedCertificateEntries)
+			}
+			if revoked != want[o.Definition.ID] {
+				return fmt.Errorf("the channel has %d certificates of %s as revoked, want %d", revoked, o.Definition.ID, want[o.Definition.ID])
+			}
+		}
+		return nil
+	}
 }
