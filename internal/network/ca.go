@@ -349,7 +349,7 @@ var caCertificates = map[string]string{CertificateListener: "ca/listener/cert.pe
 func (s CASpec) listener(issuer *certificate.KeyPair, above []byte, have map[string][]byte, folder string) (ca.Material, error) {
 	hosts := s.hosts(s.Handle)
 	kept := ca.Material{CertificatePEM: have[folder+"/cert.pem"], KeyPEM: have[folder+"/key.pem"]}
-	if serves(kept.CertificatePEM, kept.KeyPEM, hosts) && !servesMore(kept.CertificatePEM, hosts) && !s.replaces(kept.CertificatePEM) {
+	if serves(kept.CertificatePEM, kept.KeyPEM, hosts) && !servesMore(kept.CertificatePEM, hosts) && !s.replaces(kept.CertificatePEM) && issued(issuer, kept.CertificatePEM) {
 		return kept, nil
 	}
 	pair, err := issueFor(s.keptKey(kept.CertificatePEM, kept.KeyPEM), issuer, certificate.LeafRequest{
@@ -360,6 +360,12 @@ func (s CASpec) listener(issuer *certificate.KeyPair, above []byte, have map[str
 	}
 	keyPEM, err := pair.KeyPEM()
 	return ca.Material{CertificatePEM: slices.Concat(pair.CertificatePEM(), above), KeyPEM: keyPEM}, err
+}
+
+// issued tells whether a certificate is of this issuer: a CA may have another root than before.
+func issued(issuer *certificate.KeyPair, certPEM []byte) bool {
+	cert, err := certificate.ParseOne(firstBlock(certPEM))
+	return err == nil && cert.CheckSignatureFrom(issuer.Certificate) == nil
 }
 
 // servesMore tells whether a certificate holds names beyond the hosts: names that were taken out of

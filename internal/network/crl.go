@@ -218,40 +218,10 @@ func (f *Fabric) bringCRL(ctx context.Context, org Handle) error {
 	if len(lists) == 0 {
 		return nil
 	}
-	nodes, err := f.membersOf(ctx, org)
-	if err != nil {
+	if err := f.refreshMembers(ctx, org); err != nil {
 		return err
 	}
-	clusters := map[string]bool{}
-	for _, n := range nodes {
-		has, err := f.hasCRL(ctx, n.handle, lists)
-		switch {
-		case err != nil:
-			return err
-		case has:
-		case n.handle.Kind == KindOrderer:
-			clusters[n.cluster] = true
-		default:
-			if err := f.refreshPeer(ctx, n.handle); err != nil {
-				return err
-			}
-		}
-	}
-	for _, cluster := range slices.Sorted(maps.Keys(clusters)) {
-		if err := f.refreshCluster(ctx, org, cluster); err != nil {
-			return err
-		}
-	}
-	channels, err := f.channelsOf(ctx, org)
-	if err != nil {
-		return err
-	}
-	for _, channel := range channels {
-		if err := f.bringCRLTo(ctx, channel, org, lists); err != nil {
-			return err
-		}
-	}
-	return nil
+	return f.onChannels(ctx, org, func(c *configtx.Config) error { return c.SetRevocationLists(org.MSPID, lists) })
 }
 
 // memberNode is a container of a peer or an ordering node of an organization.
@@ -383,25 +353,6 @@ func (f *Fabric) channelHasCRL(ctx context.Context, channel Handle, mspID string
 		return true, true, nil
 	}
 	return true, false, err
-}
-
-// bringCRLTo updates the organization's MSP in a channel that it belongs to, as its own admin may.
-func (f *Fabric) bringCRLTo(ctx context.Context, channel, org Handle, lists []string) error {
-	orderers, err := f.orderersOf(ctx, channel)
-	if err != nil || len(orderers) == 0 {
-		return err
-	}
-	_, err = f.updateChannel(ctx, configUpdate{
-		channel: channel, orderers: orderers, admins: []Handle{org},
-		edit: func(config *configtx.Config) error {
-			err := config.SetRevocationLists(org.MSPID, lists)
-			if errors.Is(err, configtx.ErrNoOrganization) {
-				return nil
-			}
-			return err
-		},
-	})
-	return err
 }
 
 // orderersOf gives the ordering nodes of a channel, when whoever is making or changing it right now has

@@ -276,6 +276,10 @@ type organizationKeys struct {
 	Definition msp.Definition `json:"definition"`
 	// AdminKeyVersion counts the keys of the organization's admin.
 	AdminKeyVersion int `json:"admin_key_version,omitempty"`
+	// TLSRootVersion counts the TLS roots that the organization has had; 0 is the first, as 1 is.
+	TLSRootVersion int `json:"tls_root_version,omitempty"`
+	// TLSRollover is the TLS root that it is on its way to, nil for none.
+	TLSRollover *tlsRollover `json:"tls_rollover,omitempty"`
 }
 
 func (f *Fabric) organizationKeys(ctx context.Context, org Handle) (*organizationKeys, error) {

@@ -99,7 +99,7 @@ func (f *Fabric) memberMaterial(h Handle, kind string, options NodeOptions) func
 			return nil, err
 		}
 		registration := ca.Registration{ID: h.Name, Type: kind, MaxEnrollments: ca.Unlimited}
-		enrolled, tls, err := f.enrollNode(ctx, from, org.Definition, registration, options, options.hosts(h), have)
+		enrolled, tls, err := f.enrollNode(ctx, from, org, registration, options, options.hosts(h), have)
 		if err != nil {
 			return nil, err
 		}
@@ -138,12 +138,12 @@ func (f *Fabric) memberMaterial(h Handle, kind string, options NodeOptions) func
 
 // enrollNode gets those of a node's two certificates from its organization's CA that it lacks, or
 // that are to be replaced. Keys stay, because consenters are recognised by them.
-func (f *Fabric) enrollNode(ctx context.Context, from Handle, d msp.Definition, registration ca.Registration, options NodeOptions,
+func (f *Fabric) enrollNode(ctx context.Context, from Handle, org *organizationKeys, registration ca.Registration, options NodeOptions,
 	hosts []string, have map[string][]byte,
 ) (enrolled, tls *ca.Enrollment, err error) {
 	group, gctx := errgroup.WithContext(ctx)
 	certPEM, keyPEM := have[enrollmentFile], have[enrollmentKeyFile]
-	if !paired(certPEM, keyPEM) || !certifies(d, string(certPEM)) || options.replaces(certPEM) {
+	if !paired(certPEM, keyPEM) || !certifies(org.Definition, string(certPEM)) || options.replaces(certPEM) {
 		request := ca.EnrollRequest{Key: options.keptKey(certPEM, keyPEM)}
 		group.Go(func() (err error) {
 			enrolled, err = f.enrollNew(gctx, from, enrollmentCA, registration, request)
@@ -151,7 +151,7 @@ func (f *Fabric) enrollNode(ctx context.Context, from Handle, d msp.Definition, 
 		})
 	}
 	certPEM, keyPEM = pairIn(have, tlsFolder)
-	if !paired(certPEM, keyPEM) || !certifiesTLS(d, string(certPEM)) || !names(certPEM, hosts) || options.replaces(certPEM) {
+	if !paired(certPEM, keyPEM) || !chains(string(certPEM), nil, org.issuing()) || !names(certPEM, hosts) || options.replaces(certPEM) {
 		request := ca.EnrollRequest{Profile: ca.ProfileTLS, Hosts: hosts, Key: options.keptKey(certPEM, keyPEM)}
 		group.Go(func() (err error) {
 			tls, err = f.enrollNew(gctx, from, tlsCA, registration, request)
@@ -209,12 +209,8 @@ func certifies(d msp.Definition, certPEM string) bool {
 	return chains(certPEM, d.IntermediateCertificates, d.RootCertificates)
 }
 
-// certifiesTLS is certifies for a TLS certificate. Its own intermediates must lead to a root: those
-// who verify the node know the roots only.
-func certifiesTLS(d msp.Definition, certPEM string) bool {
-	return chains(certPEM, nil, d.TLSRootCertificates)
-}
-
+// chains tells whether a certificate verifies. Of a TLS certificate its own intermediates, which follow
+// it, must lead to a root: those who verify the node know the roots only.
 func chains(certPEM string, intermediates, roots []string) bool {
 	request := certificate.VerifyRequest{Leaf: []byte(certPEM)}
 	for _, text := range intermediates {
@@ -264,6 +260,9 @@ func names(certPEM []byte, hosts []string) bool {
 // Stale names those of a node's certificates that its organization does not stand behind any more:
 // they have expired, or its CA was made anew. Nothing is stale while that cannot be told.
 func (f *Fabric) Stale(ctx context.Context, h Handle, held map[string]string) []string {
+	if h.Kind == KindCA {
+		return f.staleListener(ctx, h, held)
+	}
 	org, err := f.organizationKeys(ctx, h.Organization())
 	if err != nil {
 		return nil
@@ -276,10 +275,23 @@ func (f *Fabric) Stale(ctx context.Context, h Handle, held map[string]string) []
 	if text := held[CertificateOperations]; text != "" && err == nil && !chains(text, nil, []string{string(root.CertificatePEM())}) {
 		stale = append(stale, CertificateOperations)
 	}
-	if text := held[CertificateTLS]; text != "" && !certifiesTLS(org.Definition, text) {
+	if text := held[CertificateTLS]; text != "" && !chains(text, nil, org.issuing()) {
 		stale = append(stale, CertificateTLS)
 	}
 	return stale
+}
+
+// staleListener is Stale for a CA: its listener has a certificate of its TLS root.
+func (f *Fabric) staleListener(ctx context.Context, h Handle, held map[string]string) []string {
+	keys, err := f.caKeys(ctx, h)
+	if err != nil {
+		return nil
+	}
+	roots, _, err := keys.chain(tlsCA)
+	if text := held[CertificateListener]; text == "" || err != nil || chains(text, nil, roots) {
+		return nil
+	}
+	return []string{CertificateListener}
 }
 
 // ReadCertificates reads the certificates of a node from its volume, by their names. Those that a

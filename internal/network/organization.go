@@ -24,6 +24,8 @@ type OrganizationSpec struct {
 	Definition msp.Definition
 	// Image is any image of the engine, for the keeper of a partner's key volume.
 	Image string
+	// TLSRootVersion counts the organization's TLS roots; 0 is the first, as 1 is.
+	TLSRootVersion int
 	// Renewal is of the admin's certificate and key.
 	Renewal
 }
@@ -37,6 +39,8 @@ type OrganizationState struct {
 	// AdminCertificate is the admin's, in PEM; empty for a partner's. KeyVersion counts its keys.
 	AdminCertificate string
 	KeyVersion       int
+	// TLSRootVersion counts its TLS roots; -1 while it is on its way to another one.
+	TLSRootVersion int
 	// Lost tells that the key volume is gone.
 	Lost bool
 	// Superseded tells that its CA was begun anew since: it has other roots than the definition.
@@ -108,7 +112,7 @@ func (f *Fabric) requireUnshared(ctx context.Context, org, from Handle) error {
 // CreateOrganization records the organization in a key volume of its own and enrols its admin.
 // What an earlier attempt did is kept.
 func (f *Fabric) CreateOrganization(ctx context.Context, spec OrganizationSpec) (OrganizationState, error) {
-	record := organizationKeys{Definition: spec.Definition}
+	record := organizationKeys{Definition: spec.Definition, TLSRootVersion: spec.TLSRootVersion}
 	labels := map[string]string{}
 	image := spec.Image
 	if spec.CA != nil {
@@ -142,15 +146,22 @@ func (f *Fabric) CreateOrganization(ctx context.Context, spec OrganizationSpec) 
 	return f.recordOrganization(ctx, spec, record)
 }
 
-// UpdateOrganization has the organization's admin enrol again as the renewal asks for. Whoever acts
-// as the admin reads its certificate at that time, so nothing restarts.
+// UpdateOrganization has the organization's admin enrol again as the renewal asks for, and gives the
+// organization another TLS root when that has another version. Whoever acts as the admin reads its
+// certificate at that time, so nothing restarts for it.
 func (f *Fabric) UpdateOrganization(ctx context.Context, spec OrganizationSpec) (OrganizationState, error) {
 	record, from, err := f.issuer(ctx, spec.Handle)
 	if err != nil {
 		return OrganizationState{}, err
 	}
 	spec.CA = &from
-	return f.recordOrganization(ctx, spec, *record)
+	if _, err := f.recordOrganization(ctx, spec, *record); err != nil {
+		return OrganizationState{}, err
+	}
+	if err := f.RollTLSRoot(ctx, spec.Handle, spec.TLSRootVersion); err != nil {
+		return OrganizationState{}, err
+	}
+	return f.ReadOrganization(ctx, spec.Handle)
 }
 
 // recordOrganization writes the record, and beside it the admin, whom it enrols unless there is one
@@ -211,6 +222,10 @@ func (f *Fabric) ReadOrganization(ctx context.Context, h Handle) (OrganizationSt
 	}
 	state := OrganizationState{
 		Handle: h, CA: keys.CA, Definition: keys.Definition, AdminCertificate: string(keys.files[adminFolder+"/cert.pem"]), KeyVersion: keys.AdminKeyVersion,
+		TLSRootVersion: keys.TLSRootVersion,
+	}
+	if keys.TLSRollover != nil {
+		state.TLSRootVersion = -1
 	}
 	if keys.CA == "" {
 		return state, nil

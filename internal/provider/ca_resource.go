@@ -377,7 +377,10 @@ func (r *caResource) Read(ctx context.Context, req resource.ReadRequest, resp *r
 	if found.HostPorts != nil {
 		state.Port, state.OperationsPort = portOf(found.HostPorts, "api"), portOf(found.HostPorts, "operations")
 	}
-	readCertificates(ctx, &state, h, state.RenewBefore, nil, &resp.Diagnostics)
+	if found.TLS != "" {
+		state.Certificate, state.TLSCertificate = types.StringValue(found.Enrollment), types.StringValue(found.TLS)
+	}
+	readNodeCertificates(ctx, f, &state, h, state.RenewBefore, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 }

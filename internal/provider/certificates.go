@@ -292,11 +292,16 @@ func renewalOf(plan, prior certificateHolder) network.Renewal {
 
 // firstKeys is the renewal of something new: there is nothing to replace.
 func firstKeys(plan certificateHolder) network.Renewal {
-	version := plan.renewal().KeyVersion.ValueInt64()
-	if version <= 1 {
-		return network.Renewal{}
+	return network.Renewal{KeyVersion: laterVersion(plan.renewal().KeyVersion)}
+}
+
+// laterVersion gives a version from the second one on. The first is what everything has that never
+// heard of versions.
+func laterVersion(version types.Int64) int {
+	if version.ValueInt64() <= 1 {
+		return 0
 	}
-	return network.Renewal{KeyVersion: int(version)}
+	return int(version.ValueInt64())
 }
 
 // importedCertificates are what an import knows of a node's before it has read them.
@@ -351,6 +356,25 @@ func readCertificates(ctx context.Context, m certificateHolder, h network.Handle
 	diags.Append(d...)
 	r := m.renewal()
 	r.RenewalDue, r.RenewalAt = list, renewalTime(m, h, before)
+}
+
+// readNodeCertificates does so for a node. Before it says that something is due, it looks at what the
+// node has by now: somebody else may have renewed it, or an update that failed later.
+func readNodeCertificates(ctx context.Context, f *network.Fabric, m certificateHolder, h network.Handle, before types.String, diags *diag.Diagnostics) {
+	readCertificates(ctx, m, h, before, f.Stale(ctx, h, heldTexts(m)), diags)
+	if len(m.renewal().RenewalDue.Elements()) == 0 {
+		return
+	}
+	found, err := f.ReadCertificates(ctx, h)
+	if err != nil { // a node without a container cannot be looked at
+		return
+	}
+	for name, value := range m.held() {
+		if text := found[name]; text != "" {
+			*value = types.StringValue(text)
+		}
+	}
+	readCertificates(ctx, m, h, before, f.Stale(ctx, h, heldTexts(m)), diags)
 }
 
 // renewalTime is when the first certificate falls due, null when there is none.

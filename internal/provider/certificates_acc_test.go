@@ -328,3 +328,74 @@ func TestLongCertificatesExpire(t *testing.T) {
 		},
 	})
 }
+
+// TestLongTLSRoot gives both organizations of a network that works another TLS root, at once.
+func TestLongTLSRoot(t *testing.T) {
+	requireLong(t)
+	name := networkName(t)
+	sweepNetwork(t, name)
+	a := ageing{life: life{name: name, version: "3.1.1"}}
+	seen := &sightings{t: t, network: name}
+	orderers := []string{"orderer0", "orderer1", "orderer2"}
+	var old map[string]string
+	roots := func(state *terraform.State) map[string]string {
+		out := map[string]string{}
+		for _, org := range []string{"orderer", "org1"} {
+			out[org] = attribute(state, "fabric_organization."+org, "definition.tls_root_certificates.0")
+		}
+		return out
+	}
+	resource.Test(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories,
+		CheckDestroy:             nothingLeft(t, name),
+		Steps: []resource.TestStep{
+			{Config: a.String(), Check: resource.ComposeTestCheckFunc(seen.check, func(state *terraform.State) error {
+				old = roots(state)
+				return nil
+			})},
+			{
+				PreConfig: func() { seen.watchRoll([]string{name + "-orderer0", name + "-orderer1", name + "-orderer2"}) },
+				Config: func() string {
+					a.run, a.ofOrganization = 1, "tls_root_version = 2\n  timeouts = { update = \"15m\" }"
+					return a.String()
+				}(),
+				ConfigPlanChecks: onlyUpdated("fabric_organization.orderer", "fabric_organization.org1", "fabric_channel.trade", "fabric_transaction.this"),
+				Check: resource.ComposeTestCheckFunc(seen.check, seen.rolled, func(state *terraform.State) error {
+					for org, root := range roots(state) {
+						if root == old[org] || attribute(state, "fabric_organization."+org, "definition.tls_root_certificates.#") != "1" {
+							return fmt.Errorf("%s has %s TLS roots, the first of them the old one: %t", org, attribute(state, "fabric_organization."+org, "definition.tls_root_certificates.#"), root == old[org])
+						}
+					}
+					return nil
+				}),
+			},
+			{ // What the nodes have by now is what their resources tell; the channel's other settings change as ever.
+				Config: func() string {
+					a.run = 2
+					return strings.Replace(a.String(), "max_message_count   = 1", "max_message_count   = 2", 1)
+				}(),
+				ConfigPlanChecks: onlyUpdated("fabric_channel.trade", "fabric_transaction.this"),
+				Check: resource.ComposeTestCheckFunc(seen.check, func(state *terraform.State) error {
+					now := roots(state)
+					for org, keys := range map[string][]string{
+						"org1":    {attribute(state, peerAddress, "tls_certificate"), attribute(state, "fabric_ca.org1", "listener_certificate")},
+						"orderer": {attribute(state, "fabric_ca.orderer", "listener_certificate")},
+					} {
+						if org == "orderer" {
+							for _, node := range orderers {
+								keys = append(keys, attribute(state, clusterAddress, "nodes."+node+".tls_certificate"))
+							}
+						}
+						for i, text := range keys {
+							err := certificate.VerifyChain(certificate.VerifyRequest{Leaf: []byte(text), Roots: [][]byte{[]byte(now[org])}})
+							if err != nil {
+								return fmt.Errorf("certificate %d of %s: %w", i, org, err)
+							}
+						}
+					}
+					return nil
+				}),
+			},
+		},
+	})
+}

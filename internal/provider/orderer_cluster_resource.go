@@ -398,7 +398,7 @@ func (m *ordererClusterModel) merge(ctx context.Context, states map[string]netwo
 func (m *ordererClusterModel) readCertificates(ctx context.Context, f *network.Fabric, handles map[string]network.Handle, diags *diag.Diagnostics) {
 	nodes := m.nodes(ctx, diags)
 	for name, n := range nodes {
-		readCertificates(ctx, &n, handles[name], m.RenewBefore, f.Stale(ctx, handles[name], heldTexts(&n)), diags)
+		readNodeCertificates(ctx, f, &n, handles[name], m.RenewBefore, diags)
 		nodes[name] = n
 	}
 	m.setNodes(ctx, nodes, diags)

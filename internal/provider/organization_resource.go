@@ -4,12 +4,14 @@ import (
 	"context"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/objectvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
@@ -36,6 +38,7 @@ func newOrganizationResource() resource.Resource { return &organizationResource{
 type organizationModel struct {
 	renewalModel
 	RenewBefore      types.String   `tfsdk:"renew_before"`
+	TLSRootVersion   types.Int64    `tfsdk:"tls_root_version"`
 	MSPID            types.String   `tfsdk:"msp_id"`
 	CA               types.Object   `tfsdk:"ca"`
 	Network          types.Object   `tfsdk:"network"`
@@ -96,6 +99,13 @@ func (r *organizationResource) Schema(ctx context.Context, _ resource.SchemaRequ
 			"The organization's admin is enrolled, and lives in a key volume of the organization on the engine.",
 		Attributes: merge(renewalAttributes("organization's admin", "The admin gets a new key and certificate, and what the CA issued for the old key is revoked; a `fabric_crl` makes the network refuse it. Nothing restarts."), map[string]schema.Attribute{
 			"renew_before": renewBeforeAttribute(),
+			"tls_root_version": schema.Int64Attribute{
+				Optional: true, Computed: true, Default: int64default.StaticInt64(1),
+				MarkdownDescription: "Counts the TLS roots of the organization. A change makes a new one, while the network runs: it is trusted beside the old one by the nodes of the organization and on its channels; its CA issues from it, and every node gets a certificate of it for the key that it has; " +
+					"the consenters of its channels get theirs on the ledger, one after the other; and the old root is trusted no more. The organization's nodes restart three times for that, one after the other, which takes a while: raise `timeouts`. An apply that was cut short goes on where it stopped. " +
+					"Applications and nodes of others must know the new root, by the connection profile or the channel, before the old one goes. Not for a CA with a `parent`. Defaults to `1`.",
+				Validators: []validator.Int64{int64validator.AtLeast(1)},
+			},
 			"msp_id": schema.StringAttribute{
 				Required:            true,
 				MarkdownDescription: "MSP ID, for example `Org1MSP`. Changing it replaces the organization.",
@@ -168,9 +178,24 @@ func (m *organizationModel) planAdmin(prior *organizationModel, exists bool) {
 		m.AdminCertificate, m.RenewalAt, m.LastRenewal, m.RenewalDue = types.StringNull(), types.StringNull(), types.StringNull(), nothingDue()
 	case exists:
 		planCertificates(m, prior, changed(prior.RenewBefore, m.RenewBefore), "nothing restarts")
+		m.planTLSRoot(prior)
 	default:
 		planNewCertificates(m)
 	}
+}
+
+// planTLSRoot says what another TLS root means.
+func (m *organizationModel) planTLSRoot(prior *organizationModel) {
+	if prior.TLSRootVersion.IsNull() || !changed(prior.TLSRootVersion, m.TLSRootVersion) {
+		return
+	}
+	m.Definition = types.ObjectUnknown(definitionTypes)
+	words := "a new TLS root, trusted beside the old one by the nodes and on the channels of " + m.MSPID.ValueString() +
+		"; then certificates of it for every node, and for its consenters on the ledger, one in each config update; then the old root goes. Its nodes restart three times, one after the other"
+	if changed(prior.LastRenewal, m.LastRenewal) {
+		words = m.LastRenewal.ValueString() + "; " + words
+	}
+	m.LastRenewal = types.StringValue(words)
 }
 
 // verify refuses certificates of a partner that make no MSP. It is asked of a new organization only:
@@ -254,6 +279,7 @@ func (r *organizationResource) Create(ctx context.Context, req resource.CreateRe
 	spec := network.OrganizationSpec{
 		Handle: handleFrom(ctx, plan.place(), &resp.Diagnostics).With(network.KindOrganization, plan.MSPID.ValueString(), plan.MSPID.ValueString()),
 		Image:  r.session.caImage().ValueString(), Renewal: firstKeys(&plan),
+		TLSRootVersion: laterVersion(plan.TLSRootVersion),
 	}
 	if !plan.CA.IsNull() {
 		from := handleFrom(ctx, plan.CA, &resp.Diagnostics)
@@ -283,6 +309,9 @@ func (r *organizationResource) Create(ctx context.Context, req resource.CreateRe
 }
 
 func (m *organizationModel) merge(ctx context.Context, s network.OrganizationState, diags *diag.Diagnostics) {
+	if m.TLSRootVersion.IsNull() {
+		m.TLSRootVersion = keyVersion(s.TLSRootVersion)
+	}
 	m.Definition = definitionValue(ctx, s.Definition, diags)
 	takeCertificates(m, map[string]string{network.CertificateAdmin: s.AdminCertificate}, s.Handle, m.RenewBefore)
 }
@@ -319,6 +348,9 @@ func (r *organizationResource) Read(ctx context.Context, req resource.ReadReques
 	}
 	state.Definition, state.AdminCertificate = definitionValue(ctx, found.Definition, &resp.Diagnostics), nullable(found.AdminCertificate)
 	readCertificates(ctx, &state, found.Handle, state.RenewBefore, nil, &resp.Diagnostics)
+	if state.TLSRootVersion = keyVersion(found.TLSRootVersion); found.TLSRootVersion < 0 { // differs from every configuration
+		state.TLSRootVersion = types.Int64Value(0)
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 }
 
@@ -342,9 +374,11 @@ func (r *organizationResource) Update(ctx context.Context, req resource.UpdateRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	state, err := f.UpdateOrganization(ctx, network.OrganizationSpec{Handle: h, Renewal: renewalOf(&plan, &prior)})
+	state, err := f.UpdateOrganization(ctx, network.OrganizationSpec{
+		Handle: h, Renewal: renewalOf(&plan, &prior), TLSRootVersion: laterVersion(plan.TLSRootVersion),
+	})
 	if err != nil {
-		addError(&resp.Diagnostics, "Unable to renew the admin of organization "+plan.MSPID.ValueString(), err)
+		addError(&resp.Diagnostics, "Unable to update organization "+plan.MSPID.ValueString(), err)
 		return
 	}
 	plan.merge(ctx, state, &resp.Diagnostics)

@@ -237,7 +237,7 @@ func (r *peerResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	if found.HostPorts != nil {
 		state.Port, state.OperationsPort = portOf(found.HostPorts, "grpc"), portOf(found.HostPorts, "operations")
 	}
-	readCertificates(ctx, &state, h, state.RenewBefore, f.Stale(ctx, h, heldTexts(&state)), &resp.Diagnostics)
+	readNodeCertificates(ctx, f, &state, h, state.RenewBefore, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	setProtection(ctx, resp.Private, []network.Ledger{found.Ledger}, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
