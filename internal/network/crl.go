@@ -221,78 +221,7 @@ func (f *Fabric) bringCRL(ctx context.Context, org Handle) error {
 	if err := f.refreshMembers(ctx, org); err != nil {
 		return err
 	}
-	return f.onChannels(ctx, org, func(c *configtx.Config) error { return c.SetRevocationLists(org.MSPID, lists) })
-}
-
-// memberNode is a container of a peer or an ordering node of an organization.
-type memberNode struct {
-	handle  Handle
-	cluster string
-}
-
-// membersOf finds the nodes of an organization, in the order of their names. One without a container
-// gets what it lacks when it is made again.
-func (f *Fabric) membersOf(ctx context.Context, org Handle) ([]memberNode, error) {
-	var out []memberNode
-	for _, kind := range []Kind{KindPeer, KindOrderer} {
-		nodes, err := f.engine.Nodes(ctx, map[string]string{
-			engine.LabelOwner: org.Owner, engine.LabelNetwork: org.Network, engine.LabelKind: string(kind), labelMSPID: org.MSPID,
-		})
-		if err != nil {
-			return nil, err
-		}
-		for _, n := range nodes {
-			if n.Labels[labelOnce] == "" {
-				out = append(out, memberNode{handleOf(n.Labels), n.Labels[labelCluster]})
-			}
-		}
-	}
-	slices.SortFunc(out, func(a, b memberNode) int { return compareNames(a.handle, b.handle) })
-	return out, nil
-}
-
-// refreshPeer writes what the peer's volume lacks and restarts it; one that does not run stays stopped.
-func (f *Fabric) refreshPeer(ctx context.Context, h Handle) error {
-	running, err := f.runsWhenDone(ctx, h)
-	if err != nil {
-		return err
-	}
-	spec, err := f.FindPeer(ctx, h.Network, h.Name)
-	if err != nil {
-		return err
-	}
-	spec.Existing, spec.Stopped = true, !running
-	_, err = f.EnsurePeer(ctx, spec)
-	return err
-}
-
-// runsWhenDone tells whether a node runs, when whoever is making or changing it right now has done so.
-func (f *Fabric) runsWhenDone(ctx context.Context, h Handle) (bool, error) {
-	defer f.locks.lock(h.Object())()
-	return f.running(ctx, h)
-}
-
-// refreshCluster does so with the nodes of an ordering cluster, one after the other. A cluster none of
-// whose nodes runs stays stopped.
-func (f *Fabric) refreshCluster(ctx context.Context, org Handle, name string) error {
-	spec, err := f.FindOrdererCluster(ctx, org.Network, name)
-	if err != nil {
-		return err
-	}
-	runs := false
-	for _, node := range spec.Nodes {
-		running, err := f.runsWhenDone(ctx, node.Handle)
-		if err != nil {
-			return err
-		}
-		runs = runs || running
-	}
-	for key, node := range spec.Nodes {
-		node.Existing, node.Stopped = true, !runs
-		spec.Nodes[key] = node
-	}
-	_, err = f.EnsureOrdererCluster(ctx, spec)
-	return err
+	return f.updateChannelsOf(ctx, org, func(c *configtx.Config) error { return c.SetRevocationLists(org.MSPID, lists) })
 }
 
 // hasCRL tells whether the local MSP of a node has these revocation lists. Nothing need be there when

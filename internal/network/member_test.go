@@ -33,8 +33,8 @@ func (h *house) issue(have map[string][]byte, hosts ...string) map[string][]byte
 	return files
 }
 
-// held gives the certificates among the files of a member.
-func held(have map[string][]byte) map[string]string {
+// certificatesIn gives the certificates among the files of a member.
+func certificatesIn(have map[string][]byte) map[string]string {
 	out := map[string]string{}
 	for name, file := range memberCertificates {
 		out[name] = string(have[file])
@@ -43,7 +43,7 @@ func held(have map[string][]byte) map[string]string {
 }
 
 func (h *house) stale(have map[string][]byte) []string {
-	return h.fabric.Stale(h.ctx(), h.member(), held(have))
+	return h.fabric.Stale(h.ctx(), h.member(), certificatesIn(have))
 }
 
 func with(have, added map[string][]byte) map[string][]byte {

@@ -95,6 +95,11 @@ func (f *Fabric) PreflightOrdererCluster(ctx context.Context, spec ClusterSpec) 
 // started at once; nodes that run are changed one after the other, so that every channel keeps its
 // quorum. Nodes that were made are in the answer also when another one failed.
 func (f *Fabric) EnsureOrdererCluster(ctx context.Context, spec ClusterSpec) (map[string]MemberState, error) {
+	defer f.lockChange(spec.Handle)()
+	return f.ensureOrdererCluster(ctx, spec)
+}
+
+func (f *Fabric) ensureOrdererCluster(ctx context.Context, spec ClusterSpec) (map[string]MemberState, error) {
 	work := &clusterWork{Fabric: f, spec: spec, states: map[string]MemberState{}}
 	return work.states, work.do(ctx)
 }
@@ -413,6 +418,7 @@ func (f *Fabric) Orderers(ctx context.Context, cluster Handle) ([]Handle, error)
 // DeleteOrdererCluster removes the nodes of a cluster and, unless they are to be kept, their volumes:
 // those that are given, and those that an apply which was killed left on the engine.
 func (f *Fabric) DeleteOrdererCluster(ctx context.Context, cluster Handle, orderers map[string]Handle, keepVolumes bool) error {
+	defer f.lockChange(cluster)()
 	nodes, err := f.Orderers(ctx, cluster)
 	if err != nil {
 		return err

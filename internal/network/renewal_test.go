@@ -126,7 +126,7 @@ func TestMemberRenewal(t *testing.T) {
 		h.must(err)
 		return files
 	}
-	all := slices.Collect(maps.Values(held(have)))
+	all := slices.Collect(maps.Values(certificatesIn(have)))
 
 	retired := renew(have, Renewal{Retire: all})
 	if got := fileNames(retired); got != "msp/signcerts/cert.pem operations/cert.pem tls/cert.pem" {

@@ -43,7 +43,7 @@ func (f *Fabric) RollTLSRoot(ctx context.Context, org Handle, version int) error
 		return err
 	}
 	root := keys.TLSRollover.Root
-	if err := f.onChannels(ctx, org, func(c *configtx.Config) error { return c.AddTLSRoot(org.MSPID, root) }); err != nil {
+	if err := f.updateChannelsOf(ctx, org, func(c *configtx.Config) error { return c.AddTLSRoot(org.MSPID, root) }); err != nil {
 		return err
 	}
 	if err := f.refreshMembers(ctx, org); err != nil {
@@ -62,7 +62,7 @@ func (f *Fabric) RollTLSRoot(ctx context.Context, org Handle, version int) error
 		if old == root {
 			continue
 		}
-		if err := f.onChannels(ctx, org, func(c *configtx.Config) error { return c.RemoveTLSRoot(org.MSPID, old) }); err != nil {
+		if err := f.updateChannelsOf(ctx, org, func(c *configtx.Config) error { return c.RemoveTLSRoot(org.MSPID, old) }); err != nil {
 			return err
 		}
 	}
@@ -160,7 +160,7 @@ func (f *Fabric) renewConsenters(ctx context.Context, org Handle) error {
 		if err != nil {
 			return err
 		}
-		err = f.onChannels(ctx, org, func(c *configtx.Config) error {
+		err = f.updateChannelsOf(ctx, org, func(c *configtx.Config) error {
 			err := c.RenewConsenter(configtx.Address{Host: own.Host, Port: own.Port}, own)
 			if errors.Is(err, configtx.ErrNoConsenter) {
 				return nil
@@ -174,22 +174,22 @@ func (f *Fabric) renewConsenters(ctx context.Context, org Handle) error {
 	return nil
 }
 
-// onChannels updates every channel of ours that the organization belongs to, as its own admin may.
-func (f *Fabric) onChannels(ctx context.Context, org Handle, edit func(*configtx.Config) error) error {
+// updateChannelsOf updates every channel of ours that the organization belongs to, as its own admin may.
+func (f *Fabric) updateChannelsOf(ctx context.Context, org Handle, edit func(*configtx.Config) error) error {
 	channels, err := f.channelsOf(ctx, org)
 	if err != nil {
 		return err
 	}
 	for _, channel := range channels {
-		if err := f.onChannel(ctx, channel, org, edit); err != nil {
+		if err := f.updateChannelOf(ctx, channel, org, edit); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// onChannel updates one channel; one that the organization does not belong to stays as it is.
-func (f *Fabric) onChannel(ctx context.Context, channel, org Handle, edit func(*configtx.Config) error) error {
+// updateChannelOf updates one channel; one that the organization does not belong to stays as it is.
+func (f *Fabric) updateChannelOf(ctx context.Context, channel, org Handle, edit func(*configtx.Config) error) error {
 	orderers, err := f.orderersOf(ctx, channel)
 	if err != nil || len(orderers) == 0 {
 		return err
@@ -205,32 +205,6 @@ func (f *Fabric) onChannel(ctx context.Context, channel, org Handle, edit func(*
 		},
 	})
 	return err
-}
-
-// refreshMembers brings what the organization is made of to each of its nodes, which restart for it
-// unless they have it already.
-func (f *Fabric) refreshMembers(ctx context.Context, org Handle) error {
-	nodes, err := f.membersOf(ctx, org)
-	if err != nil {
-		return err
-	}
-	var clusters []string
-	for _, n := range nodes {
-		switch {
-		case n.handle.Kind != KindOrderer:
-			if err := f.refreshPeer(ctx, n.handle); err != nil {
-				return err
-			}
-		case !slices.Contains(clusters, n.cluster):
-			clusters = append(clusters, n.cluster)
-		}
-	}
-	for _, cluster := range clusters {
-		if err := f.refreshCluster(ctx, org, cluster); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // writeOrganization writes what is known of an organization.
