@@ -13,7 +13,7 @@ resource "fabric_orderer_cluster" "this" {
       admin_port         = 17953
       operations_port    = 17956
     }
-    orderer1 = {}
+    orderer1 = { key_version = 1 }
     orderer2 = {}
   }
 
@@ -35,6 +35,9 @@ resource "fabric_orderer_cluster" "this" {
       Keepalive = { ServerInterval = "1800s" }
     }
   }
+
+  # When certificates are renewed: one node after the other.
+  renew_before = "720h"
 
   image         = "hyperledger/fabric-orderer:${var.fabric_version}"
   bind_address  = "127.0.0.1"

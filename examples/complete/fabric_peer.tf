@@ -29,6 +29,10 @@ resource "fabric_peer" "org1" {
     limits = var.couchdb_image == null ? null : { memory_mib = 512, pids = 512, cpus = 1 }
   }
 
+  # When its certificates are renewed, and which keys it has.
+  renew_before = "720h"
+  key_version  = 1
+
   # How it runs.
   image         = "hyperledger/fabric-peer:${var.fabric_version}"
   desired_state = each.value

@@ -289,6 +289,9 @@ func (f *Fabric) genesis(ctx context.Context, spec ChannelSpec) ([]byte, error) 
 	for _, key := range slices.Sorted(maps.Keys(spec.Organizations)) {
 		member := spec.Organizations[key]
 		org := configtx.ApplicationOrganization{Definition: member.Definition}
+		if keys, err := f.organizationKeys(ctx, member.Organization); err == nil {
+			org.Definition.RevocationLists = keys.revocationLists()
+		}
 		for _, p := range member.anchors() {
 			address, err := f.endpoint(ctx, p)
 			if err != nil {

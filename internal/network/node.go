@@ -56,6 +56,7 @@ type NodeOptions struct {
 	Existing bool `json:"-"`
 	// AcceptDataLoss starts a node whose volume is gone with an empty one.
 	AcceptDataLoss bool `json:"-"`
+	Renewal
 }
 
 // NodeState is what is known of a node after it was made or read.

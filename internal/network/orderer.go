@@ -95,6 +95,11 @@ func (f *Fabric) PreflightOrdererCluster(ctx context.Context, spec ClusterSpec) 
 // started at once; nodes that run are changed one after the other, so that every channel keeps its
 // quorum. Nodes that were made are in the answer also when another one failed.
 func (f *Fabric) EnsureOrdererCluster(ctx context.Context, spec ClusterSpec) (map[string]MemberState, error) {
+	defer f.lockChange(spec.Handle)()
+	return f.ensureOrdererCluster(ctx, spec)
+}
+
+func (f *Fabric) ensureOrdererCluster(ctx context.Context, spec ClusterSpec) (map[string]MemberState, error) {
 	work := &clusterWork{Fabric: f, spec: spec, states: map[string]MemberState{}}
 	return work.states, work.do(ctx)
 }
@@ -225,7 +230,7 @@ func (w *clusterWork) order(ctx context.Context) (atOnce, rolled []Handle, err e
 			continue
 		case err != nil:
 			return nil, nil, err
-		case current.Status == engine.Running:
+		case current.Status == engine.Running && !spec.expired(time.Now()):
 			rolled = append(rolled, o)
 		default:
 			atOnce = append(atOnce, o)
@@ -333,7 +338,7 @@ func (f *Fabric) ordererNode(spec OrdererSpec) (*node, error) {
 		command:  []string{"orderer"},
 		env:      map[string]string{"FABRIC_CFG_PATH": nodeRoot + "/config"},
 		config:   map[string][]byte{"config/orderer.yaml": config},
-		material: f.memberMaterial(h, "orderer", spec.hosts(h)),
+		material: f.memberMaterial(h, "orderer", spec.NodeOptions),
 		ready:    func(ctx context.Context) error { return f.ordererAnswers(ctx, h) },
 	}, nil
 }
@@ -413,6 +418,7 @@ func (f *Fabric) Orderers(ctx context.Context, cluster Handle) ([]Handle, error)
 // DeleteOrdererCluster removes the nodes of a cluster and, unless they are to be kept, their volumes:
 // those that are given, and those that an apply which was killed left on the engine.
 func (f *Fabric) DeleteOrdererCluster(ctx context.Context, cluster Handle, orderers map[string]Handle, keepVolumes bool) error {
+	defer f.lockChange(cluster)()
 	nodes, err := f.Orderers(ctx, cluster)
 	if err != nil {
 		return err

@@ -246,7 +246,7 @@ func (k *channelWork) introduce(ctx context.Context, o Handle) error {
 	if err != nil {
 		return err
 	}
-	org := configtx.OrdererOrganization{Definition: keys.Definition}
+	org := configtx.OrdererOrganization{Definition: keys.member()}
 	if slices.Contains(summary.ChannelCapabilities, configtx.ChannelCapabilityV3_0) { // which wants endpoints of each
 		address, err := k.endpoint(ctx, o)
 		if err != nil {

@@ -92,7 +92,7 @@ func (f *Fabric) addOrdering(ctx context.Context, cluster Handle, channel *confi
 				return err
 			}
 			at = len(channel.OrdererOrganizations)
-			channel.OrdererOrganizations = append(channel.OrdererOrganizations, configtx.OrdererOrganization{Definition: keys.Definition})
+			channel.OrdererOrganizations = append(channel.OrdererOrganizations, configtx.OrdererOrganization{Definition: keys.member()})
 		}
 		org := &channel.OrdererOrganizations[at]
 		org.Endpoints = append(org.Endpoints, addressOf(consenter))

@@ -64,6 +64,11 @@ func (f *Fabric) PreflightPeer(ctx context.Context, spec PeerSpec) error {
 
 // EnsurePeer makes the peer as it is wanted and waits until its endorser answers.
 func (f *Fabric) EnsurePeer(ctx context.Context, spec PeerSpec) (MemberState, error) {
+	defer f.lockChange(spec.Handle)()
+	return f.ensurePeer(ctx, spec)
+}
+
+func (f *Fabric) ensurePeer(ctx context.Context, spec PeerSpec) (MemberState, error) {
 	n, err := f.peerNode(spec)
 	if err != nil {
 		return MemberState{}, err
@@ -124,7 +129,7 @@ func (f *Fabric) peerNode(spec PeerSpec) (*node, error) {
 			"CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG": fmt.Sprintf("{\"peername\":%q}", h.Host()),
 		},
 		config:   map[string][]byte{"config/core.yaml": config},
-		material: f.memberMaterial(h, "peer", spec.hosts(h)),
+		material: f.memberMaterial(h, "peer", spec.NodeOptions),
 		ready:    func(ctx context.Context) error { return f.peerReady(ctx, spec) },
 	}, nil
 }
@@ -199,6 +204,7 @@ func (f *Fabric) peerLedger(ctx context.Context, h Handle, node NodeState) (Ledg
 // DeletePeer removes a peer with the database beside it and, unless they are to be kept, the volumes
 // with ledgers and state.
 func (f *Fabric) DeletePeer(ctx context.Context, h Handle, keepVolume bool) error {
+	defer f.lockChange(h)()
 	if err := f.removeNode(ctx, h, keepVolume); err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func (s *sketch) addOrganization(mspID string, of sketchOrganization) {
 	s.must(err)
 	files := map[string][]byte{organizationRecord: raw}
 	s.must(putPair(files, adminFolder, admin))
-	s.must(s.fabric.writeStore(ctx, h.keys(), files))
+	s.must(s.fabric.writeKeys(ctx, h, files))
 
 	ca := s.network.With(KindCA, of.ca, "")
 	s.must(s.fabric.createKeys(ctx, ca, "ca:1.5.13", nil)) // a keeper, which is no node

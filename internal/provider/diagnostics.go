@@ -43,6 +43,8 @@ func wayOut(err error) string {
 		return "Restore the volume under its name, or set accept_data_loss = true to begin with an empty one."
 	case errors.Is(err, engine.ErrForeign):
 		return "Choose another name, or remove that object yourself. If it belongs to this network and the state was lost, import it, or set owner_id of fabric_network to the owner_id named here."
+	case errors.Is(err, network.ErrRevoked):
+		return "Take it out of the configuration. To have it admitted again, with a new key: take it out of revoke of the fabric_crl, and make it anew with terraform apply -replace=ADDRESS."
 	case errors.Is(err, engine.ErrNoImage):
 		return "Load or build the image on the engine, or set image (or image_registry in the provider block) to one that can be pulled."
 	case errors.Is(err, engine.ErrPortTaken):

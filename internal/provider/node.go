@@ -280,26 +280,6 @@ func (m *runModel) forgetLostImage(ctx context.Context, f *network.Fabric, statu
 	}
 }
 
-// dropStale takes certificates out of the state that their organization does not stand behind any
-// more, so that the plan shows that they will be issued again.
-func dropStale(ctx context.Context, f *network.Fabric, h network.Handle, enrollment, tls *types.String) {
-	staleEnrollment, staleTLS := f.Stale(ctx, h, enrollment.ValueString(), tls.ValueString())
-	if staleEnrollment {
-		*enrollment = types.StringNull()
-	}
-	if staleTLS {
-		*tls = types.StringNull()
-	}
-}
-
-// carried gives a computed value of the state, unknown when there is none.
-func carried(prior types.String) types.String {
-	if prior.IsNull() {
-		return types.StringUnknown()
-	}
-	return prior
-}
-
 // nullable writes a text, null when it is empty.
 func nullable(text string) types.String {
 	if text == "" {

@@ -28,18 +28,18 @@ func newPeerResource() resource.Resource { return &peerResource{} }
 // peerModel is a fabric_peer.
 type peerModel struct {
 	runModel
-	Organization          types.Object  `tfsdk:"organization"`
-	Name                  types.String  `tfsdk:"name"`
-	FabricVersion         types.String  `tfsdk:"fabric_version"`
-	Config                types.Dynamic `tfsdk:"config"`
-	StateDatabase         types.Object  `tfsdk:"state_database"`
-	AdvertisedAddress     types.String  `tfsdk:"advertised_address"`
-	SANs                  types.List    `tfsdk:"sans"`
-	Port                  types.Int64   `tfsdk:"port"`
-	OperationsPort        types.Int64   `tfsdk:"operations_port"`
-	Endpoint              types.String  `tfsdk:"endpoint"`
-	EnrollmentCertificate types.String  `tfsdk:"enrollment_certificate"`
-	TLSCertificate        types.String  `tfsdk:"tls_certificate"`
+	memberCertificates
+	Organization      types.Object  `tfsdk:"organization"`
+	Name              types.String  `tfsdk:"name"`
+	FabricVersion     types.String  `tfsdk:"fabric_version"`
+	Config            types.Dynamic `tfsdk:"config"`
+	StateDatabase     types.Object  `tfsdk:"state_database"`
+	AdvertisedAddress types.String  `tfsdk:"advertised_address"`
+	SANs              types.List    `tfsdk:"sans"`
+	Port              types.Int64   `tfsdk:"port"`
+	OperationsPort    types.Int64   `tfsdk:"operations_port"`
+	Endpoint          types.String  `tfsdk:"endpoint"`
+	RenewBefore       types.String  `tfsdk:"renew_before"`
 }
 
 const peerHolds = "a ledger"
@@ -53,7 +53,8 @@ func (r *peerResource) Schema(ctx context.Context, _ resource.SchemaRequest, res
 	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A peer of an organization, with its ledgers and, where asked for, a CouchDB beside it for their state. It is created when its endorser answers. Its keys are made by the provider, certified by the organization's CA, and live in the peer's own volume.",
-		Attributes: merge(runAttributes(ctx, "peer", peerHolds, "hyperledger/fabric-peer:FABRIC_VERSION"), addressAttributes("peer", 7051), map[string]schema.Attribute{
+		Attributes: merge(runAttributes(ctx, "peer", peerHolds, "hyperledger/fabric-peer:FABRIC_VERSION"), addressAttributes("peer", 7051), memberCertificatesAttributes("peer", memberRotation), map[string]schema.Attribute{
+			"renew_before":    renewBeforeAttribute(),
 			"organization":    of,
 			"name":            nameAttribute("peer", "peer0.org1"),
 			"fabric_version":  versionAttribute(),
@@ -64,14 +65,6 @@ func (r *peerResource) Schema(ctx context.Context, _ resource.SchemaRequest, res
 			"endpoint": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "Address (`host:port`) of the peer on the network, or the advertised one.",
-			},
-			"enrollment_certificate": schema.StringAttribute{
-				Computed:            true,
-				MarkdownDescription: "Enrolment certificate of the peer, in PEM.",
-			},
-			"tls_certificate": schema.StringAttribute{
-				Computed:            true,
-				MarkdownDescription: "TLS certificate of the peer, in PEM.",
 			},
 		}),
 	}
@@ -108,12 +101,11 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindPeer, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	plan.Endpoint = planEndpoint(plan.AdvertisedAddress, plan.Handle, 7051)
 	plan.StateDatabase = planStateDatabase(prior.StateDatabase, config.StateDatabase, r.session.image("couchdb", types.StringValue(couchVersion)))
-	plan.EnrollmentCertificate, plan.TLSCertificate = types.StringUnknown(), types.StringUnknown()
-	if before != nil && !lostWillBeNew(before, &plan.runModel) {
-		plan.EnrollmentCertificate = carried(prior.EnrollmentCertificate)
-		if !changed(prior.AdvertisedAddress, plan.AdvertisedAddress, prior.SANs, plan.SANs) {
-			plan.TLSCertificate = carried(prior.TLSCertificate)
-		}
+	if before == nil || lostWillBeNew(before, &plan.runModel) {
+		planNewCertificates(&plan)
+	} else {
+		planCertificates(&plan, &prior, changed(prior.RenewBefore, plan.RenewBefore), restarts("peer", plan.Name),
+			reissued(prior.AdvertisedAddress, plan.AdvertisedAddress, prior.SANs, plan.SANs)...)
 	}
 	plan.validate(ctx, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
@@ -169,6 +161,7 @@ func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.P
 	options := m.options(ctx, diags)
 	options.AdvertisedAddress, options.Hosts = m.AdvertisedAddress.ValueString(), stringList(ctx, m.SANs, diags)
 	options.HostPorts = map[string]int{"grpc": int(m.Port.ValueInt64()), "operations": int(m.OperationsPort.ValueInt64())}
+	options.Renewal = firstKeys(m)
 	version, err := nodeconfig.ParseVersion(m.FabricVersion.ValueString())
 	if err != nil {
 		addError(diags, "Unsupported Fabric version", err)
@@ -186,7 +179,6 @@ func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.P
 func (m *peerModel) merge(s network.MemberState) {
 	m.Status, m.ImageID = statusOf(s.NodeState), types.StringValue(s.ImageID)
 	m.Port, m.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "operations")
-	m.EnrollmentCertificate, m.TLSCertificate = nullable(s.EnrollmentCertificate), nullable(s.TLSCertificate)
 	if s.StateDatabase != nil {
 		m.setStateDatabaseImage(nullable(s.StateDatabase.ImageID))
 	}
@@ -217,6 +209,7 @@ func (r *peerResource) Create(ctx context.Context, req resource.CreateRequest, r
 		return
 	}
 	plan.merge(state)
+	takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
@@ -244,15 +237,16 @@ func (r *peerResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	if found.HostPorts != nil {
 		state.Port, state.OperationsPort = portOf(found.HostPorts, "grpc"), portOf(found.HostPorts, "operations")
 	}
-	dropStale(ctx, f, h, &state.EnrollmentCertificate, &state.TLSCertificate)
+	readNodeCertificates(ctx, f, &state, h, state.RenewBefore, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	setProtection(ctx, resp.Private, []network.Ledger{found.Ledger}, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 }
 
 func (r *peerResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	var plan peerModel
+	var plan, prior peerModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 	f := r.fabric(&resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
@@ -264,13 +258,14 @@ func (r *peerResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	spec.Existing = true
+	spec.Existing, spec.Renewal = true, renewalOf(&plan, &prior)
 	state, err := f.EnsurePeer(ctx, spec)
 	if err != nil {
 		plan.addNodeError(&resp.Diagnostics, "Unable to update peer "+plan.Name.ValueString(), err)
 		return
 	}
 	plan.merge(state)
+	takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
@@ -297,5 +292,7 @@ func (r *peerResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	}
 	if err := f.DeletePeer(ctx, h, state.keepVolumes()); err != nil {
 		addError(&resp.Diagnostics, "Unable to delete peer "+state.Name.ValueString(), err)
+	} else if !state.keepVolumes() {
+		unregister(ctx, f, &resp.Diagnostics, h)
 	}
 }

@@ -150,6 +150,7 @@ func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
 		newCAResource,
 		newOrganizationResource,
 		newIdentityResource,
+		newCRLResource,
 		newOrdererClusterResource,
 		newPeerResource,
 		newChannelResource,
