@@ -168,6 +168,7 @@ func (p *fabricProvider) DataSources(context.Context) []func() datasource.DataSo
 		newQueryDataSource,
 		newConnectionProfileDataSource,
 		newNodeConfigDataSource,
+		newHealthDataSource,
 	}
 }
 
