@@ -136,6 +136,11 @@ func (f *Fabric) memberMaterial(h Handle, kind string, options NodeOptions) func
 				files[tlsFolder+"/cert.pem"] = append(files[tlsFolder+"/cert.pem"], text...)
 			}
 		}
+		for _, name := range []string{nextFolder + "/cert.pem", nextFolder + "/key.pem"} {
+			if len(have[name]) > 0 && tls != nil {
+				files[name] = nil // it is in use, or of no use any more
+			}
+		}
 		files[tlsFolder+"/root.pem"] = []byte(strings.Join(org.Definition.TLSRootCertificates, ""))
 		if err := f.operationsMaterial(ctx, h, options, have, files); err != nil {
 			return nil, err
@@ -165,11 +170,15 @@ func (f *Fabric) enrollNode(ctx context.Context, from Handle, org *organizationK
 	}
 	certPEM, keyPEM = pairIn(have, tlsFolder)
 	if !paired(certPEM, keyPEM) || !chains(string(certPEM), nil, org.issuing()) || !names(certPEM, hosts) || options.replaces(certPEM) {
-		request := ca.EnrollRequest{Profile: ca.ProfileTLS, Hosts: hosts, Key: options.keptKey(certPEM, keyPEM)}
-		group.Go(func() (err error) {
-			tls, err = f.enrollNew(gctx, from, tlsCA, registration, request)
-			return err
-		})
+		if next := staged(have); next != nil && options.distrusts(certPEM) {
+			tls = &ca.Enrollment{KeyPair: next} // the channels know it already
+		} else {
+			request := ca.EnrollRequest{Profile: ca.ProfileTLS, Hosts: hosts, Key: options.keptKey(certPEM, keyPEM)}
+			group.Go(func() (err error) {
+				tls, err = f.enrollNew(gctx, from, tlsCA, registration, request)
+				return err
+			})
+		}
 	}
 	err = group.Wait()
 	return enrolled, tls, err

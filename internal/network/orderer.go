@@ -123,6 +123,9 @@ func (w *clusterWork) do(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if rolled, err = w.rekeyed(atOnce, rolled); err != nil {
+		return err
+	}
 	if err := w.start(ctx, atOnce); err != nil {
 		return err
 	}
@@ -157,6 +160,9 @@ func (w *clusterWork) stopped() bool {
 
 // change makes a node that runs anew, and tells the channels when it has another key or address since.
 func (w *clusterWork) change(ctx context.Context, o Handle, spared func(context.Context) error) error {
+	if err := w.announceKey(ctx, o); err != nil {
+		return err
+	}
 	down := false
 	err := w.ensure(ctx, o, func(ctx context.Context) error {
 		down = true
@@ -182,7 +188,11 @@ func (w *clusterWork) change(ctx context.Context, o Handle, spared func(context.
 
 // ensure makes one node; spared is asked before it is taken down.
 func (w *clusterWork) ensure(ctx context.Context, o Handle, spared func(context.Context) error) error {
-	n, err := w.clusterNode(w.spec, o.Name)
+	spec := w.spec
+	if spared == nil {
+		spec = spec.keepingKey(o.Name)
+	}
+	n, err := w.clusterNode(spec, o.Name)
 	if err != nil {
 		return err
 	}

@@ -187,14 +187,15 @@ func TestAccCertificates(t *testing.T) {
 					return nil
 				}),
 			},
-			{ // Keys that somebody else may know: of the members of one organization, and of its CA's listener.
+			{ // Keys that somebody else may know: of every member, a lone consenter among them, and of the CAs' listeners.
 				Config: with(func(a *ageing) {
 					a.run++
+					a.nodes = "orderer0 = { key_version = 2 }"
 					a.peer, a.ofOrganization, a.ofIdentity, a.ofCA = "key_version = 2", "key_version = 2", "key_version = 2", "key_version = 2"
 				}),
-				ConfigPlanChecks: onlyUpdated(slices.DeleteFunc(slices.Clone(everything), func(address string) bool { return address == clusterAddress })...),
+				ConfigPlanChecks: onlyUpdated(everything...),
 				Check: resource.ComposeTestCheckFunc(
-					seen.check, everyCertificate(nil, seen.renewed(false)),
+					seen.check, everyCertificate([]string{"orderer0"}, seen.renewed(false)),
 					says(peerAddress, "last_renewal", "key_version is 2", "revoked"),
 					func(state *terraform.State) error {
 						registry, registrar, err := server.client("ca")
@@ -371,7 +372,7 @@ func TestLongTLSRoot(t *testing.T) {
 			},
 			{ // What the nodes have by now is what their resources tell; the channel's other settings change as ever.
 				Config: func() string {
-					a.run = 2
+					a.run, a.nodes = 2, ""
 					return strings.Replace(a.String(), "max_message_count   = 1", "max_message_count   = 2", 1)
 				}(),
 				ConfigPlanChecks: onlyUpdated("fabric_channel.trade", "fabric_transaction.this"),
@@ -390,6 +391,28 @@ func TestLongTLSRoot(t *testing.T) {
 							err := certificate.VerifyChain(certificate.VerifyRequest{Leaf: []byte(text), Roots: [][]byte{[]byte(now[org])}})
 							if err != nil {
 								return fmt.Errorf("certificate %d of %s: %w", i, org, err)
+							}
+						}
+					}
+					return nil
+				}),
+			},
+			{ // Consenters with new keys, one after the other.
+				PreConfig: func() { seen.watchRoll([]string{name + "-orderer0", name + "-orderer1", name + "-orderer2"}) },
+				Config: func() string {
+					a.run, a.nodes = 3, "orderer0 = { key_version = 2 }, orderer1 = {}, orderer2 = { key_version = 2 }"
+					return strings.Replace(a.String(), "max_message_count   = 1", "max_message_count   = 2", 1)
+				}(),
+				ConfigPlanChecks: onlyUpdated(clusterAddress, "fabric_transaction.this"),
+				Check: resource.ComposeTestCheckFunc(seen.check, seen.rolled, func(state *terraform.State) error {
+					for _, node := range orderers {
+						for _, key := range ordererCertificates(node) {
+							check := seen.renewed(false)(clusterAddress, key)
+							if node == "orderer1" {
+								check = seen.same(clusterAddress, key)
+							}
+							if err := check(state); err != nil {
+								return err
 							}
 						}
 					}
