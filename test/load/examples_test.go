@@ -28,7 +28,7 @@ func TestLongExamples(t *testing.T) {
 			var l *Load
 			err := example.Run(ctx, example.Options{
 				Folder: "../../examples/" + name, Binary: binary, TerraformPath: terraform, Shared: true,
-				Vars: map[string]string{"network": `"` + network + `"`},
+				Vars: map[string]string{"network": network},
 				After: func(context.Context, string) (err error) {
 					l, err = Start(ctx, Target{Network: network, Channel: "trade", Chaincode: "asset", Organizations: []string{"Org1MSP", "Org2MSP"}})
 					return err
