@@ -151,6 +151,7 @@ func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
 		newOrganizationResource,
 		newIdentityResource,
 		newOrdererClusterResource,
+		newOrdererResource,
 		newPeerResource,
 		newChannelResource,
 		newChannelMembershipResource,
