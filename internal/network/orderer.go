@@ -52,6 +52,8 @@ type ClusterSpec struct {
 	Raft configtx.RaftOptions
 	// Admins sign changes of its channels; empty: the admins of the organizations of its nodes.
 	Admins []Handle
+	// External are nodes of the cluster that other states run, by name.
+	External map[string]ExternalConsenter
 }
 
 // bootOptions are those of the Raft options that a node reads when it starts, as a label: a node is
@@ -129,7 +131,7 @@ func (w *clusterWork) do(ctx context.Context) (err error) {
 	if err := w.start(ctx, atOnce); err != nil {
 		return err
 	}
-	if err := w.recordCluster(ctx, w.wanted(), clusterRecord{MSPID: w.spec.Handle.MSPID, Raft: w.spec.Raft, Admins: w.spec.Admins}); err != nil {
+	if err := w.recordCluster(ctx, w.wanted(), clusterRecord{MSPID: w.spec.Handle.MSPID, Raft: w.spec.Raft, Admins: w.spec.Admins, External: w.spec.External}); err != nil {
 		return err
 	}
 	if w.stopped() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/orderer"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/participation"
 )
@@ -56,6 +57,11 @@ func (w *clusterWork) admit(ctx context.Context) error {
 		}
 		for _, o := range w.wanted() {
 			if err := k.enlist(ctx, summary, o); err != nil {
+				return err
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(w.spec.External)) {
+			if err := k.admitExternal(ctx, w.spec.External[name], name); err != nil {
 				return err
 			}
 		}
@@ -132,17 +138,25 @@ func (k *channelWork) summary(ctx context.Context) (configtx.Summary, error) {
 // joinFollower joins a node with the latest config block, and waits until it has the blocks that the
 // others have.
 func (k *channelWork) joinFollower(ctx context.Context, c channelView, o Handle) error {
-	fail := func(err error) error { return k.nodeError(ctx, o, "join channel "+k.channel.Name+" with", err) }
 	block, err := k.latestBlock(ctx, c)
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	if err := k.clearLeftovers(ctx, o, k.channel.Name); err != nil {
+	if err := k.joinWith(ctx, o, k.channel.Name, block); err != nil {
+		return err
+	}
+	return k.awaitBlocks(ctx, o, k.channel.Name, c.height(o))
+}
+
+// joinWith joins a node with a config block.
+func (f *Fabric) joinWith(ctx context.Context, o Handle, channel string, block []byte) error {
+	fail := func(err error) error { return f.nodeError(ctx, o, "join channel "+channel+" with", err) }
+	if err := f.clearLeftovers(ctx, o, channel); err != nil {
 		return fail(err)
 	}
 	refused := patience{}
-	err = poll(ctx, func(ctx context.Context) error {
-		client, err := k.participation(ctx, o)
+	err := poll(ctx, func(ctx context.Context) error {
+		client, err := f.participation(ctx, o)
 		if err != nil {
 			return err
 		}
@@ -155,7 +169,7 @@ func (k *channelWork) joinFollower(ctx context.Context, c channelView, o Handle)
 	if err != nil {
 		return fail(err)
 	}
-	return k.awaitBlocks(ctx, o, c.height(o))
+	return nil
 }
 
 // latestBlock fetches the latest config block from the node that has most of the channel.
@@ -172,10 +186,10 @@ func (k *channelWork) latestBlock(ctx context.Context, c channelView) ([]byte, e
 }
 
 // awaitBlocks waits until a node has that many blocks, as long as it gets on.
-func (k *channelWork) awaitBlocks(ctx context.Context, o Handle, height uint64) error {
+func (f *Fabric) awaitBlocks(ctx context.Context, o Handle, channel string, height uint64) error {
 	last, moved := uint64(0), time.Now()
 	err := poll(ctx, func(ctx context.Context) error {
-		v := k.ordererView(ctx, o, k.channel.Name, nil)
+		v := f.ordererView(ctx, o, channel, nil)
 		if v.height > last {
 			last, moved = v.height, time.Now()
 		}
@@ -189,7 +203,7 @@ func (k *channelWork) awaitBlocks(ctx context.Context, o Handle, height uint64) 
 		return err
 	})
 	if err != nil {
-		return k.nodeError(ctx, o, "await the blocks of channel "+k.channel.Name+" on", err)
+		return f.nodeError(ctx, o, "await the blocks of channel "+channel+" on", err)
 	}
 	return nil
 }
@@ -210,7 +224,15 @@ func (k *channelWork) enlist(ctx context.Context, summary configtx.Summary, o Ha
 			return err
 		}
 	}
-	err = k.update(ctx, func(config *configtx.Config) error {
+	if err := k.list(ctx, own); err != nil {
+		return err
+	}
+	return k.awaitPart(ctx, o)
+}
+
+// list writes a consenter, in the place of the one with its key or its address.
+func (k *channelWork) list(ctx context.Context, own configtx.Consenter) error {
+	return k.update(ctx, func(config *configtx.Config) error {
 		summary, err := configtx.Summarize(config)
 		if err != nil {
 			return err
@@ -220,39 +242,36 @@ func (k *channelWork) enlist(ctx context.Context, summary configtx.Summary, o Ha
 		}
 		return config.AddConsenter(own)
 	})
-	if err != nil {
-		return err
-	}
-	return k.awaitPart(ctx, o)
 }
 
 // prepare makes sure that a node can become a consenter: its organization is known, and the others can
 // do with one more.
 func (k *channelWork) prepare(ctx context.Context, o Handle) error {
-	if err := k.introduce(ctx, o); err != nil {
-		return err
-	}
-	step := "adding " + o.Name
-	return k.awaitStrength(ctx, step, func(c channelView) error { return c.bearsMore(step) })
-}
-
-// introduce adds the organization of a node to the ordering organizations of the channel.
-func (k *channelWork) introduce(ctx context.Context, o Handle) error {
-	summary, err := k.summary(ctx)
-	if err != nil || orders(summary, o.MSPID) {
-		return err
-	}
 	keys, err := k.organizationKeys(ctx, o.Organization())
 	if err != nil {
 		return err
 	}
-	org := configtx.OrdererOrganization{Definition: keys.member()}
-	if slices.Contains(summary.ChannelCapabilities, configtx.ChannelCapabilityV3_0) { // which wants endpoints of each
-		address, err := k.endpoint(ctx, o)
-		if err != nil {
-			return err
-		}
-		org.Endpoints = []string{joinAddress(address)}
+	address, err := k.endpoint(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := k.introduce(ctx, keys.member(), []string{joinAddress(address)}, false); err != nil {
+		return err
+	}
+	step := "adding " + o.Name
+	return k.awaitStrength(ctx, step, func(c channelView) error { return c.bearsMore(step, true) })
+}
+
+// introduce adds an organization to the ordering organizations of the channel. Its endpoints come later
+// unless the channel wants some of each, or nobody here can sign for them later.
+func (k *channelWork) introduce(ctx context.Context, definition msp.Definition, endpoints []string, now bool) error {
+	summary, err := k.summary(ctx)
+	if err != nil || orders(summary, definition.ID) {
+		return err
+	}
+	org := configtx.OrdererOrganization{Definition: definition}
+	if now || slices.Contains(summary.ChannelCapabilities, configtx.ChannelCapabilityV3_0) {
+		org.Endpoints = endpoints
 	}
 	return k.update(ctx, func(config *configtx.Config) error { return config.SetOrdererOrganization(org) })
 }
@@ -337,6 +356,9 @@ func (k *channelWork) setEndpoints(ctx context.Context, keep bool) error {
 			return err
 		}
 		wanted[o.MSPID] = append(wanted[o.MSPID], joinAddress(address))
+	}
+	for mspID := range wanted { // those of other organizations fall under their own admins
+		wanted[mspID] = append(wanted[mspID], k.spec.externalEndpoints(mspID)...)
 	}
 	summary, err := k.summary(ctx)
 	if err != nil {
@@ -447,15 +469,9 @@ func (k *channelWork) strangers(ctx context.Context, c channelView) ([]stranger,
 	if err != nil {
 		return nil, err
 	}
-	wanted := map[string]bool{}
-	for _, o := range k.wanted() {
-		own, err := k.consenter(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		if entry := entryOf(summary, own); entry != nil {
-			wanted[addressOf(*entry)] = true
-		}
+	wanted, err := k.wantedEntries(ctx, summary)
+	if err != nil {
+		return nil, err
 	}
 	weight := func(s stranger) int {
 		switch v := c.node(s.node); {
@@ -474,6 +490,26 @@ func (k *channelWork) strangers(ctx context.Context, c channelView) ([]stranger,
 	}
 	slices.SortStableFunc(out, func(a, b stranger) int { return weight(a) - weight(b) })
 	return out, nil
+}
+
+// wantedEntries gives the addresses of the consenters that are to stay, as the ledger has them.
+func (k *channelWork) wantedEntries(ctx context.Context, summary configtx.Summary) (map[string]bool, error) {
+	wanted := map[string]bool{}
+	for _, o := range k.wanted() {
+		own, err := k.consenter(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		if entry := entryOf(summary, own); entry != nil {
+			wanted[addressOf(*entry)] = true
+		}
+	}
+	for _, e := range k.spec.External {
+		if entry := entryOf(summary, e.consenter()); entry != nil && e.Consenter {
+			wanted[addressOf(*entry)] = true
+		}
+	}
+	return wanted, nil
 }
 
 // nodeAt gives the leaving node that has a consenter's address; none when nobody has.
@@ -497,22 +533,28 @@ func (k *channelWork) evict(ctx context.Context, entry configtx.Consenter, node 
 	})
 }
 
-// bidFarewell takes the ordering organizations whose last node leaves out of the channel.
+// bidFarewell takes ordering organizations out of the channel that have neither a node here nor a
+// consenter any more: those whose endpoints are all of consenters that were taken off.
 func (k *channelWork) bidFarewell(ctx context.Context) error {
 	summary, err := k.summary(ctx)
 	if err != nil {
 		return err
 	}
-	stays := map[string]bool{}
+	stays, listed := map[string]bool{}, map[string]bool{}
 	for _, o := range k.wanted() {
 		stays[o.MSPID] = true
 	}
-	for _, name := range slices.Sorted(maps.Keys(k.leaving)) {
-		mspID := k.leaving[name].MSPID
-		if stays[mspID] || !orders(summary, mspID) {
+	for _, e := range k.spec.External {
+		stays[e.Definition.ID] = true
+	}
+	for _, entry := range summary.Consenters {
+		listed[addressOf(entry.Consenter)] = true
+	}
+	for _, org := range summary.OrdererOrganizations {
+		mspID := org.Definition.ID
+		if stays[mspID] || len(org.Endpoints) == 0 || slices.ContainsFunc(org.Endpoints, func(e string) bool { return listed[e] }) {
 			continue
 		}
-		stays[mspID] = true
 		if err := k.update(ctx, func(config *configtx.Config) error { return config.RemoveOrdererOrganization(mspID) }); err != nil {
 			return err
 		}

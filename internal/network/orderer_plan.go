@@ -37,6 +37,15 @@ type ClusterChange struct {
 	Channels map[string]ClusterChannel
 	// Raft are the options that are to be.
 	Raft configtx.RaftOptions
+	// External are nodes of others, by name.
+	External map[string]PlannedExternal
+}
+
+// PlannedExternal is a node of others, as it is to be.
+type PlannedExternal struct {
+	Address, MSPID string
+	// Consenter tells that it is to be one.
+	Consenter bool
 }
 
 // ClusterPlan says what a change comes to.
@@ -58,6 +67,7 @@ func (c ClusterChange) Plan() ClusterPlan {
 	p.setOptions()
 	p.replaceLost()
 	p.add()
+	p.addExternal()
 	p.roll()
 	p.remove()
 	return p.ClusterPlan
@@ -188,6 +198,32 @@ func (p *clusterPlanner) add() {
 	}
 }
 
+// addExternal adds the nodes of others.
+func (p *clusterPlanner) addExternal() {
+	for _, name := range slices.Sorted(maps.Keys(p.External)) {
+		e := p.External[name]
+		var known, on []string
+		for _, k := range p.channels {
+			if !slices.Contains(k.Organizations, e.MSPID) {
+				known = append(known, k.name)
+				k.Organizations = append(k.Organizations, e.MSPID)
+			}
+			if _, listed := k.listed[e.Address]; listed || !e.Consenter {
+				continue
+			}
+			on = append(on, k.name)
+			p.require(k, "adding "+name+" before it is known to work", k.at(""), len(k.listed)+1, 0)
+			k.listed[e.Address] = true
+		}
+		if len(known) > 0 {
+			p.say("%s: its organization %s made known%s, with its endpoint", name, e.MSPID, onChannels(known, " to %s"))
+		}
+		if len(on) > 0 {
+			p.say("%s: added as a consenter%s; it must have joined", name, onChannels(on, " of %s"))
+		}
+	}
+}
+
 // relist makes a node that runs a consenter again. One that the ledger lists all the same has lost the
 // channel, or its key.
 func (p *clusterPlanner) relist(k *plannedChannel, name string) {
@@ -247,6 +283,9 @@ func (p *clusterPlanner) remove() {
 	wanted := map[string]bool{}
 	for _, node := range p.After {
 		wanted[node.Address] = true
+	}
+	for _, e := range p.External {
+		wanted[e.Address] = wanted[e.Address] || e.Consenter
 	}
 	for _, k := range p.channels {
 		var leaving []string
@@ -346,6 +385,11 @@ func (p *clusterPlanner) nodeAt(address string) string {
 			if nodes[name].Address == address {
 				return name
 			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.External)) {
+		if p.External[name].Address == address {
+			return name
 		}
 	}
 	return address

@@ -243,7 +243,7 @@ func TestStrength(t *testing.T) {
 				err  error
 				want string
 			}{
-				"without": {v.without(o("o1")), c.without}, "more": {v.bearsMore("adding o9"), c.more}, "less": {v.bearsLess(o("o1"), "removing o1"), c.less},
+				"without": {v.without(o("o1")), c.without}, "more": {v.bearsMore("adding o9", true), c.more}, "less": {v.bearsLess(o("o1"), "removing o1"), c.less},
 			} {
 				text := ""
 				if got.err != nil {

@@ -136,14 +136,15 @@ func (c channelView) without(o Handle) error {
 }
 
 // bearsMore fails with *QuorumError when a channel cannot order now, or could not with one consenter
-// more that does not come up. With the second one of two that cannot be helped.
-func (c channelView) bearsMore(step string) error {
+// more that does not come up. With the second one of two that cannot be helped, and is taken where the
+// node is known to be ready.
+func (c channelView) bearsMore(step string, ready bool) error {
 	s := c.strength()
 	e := s.error(c.channel.Name, step, s.consenters+1, Handle{})
 	if err := s.requireOrder(c.channel.Name, step); err != nil {
 		return err
 	}
-	if len(e.Left)+e.External >= e.Needed || e.Consenters == 2 {
+	if len(e.Left)+e.External >= e.Needed || ready && e.Consenters == 2 {
 		return nil
 	}
 	return e

@@ -11,9 +11,11 @@ import (
 // ClusterChannel is what is known of a channel that a cluster orders.
 type ClusterChannel struct {
 	// Consenters and Endpoints are the addresses (host:port) that the ledger lists, sorted; the endpoints
-	// are those of all ordering organizations.
+	// are those of the organizations that have nodes in the cluster.
 	Consenters []string `json:"consenters"`
 	Endpoints  []string `json:"endpoints"`
+	// Organizations are the MSP IDs of the ordering organizations.
+	Organizations []string `json:"organizations"`
 	// Unlisted are the nodes of the cluster that are no consenters of the channel, by name.
 	Unlisted []string `json:"unlisted,omitempty"`
 	// Leader is the name of the node that leads; empty when it is none of them, or unknown.
@@ -56,7 +58,10 @@ func (c channelView) facts() ClusterChannel {
 		facts.Consenters = append(facts.Consenters, addressOf(entry.Consenter))
 	}
 	for _, org := range c.summary.OrdererOrganizations {
-		facts.Endpoints = append(facts.Endpoints, org.Endpoints...)
+		facts.Organizations = append(facts.Organizations, org.Definition.ID)
+		if slices.ContainsFunc(c.nodes, func(v ordererView) bool { return v.node.MSPID == org.Definition.ID }) {
+			facts.Endpoints = append(facts.Endpoints, org.Endpoints...)
+		}
 	}
 	slices.Sort(facts.Consenters)
 	slices.Sort(facts.Endpoints)

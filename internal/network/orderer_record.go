@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 )
 
 // clusterRecord is what a channel must know of its ordering cluster beside the nodes. A copy lies on
@@ -21,6 +23,8 @@ type clusterRecord struct {
 	Raft  configtx.RaftOptions `json:"raft"`
 	// Admins are those that were given by the user.
 	Admins []Handle `json:"admins,omitempty"`
+	// External are the nodes that other states run.
+	External map[string]ExternalConsenter `json:"external,omitempty"`
 }
 
 const clusterFile = "cluster.json"
@@ -84,20 +88,36 @@ func (f *Fabric) addOrdering(ctx context.Context, cluster Handle, channel *confi
 		if err != nil {
 			return err
 		}
-		channel.Consenters = append(channel.Consenters, consenter)
-		at := slices.IndexFunc(channel.OrdererOrganizations, func(org configtx.OrdererOrganization) bool { return org.Definition.ID == o.MSPID })
-		if at < 0 {
-			keys, err := f.organizationKeys(ctx, o.Organization())
-			if err != nil {
-				return err
-			}
-			at = len(channel.OrdererOrganizations)
-			channel.OrdererOrganizations = append(channel.OrdererOrganizations, configtx.OrdererOrganization{Definition: keys.member()})
+		keys, err := f.organizationKeys(ctx, o.Organization())
+		if err != nil {
+			return err
 		}
-		org := &channel.OrdererOrganizations[at]
-		org.Endpoints = append(org.Endpoints, addressOf(consenter))
+		channel.Consenters = append(channel.Consenters, consenter)
+		addEndpoint(channel, keys.member(), addressOf(consenter))
+	}
+	for _, name := range slices.Sorted(maps.Keys(record.External)) {
+		e := record.External[name]
+		addEndpoint(channel, e.Definition, joinAddress(e.Address))
+		if e.Consenter {
+			channel.Consenters = append(channel.Consenters, e.consenter())
+		}
+	}
+	if needed := quorumOf(len(channel.Consenters), false); len(nodes) < needed && len(nodes) > 0 {
+		return &QuorumError{Step: "creating it with nodes of others that have not joined yet", Channel: channel.Name, Consenters: len(channel.Consenters), Needed: needed, Left: namesOf(nodes)}
 	}
 	return nil
+}
+
+// addEndpoint adds an endpoint to an ordering organization of a new channel, and the organization where
+// it is not there yet.
+func addEndpoint(channel *configtx.Channel, definition msp.Definition, endpoint string) {
+	for i := range channel.OrdererOrganizations {
+		if org := &channel.OrdererOrganizations[i]; org.Definition.ID == definition.ID {
+			org.Endpoints = append(org.Endpoints, endpoint)
+			return
+		}
+	}
+	channel.OrdererOrganizations = append(channel.OrdererOrganizations, configtx.OrdererOrganization{Definition: definition, Endpoints: []string{endpoint}})
 }
 
 // addressOf gives the address of a consenter as host:port.

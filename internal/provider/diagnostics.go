@@ -67,6 +67,8 @@ func wayOut(err error) string {
 		return "Let the organizations that are missing sign: fabric_channel_proposal makes the update, fabric_channel_signature signs it in each organization's own state, and fabric_channel_submission submits it with their signatures."
 	case network.IsQuorum(err):
 		return "Start or repair the nodes that are not at work first, or change fewer nodes in one apply. If the nodes are lost for good, no configuration of the channel can be changed any more."
+	case errors.As(err, new(*network.StillConsenterError)):
+		return "The owner of the cluster has to take the node out of external_consenters first."
 	case errors.As(err, new(*network.AddressError)):
 		return "Give the new node another address, or go in two applies."
 	case errors.Is(err, network.ErrExists):

@@ -226,7 +226,7 @@ func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.I
 		m.Timeouts, m.Handle = noTimeouts(), handleValue(found.Handle)
 		m.Organization, m.Name, m.Consensus = handleValue(found.Handle.Organization()), types.StringValue(found.Handle.Name), types.StringValue("raft")
 		m.RenewBefore = defaultRenewBefore()
-		m.takeChannels(found)
+		m.takeChannels(ctx, found, &resp.Diagnostics)
 		m.setNodes(ctx, nodes, &resp.Diagnostics)
 		m.merge(ctx, states, &resp.Diagnostics)
 		return nil

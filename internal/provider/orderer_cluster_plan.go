@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -187,8 +189,8 @@ func (m *ordererClusterModel) readChannels(ctx context.Context, f *network.Fabri
 
 // takeChannels writes back what import found of the cluster beside its nodes. Channels themselves are read
 // right after.
-func (m *ordererClusterModel) takeChannels(found network.ClusterSpec) {
-	m.Raft, m.Admins = raftValue(found.Raft), types.MapNull(handleType)
+func (m *ordererClusterModel) takeChannels(ctx context.Context, found network.ClusterSpec, diags *diag.Diagnostics) {
+	m.Raft, m.Admins, m.External = raftValue(found.Raft), types.MapNull(handleType), externalValue(ctx, found.External, diags)
 	m.Channels, m.LastChange = types.MapNull(clusterChannelType), types.ListValueMust(types.StringType, []attr.Value{})
 	admins := map[string]attr.Value{}
 	for _, h := range found.Admins {
@@ -225,10 +227,15 @@ func (m *ordererClusterModel) planChange(ctx context.Context, prior *ordererClus
 	if prior.Nodes.IsNull() {
 		facts = nil
 	}
+	external := m.external(ctx, diags)
 	change := network.ClusterChange{
 		Before: prior.planned(ctx, nil, diags), After: m.planned(ctx, prior, diags), Channels: facts, Raft: raftOptions(ctx, m.Raft, diags),
+		External: map[string]network.PlannedExternal{},
 	}
-	m.Channels = channelsAfter(change)
+	for name, e := range external {
+		change.External[name] = network.PlannedExternal{Address: net.JoinHostPort(e.Address.Host, strconv.Itoa(e.Address.Port)), MSPID: e.Definition.ID, Consenter: e.Consenter}
+	}
+	m.Channels = m.channelsAfter(ctx, change, diags)
 	plan := change.Plan()
 	if m.DesiredState.ValueString() == "stopped" {
 		m.planStopped(change, facts, diags)
@@ -281,7 +288,7 @@ func (m *ordererClusterModel) planStopped(change network.ClusterChange, facts ma
 // foreseeable tells whether everything is known that the words depend on.
 func (m *ordererClusterModel) foreseeable() bool {
 	for _, value := range []attr.Value{
-		m.Nodes, m.Image, m.FabricVersion, m.Raft, m.Limits, m.Labels, m.Log, m.BindAddress, m.DesiredState, m.Config, m.AcceptDataLoss,
+		m.Nodes, m.External, m.Organization, m.Image, m.FabricVersion, m.Raft, m.Limits, m.Labels, m.Log, m.BindAddress, m.DesiredState, m.Config, m.AcceptDataLoss,
 	} {
 		if !fullyKnown(value) {
 			return false
@@ -346,16 +353,30 @@ func boots(o configtx.RaftOptions) configtx.RaftOptions {
 	return o
 }
 
-// channelsAfter gives what the ledgers are to list.
-func channelsAfter(change network.ClusterChange) types.Map {
-	var addresses []string
+// channelsAfter gives what the ledgers are to list: endpoints are those of organizations with nodes here.
+func (m *ordererClusterModel) channelsAfter(ctx context.Context, change network.ClusterChange, diags *diag.Diagnostics) types.Map {
+	var consenters []string
+	organizations := map[string]bool{}
 	for _, n := range change.After {
-		addresses = append(addresses, n.Address)
+		consenters = append(consenters, n.Address)
 	}
-	slices.Sort(addresses)
+	for _, n := range m.nodes(ctx, diags) {
+		organizations[handleMember(m.organizationOf(n), "msp_id").ValueString()] = true
+	}
+	endpoints := slices.Clone(consenters)
+	for _, e := range change.External {
+		if e.Consenter {
+			consenters = append(consenters, e.Address)
+		}
+		if organizations[e.MSPID] {
+			endpoints = append(endpoints, e.Address)
+		}
+	}
+	slices.Sort(consenters)
+	slices.Sort(endpoints)
 	channels := map[string]attr.Value{}
 	for name := range change.Channels {
-		channels[name] = clusterChannelValue(addresses, addresses)
+		channels[name] = clusterChannelValue(consenters, endpoints)
 	}
 	return types.MapValueMust(clusterChannelType, channels)
 }

@@ -48,6 +48,7 @@ type ordererClusterModel struct {
 	Config        types.Dynamic `tfsdk:"config"`
 	Raft          types.Object  `tfsdk:"raft"`
 	Admins        types.Map     `tfsdk:"admins"`
+	External      types.Map     `tfsdk:"external_consenters"`
 	Nodes         types.Map     `tfsdk:"nodes"`
 	Channels      types.Map     `tfsdk:"channels"`
 	LastChange    types.List    `tfsdk:"last_change"`
@@ -116,6 +117,7 @@ func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRe
 					"Consenters fall under the Admins of the ordering organizations together (a majority of them), endpoints under the Admins of their own organization.",
 				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), handlesOf{handleKind{[]network.Kind{network.KindOrganization, network.KindIdentity}}}},
 			},
+			"external_consenters": externalConsentersAttribute(),
 			"channels": schema.MapAttribute{
 				Computed: true, ElementType: clusterChannelType,
 				MarkdownDescription: "Channels that the cluster orders, by name, each with the addresses of its `consenters` and its orderer `endpoints` as the ledger has them. What differs from `nodes` is brought to it by the next apply.",
@@ -296,14 +298,7 @@ func (m *ordererClusterModel) validate(ctx context.Context, diags *diag.Diagnost
 				"This release of the provider makes Raft channels only. Set consensus = \"raft\".")
 		}
 	}
-	overlay, known, err := overlayFrom(ctx, m.Config)
-	if err != nil {
-		refuseOverlay("orderer.yaml", err, diags)
-		return
-	}
-	if known {
-		refuse(nodeconfig.Validate(nodeconfig.KindOrderer, version, overlay), diags)
-	}
+	validateOrdererConfig(ctx, m.Config, m.FabricVersion, diags)
 }
 
 func (m *ordererClusterModel) nodes(ctx context.Context, diags *diag.Diagnostics) map[string]ordererModel {
@@ -349,7 +344,7 @@ func (m *ordererClusterModel) spec(ctx context.Context, diags *diag.Diagnostics)
 	org := handleFrom(ctx, m.Organization, diags)
 	spec := network.ClusterSpec{
 		Handle: org.With(network.KindOrdererCluster, m.Name.ValueString(), org.MSPID), Nodes: map[string]network.OrdererSpec{},
-		Raft: raftOptions(ctx, m.Raft, diags), Admins: m.adminHandles(ctx, diags),
+		Raft: raftOptions(ctx, m.Raft, diags), Admins: m.adminHandles(ctx, diags), External: m.external(ctx, diags),
 	}
 	for name, n := range m.nodes(ctx, diags) {
 		options := m.options(ctx, diags)

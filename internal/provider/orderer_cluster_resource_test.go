@@ -72,7 +72,7 @@ func emptyCluster(t *testing.T, s schema.Schema) *ordererClusterModel {
 	m.Organization, m.Handle = types.ObjectNull(handleTypes), types.ObjectNull(handleTypes)
 	m.Log, m.Limits, m.Labels = types.ObjectNull(logTypes), types.ObjectNull(limitsTypes), types.MapNull(types.StringType)
 	m.Config, m.Timeouts = null("config").(types.Dynamic), noTimeouts()
-	m.Raft, m.Admins = types.ObjectNull(raftTypes), types.MapNull(handleType)
+	m.Raft, m.Admins, m.External = types.ObjectNull(raftTypes), types.MapNull(handleType), types.MapNull(externalConsenterType)
 	m.Channels, m.LastChange = types.MapNull(clusterChannelType), types.ListNull(types.StringType)
 	return m
 }

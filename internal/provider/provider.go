@@ -152,6 +152,7 @@ func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
 		newIdentityResource,
 		newCRLResource,
 		newOrdererClusterResource,
+		newOrdererResource,
 		newPeerResource,
 		newChannelResource,
 		newChannelMembershipResource,

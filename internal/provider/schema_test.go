@@ -156,6 +156,7 @@ var models = map[string]func() any{
 	"fabric_ca":                 func() any { return &caModel{} },
 	"fabric_organization":       func() any { return &organizationModel{} },
 	"fabric_identity":           func() any { return &identityModel{} },
+	"fabric_orderer":            func() any { return &joinedOrdererModel{} },
 	"fabric_orderer_cluster":    func() any { return &ordererClusterModel{} },
 	"fabric_peer":               func() any { return &peerModel{} },
 	"fabric_channel":            func() any { return &channelModel{} },
@@ -170,17 +171,18 @@ var models = map[string]func() any{
 
 // nestedModels are those of nested attributes, whatever resource they are in.
 var nestedModels = map[string]func() any{
-	"add_consenter": func() any { return &consenterModel{} },
-	"certificates":  func() any { return &certificatesModel{} },
-	"change":        func() any { return &channelChangeModel{} },
-	"collections":   func() any { return &collectionModel{} },
-	"limits":        func() any { return &limitsModel{} },
-	"log":           func() any { return &logModel{} },
-	"nodes":         func() any { return &ordererModel{} },
-	"orderers":      func() any { return &remoteOrdererModel{} },
-	"raft":          func() any { return &raftModel{} },
-	"server":        func() any { return &serverModel{} },
-	"revoke":        func() any { return &revocationModel{} },
+	"add_consenter":       func() any { return &consenterModel{} },
+	"external_consenters": func() any { return &externalConsenterModel{} },
+	"certificates":        func() any { return &certificatesModel{} },
+	"change":              func() any { return &channelChangeModel{} },
+	"collections":         func() any { return &collectionModel{} },
+	"limits":              func() any { return &limitsModel{} },
+	"log":                 func() any { return &logModel{} },
+	"nodes":               func() any { return &ordererModel{} },
+	"orderers":            func() any { return &remoteOrdererModel{} },
+	"raft":                func() any { return &raftModel{} },
+	"server":              func() any { return &serverModel{} },
+	"revoke":              func() any { return &revocationModel{} },
 	// It is read member by member.
 	"state_database": nil,
 }
