@@ -40,6 +40,9 @@ resource "fabric_peer" "org1" {
   limits        = { memory_mib = var.memory_mib, pids = 512, cpus = 1.5 }
   log           = { driver = "json-file", options = { max-size = "10m" } }
 
+  # How many peers of the organization may be down at a time while this one is changed.
+  max_unavailable = 1
+
   # What becomes of its ledgers.
   deletion_protection = false
   on_destroy          = "delete"

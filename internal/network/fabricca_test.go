@@ -52,6 +52,7 @@ func (h *house) restart() {
 		h.fabric.conns.close()
 	}
 	h.fabric = New(h.fake)
+	h.fabric.healthPatience = 0
 	f := h.fabric
 	h.t.Cleanup(f.conns.close)
 }

@@ -50,17 +50,30 @@ func ledgerOf(channels int) Ledger {
 // recorded looks for a channel of ours whose record has the node: what it holds when it cannot be
 // asked. No record proves nothing.
 func (f *Fabric) recorded(ctx context.Context, h Handle, has func(channelRecord) bool) (Ledger, error) {
-	volumes, err := f.engine.Volumes(ctx, map[string]string{engine.LabelOwner: h.Owner, engine.LabelKind: string(KindChannel)})
-	if err != nil {
-		return LedgerUnknown, err
-	}
-	for _, v := range volumes {
-		// A record that cannot be read says nothing of this node, and is the channel's business.
-		if record, err := f.channelRecord(ctx, handleOf(v.Labels)); err == nil && has(record) {
+	records, err := f.channelRecords(ctx, h.Owner)
+	for _, record := range records {
+		if has(record) {
 			return LedgerHeld, nil
 		}
 	}
-	return LedgerUnknown, nil
+	return LedgerUnknown, err
+}
+
+// channelRecords gives the records of the channels of an owner. One that cannot be read says nothing of
+// any node, and is its channel's business.
+func (f *Fabric) channelRecords(ctx context.Context, owner string) (map[Handle]channelRecord, error) {
+	volumes, err := f.engine.Volumes(ctx, map[string]string{engine.LabelOwner: owner, engine.LabelKind: string(KindChannel)})
+	if err != nil {
+		return nil, err
+	}
+	records := map[Handle]channelRecord{}
+	for _, v := range volumes {
+		channel := handleOf(v.Labels)
+		if record, err := f.channelRecord(ctx, channel); err == nil {
+			records[channel] = record
+		}
+	}
+	return records, nil
 }
 
 // ensureMember makes a node that is a member of an organization, and tells its certificates. Those

@@ -174,7 +174,7 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		m.Organization, m.Name = handleValue(spec.Handle.Organization()), types.StringValue(spec.Handle.Name)
 		m.FabricVersion, m.Config = types.StringValue(spec.Version.String()), overlayValue(ctx, spec.Config)
 		m.AdvertisedAddress, m.SANs = orNull(spec.AdvertisedAddress), listOf(ctx, spec.Hosts, &resp.Diagnostics)
-		m.Endpoint = planEndpoint(m.AdvertisedAddress, m.Handle, 7051)
+		m.Endpoint, m.MaxUnavailable = planEndpoint(m.AdvertisedAddress, m.Handle, 7051), types.Int64Value(defaultMaxUnavailable)
 		m.takeStateDatabase(ctx, spec.StateDatabase, &resp.Diagnostics)
 		if m.readStateDatabase(ctx, f, spec.Handle, &state, &resp.Diagnostics); resp.Diagnostics.HasError() {
 			return nil

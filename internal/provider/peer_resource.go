@@ -3,12 +3,15 @@ package provider
 import (
 	"context"
 
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
@@ -38,11 +41,15 @@ type peerModel struct {
 	SANs              types.List    `tfsdk:"sans"`
 	Port              types.Int64   `tfsdk:"port"`
 	OperationsPort    types.Int64   `tfsdk:"operations_port"`
+	MaxUnavailable    types.Int64   `tfsdk:"max_unavailable"`
 	Endpoint          types.String  `tfsdk:"endpoint"`
 	RenewBefore       types.String  `tfsdk:"renew_before"`
 }
 
 const peerHolds = "a ledger"
+
+// defaultMaxUnavailable is how many peers of an organization may be down at a time when nothing is said.
+const defaultMaxUnavailable = 1
 
 func (r *peerResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_peer"
@@ -62,6 +69,12 @@ func (r *peerResource) Schema(ctx context.Context, _ resource.SchemaRequest, res
 			"state_database":  stateDatabaseAttribute(ctx),
 			"port":            portAttribute("peer's gRPC services"),
 			"operations_port": portAttribute("operations endpoint, which wants a client certificate"),
+			"max_unavailable": schema.Int64Attribute{
+				Optional: true, Computed: true, Default: int64default.StaticInt64(defaultMaxUnavailable),
+				MarkdownDescription: "How many peers of the organization may be down at a time while this one is changed, itself included: it waits for its turn, also for peers of other provider aliases and other states on the same engine. " +
+					"When as many are down and nobody is at work on them, because their own change failed, it is not changed, and the apply fails for it. A peer that is down is always changed at once. Defaults to `1`.",
+				Validators: []validator.Int64{int64validator.AtLeast(1)},
+			},
 			"endpoint": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "Address (`host:port`) of the peer on the network, or the advertised one.",
@@ -172,7 +185,7 @@ func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.P
 	}
 	return network.PeerSpec{
 		Handle: org.With(network.KindPeer, m.Name.ValueString(), org.MSPID), NodeOptions: options, Version: version, Config: overlay,
-		StateDatabase: m.stateDatabaseSpec(ctx, diags),
+		StateDatabase: m.stateDatabaseSpec(ctx, diags), MaxUnavailable: int(m.MaxUnavailable.ValueInt64()),
 	}
 }
 
@@ -251,14 +264,14 @@ func (r *peerResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel := bounded(ctx, plan.Timeouts.Update, &resp.Diagnostics)
-	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	spec := plan.spec(ctx, &resp.Diagnostics)
+	limit, diags := plan.Timeouts.Update(ctx, defaultTimeout)
+	resp.Diagnostics.Append(diags...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	spec.Existing, spec.Renewal = true, renewalOf(&plan, &prior)
+	spec.Existing, spec.Timeout, spec.Renewal = true, limit, renewalOf(&plan, &prior)
 	state, err := f.EnsurePeer(ctx, spec)
 	if err != nil {
 		plan.addNodeError(&resp.Diagnostics, "Unable to update peer "+plan.Name.ValueString(), err)
@@ -290,8 +303,9 @@ func (r *peerResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.DeletePeer(ctx, h, state.keepVolumes()); err != nil {
-		addError(&resp.Diagnostics, "Unable to delete peer "+state.Name.ValueString(), err)
+	err := f.DeletePeer(ctx, h, network.Removal{KeepVolumes: state.keepVolumes(), AcceptDataLoss: state.AcceptDataLoss.ValueBool()})
+	if err != nil {
+		state.addNodeError(&resp.Diagnostics, "Unable to delete peer "+state.Name.ValueString(), err)
 	} else if !state.keepVolumes() {
 		unregister(ctx, f, &resp.Diagnostics, h)
 	}

@@ -169,6 +169,7 @@ func (p *fabricProvider) DataSources(context.Context) []func() datasource.DataSo
 		newQueryDataSource,
 		newConnectionProfileDataSource,
 		newNodeConfigDataSource,
+		newHealthDataSource,
 	}
 }
 
