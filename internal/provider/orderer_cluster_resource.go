@@ -206,6 +206,7 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 		return // Terraform plans it once more, as a new one
 	}
 	r.session.claims.name(ctx, network.KindOrdererCluster, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
+	r.session.claims.release(plan.Handle, prior.FabricVersion, plan.FabricVersion)
 	for _, node := range plan.wantedPorts(ctx, &resp.Diagnostics) {
 		name := handleMember(node.handle, "name")
 		r.session.claims.name(ctx, network.KindOrderer, plan.Organization, name, path.Root("nodes").AtMapKey(name.ValueString()), req, &resp.Diagnostics)
