@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -34,7 +33,7 @@ type NodeHealth struct {
 	Resting bool
 	// Trouble is what is wrong with it; nil when it is well.
 	Trouble error
-	// Certificates are when its certificates expire, by purpose: enrollment, tls, operations.
+	// Certificates are when its certificates expire, by their names.
 	Certificates map[string]time.Time
 	// Channels are those that it has, by name.
 	Channels map[string]NodeChannel
@@ -146,23 +145,15 @@ func (f *Fabric) checkNode(ctx context.Context, s sibling, n *NodeHealth) {
 	}
 }
 
-// nodeCertificates are where the certificates of nodes are below keysFolder, by purpose.
-var nodeCertificates = map[Kind]map[string]string{
-	KindPeer:    memberCertificates,
-	KindOrderer: memberCertificates,
-	KindCA:      {"tls": "ca/listener/cert.pem", "operations": "ca/operations/cert.pem"},
-}
-
 // checkCertificates reads when the certificates on a node's volume expire.
 func (f *Fabric) checkCertificates(ctx context.Context, n *NodeHealth) error {
-	var failed []error
-	names := nodeCertificates[n.Handle.Kind]
-	for _, purpose := range slices.Sorted(maps.Keys(names)) {
-		files, err := f.engine.GetFiles(ctx, n.Handle.Object(), keysFolder+"/"+names[purpose])
-		var cert *x509.Certificate
-		if err == nil {
-			cert, err = certificate.ParseOne(firstBlock(files[0].Content))
-		}
+	if !slices.Contains([]Kind{KindCA, KindOrderer, KindPeer}, n.Handle.Kind) {
+		return nil
+	}
+	held, err := f.ReadCertificates(ctx, n.Handle)
+	failed := []error{err}
+	for _, purpose := range slices.Sorted(maps.Keys(held)) {
+		cert, err := certificate.ParseOne(firstBlock([]byte(held[purpose])))
 		if err != nil {
 			failed = append(failed, fmt.Errorf("its %s certificate cannot be read: %w", purpose, err))
 			continue

@@ -109,7 +109,6 @@ func TestCheckHealthOfPeers(t *testing.T) {
 			health, err := s.again().CheckHealth(t.Context(), s.network)
 			s.must(err)
 			n := health.Nodes["peer0.org1"]
-			n.Trouble = withoutCertificates(n.Trouble)
 			if n.Status != test.status || n.Resting != test.rests || (n.Trouble == nil) != (test.says == "") {
 				t.Fatalf("it is %+v", n)
 			}
@@ -118,20 +117,6 @@ func TestCheckHealthOfPeers(t *testing.T) {
 			}
 		})
 	}
-}
-
-// withoutCertificates leaves out that a peer of the sketch has no certificates but that of TLS.
-func withoutCertificates(err error) error {
-	if err == nil {
-		return nil
-	}
-	var rest []error
-	for line := range strings.Lines(err.Error()) {
-		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, "certificate cannot be read") {
-			rest = append(rest, errors.New(line))
-		}
-	}
-	return errors.Join(rest...)
 }
 
 // TestCheckHealthForgetsTheDeleted: a volume that was kept is no node.

@@ -11,7 +11,7 @@ import (
 )
 
 // A holder renews its lease every leaseBeat. One that nobody has seen renewed for leaseLife is its
-// holder's no more: a process that was killed. No two clocks are compared, see docs/decisions/0006.
+// holder's no more: a process that was killed. No two clocks are compared, see docs/decisions/0009.
 const (
 	leaseBeat = 3 * time.Second
 	leaseLife = 20 * time.Second

@@ -185,7 +185,7 @@ func (f *Fabric) awaitLevel(ctx context.Context, channel string, members []membe
 
 // awaitHeight waits until a node has that many blocks of a channel.
 func (f *Fabric) awaitHeight(ctx context.Context, h Handle, channel string, wanted uint64) error {
-	err := poll(ctx, func(ctx context.Context) error {
+	err := f.pollNode(ctx, h, func(ctx context.Context) error {
 		height, err := f.height(ctx, h, channel)
 		if err == nil && height < wanted {
 			err = fmt.Errorf("it has %d of %d blocks", height, wanted)

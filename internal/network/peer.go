@@ -74,6 +74,13 @@ func (f *Fabric) PreflightPeer(ctx context.Context, spec PeerSpec) error {
 // among the peers of its organization when it must be stopped for the change.
 func (f *Fabric) EnsurePeer(ctx context.Context, spec PeerSpec) (MemberState, error) {
 	defer f.lockChange(spec.Handle)()
+	reason := ""
+	if spec.Stopped {
+		reason = restStopped
+	}
+	if err := f.rest(ctx, spec.Handle, reason); err != nil {
+		return MemberState{}, err
+	}
 	return f.ensurePeer(ctx, spec)
 }
 
@@ -82,11 +89,10 @@ func (f *Fabric) ensurePeer(ctx context.Context, spec PeerSpec) (MemberState, er
 	if err != nil {
 		return MemberState{}, err
 	}
-	if spec.Stopped || !spec.Existing {
-		return f.beginPeer(ctx, spec, n)
-	}
-	if err := f.rest(ctx, spec.Handle, ""); err != nil {
-		return MemberState{}, err
+	if spec.Stopped || !spec.Existing { // neither waits for others
+		state, err := f.changePeer(ctx, spec, n, false)
+		f.rolls.settle(spec.Handle, err)
+		return state, err
 	}
 	if err := f.awaitOrderers(ctx, spec); err != nil {
 		return MemberState{}, err
@@ -100,23 +106,8 @@ func (f *Fabric) ensurePeer(ctx context.Context, spec PeerSpec) (MemberState, er
 	return state, err
 }
 
-// beginPeer makes a peer that has not been made before, or one that is to rest: neither waits for others.
-func (f *Fabric) beginPeer(ctx context.Context, spec PeerSpec, n *node) (MemberState, error) {
-	ctx, cancel := spec.bounded(ctx)
-	defer cancel()
-	reason := ""
-	if spec.Stopped {
-		reason = restStopped
-	}
-	if err := f.rest(ctx, spec.Handle, reason); err != nil {
-		return MemberState{}, err
-	}
-	state, err := f.makePeer(ctx, spec, n)
-	f.rolls.settle(spec.Handle, err)
-	return state, err
-}
-
-// changePeer makes a peer that is there already as it is wanted.
+// changePeer makes a peer as it is wanted. One that was taken down for it is waited for until it is
+// abreast of the others again.
 func (f *Fabric) changePeer(ctx context.Context, spec PeerSpec, n *node, takesDown bool) (MemberState, error) {
 	ctx, cancel := spec.bounded(ctx)
 	defer cancel()

@@ -217,7 +217,7 @@ func (f *Fabric) heldAlone(ctx context.Context, h, channel Handle, others []Hand
 	for _, d := range definitions {
 		for _, config := range d.Collections.GetConfig() {
 			collection := config.GetStaticCollectionConfig()
-			if of := membersOf(collection); slices.Contains(of, h.MSPID) {
+			if of := collectionMembers(collection); slices.Contains(of, h.MSPID) {
 				held[HeldCollection{collection.GetName(), d.Name, channel.Name}] = of
 				members = append(members, of...)
 			}
@@ -238,8 +238,8 @@ func (f *Fabric) heldAlone(ctx context.Context, h, channel Handle, others []Hand
 	}), nil
 }
 
-// membersOf gives the MSP IDs of the organizations whose peers hold a collection.
-func membersOf(collection *peer.StaticCollectionConfig) []string {
+// collectionMembers gives the MSP IDs of the organizations whose peers hold a collection.
+func collectionMembers(collection *peer.StaticCollectionConfig) []string {
 	members, err := policy.FromEnvelope(collection.GetMemberOrgsPolicy().GetSignaturePolicy())
 	if err != nil { // Fabric commits no such collection
 		return nil

@@ -16,7 +16,7 @@ import (
 
 // Peers of one organization are changed in turns, although Terraform asks for many at once, goes on
 // after a failure, and runs one process for each provider alias. A turn is a lease on the engine,
-// docs/decisions/0006 says why. Who has a turn looks at the others before it begins; who is down
+// docs/decisions/0009 says why. Who has a turn looks at the others before it begins; who is down
 // already needs none.
 
 // siblingPatience is how long a peer that is down without anybody at work on it is waited for: the

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
@@ -33,6 +34,9 @@ type claim struct {
 	// holder is for whom an exclusive thing is claimed.
 	holder     string
 	validities []time.Duration
+	// release is what a node is planned to run, raised that it is newer than what it runs.
+	release nodeconfig.Version
+	raised  bool
 }
 
 // name claims the name of a thing on a network, given the handle of the network or of anything on it.

@@ -89,7 +89,7 @@ func (d *healthDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 					"reason":        text("Why it is not healthy; null when it is."),
 					"certificate_days_left": schema.MapAttribute{
 						Computed: true, ElementType: types.Int64Type,
-						MarkdownDescription: "Whole days until its certificates expire, negative when they have: `enrollment`, `tls` and `operations` of a peer and an ordering node, `tls` and `operations` of a CA. One that could not be read is missing.",
+						MarkdownDescription: "Whole days until its certificates expire, negative when they have: `enrollment`, `tls` and `operations` of a peer and an ordering node, `listener` and `operations` of a CA. One that could not be read is missing.",
 					},
 					"channels": schema.MapNestedAttribute{
 						Computed:            true,

@@ -151,6 +151,18 @@ func runAttributes(ctx context.Context, what, holds, defaultImage string) map[st
 	}
 }
 
+// addToDescription adds a sentence to the description of an attribute.
+func addToDescription(attributes map[string]schema.Attribute, name, more string) {
+	switch a := attributes[name].(type) {
+	case schema.StringAttribute:
+		a.MarkdownDescription += " " + more
+		attributes[name] = a
+	case schema.BoolAttribute:
+		a.MarkdownDescription += " " + more
+		attributes[name] = a
+	}
+}
+
 // addressAttributes are those of one single node.
 func addressAttributes(what string, port int) map[string]schema.Attribute {
 	return map[string]schema.Attribute{

@@ -208,6 +208,7 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 		return // Terraform plans it once more, as a new one
 	}
 	r.session.claims.name(ctx, network.KindOrdererCluster, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
+	r.session.claims.release(plan.Handle, prior.FabricVersion, plan.FabricVersion)
 	for _, node := range plan.wantedPorts(ctx, &resp.Diagnostics) {
 		name := handleMember(node.handle, "name")
 		r.session.claims.name(ctx, network.KindOrderer, plan.Organization, name, path.Root("nodes").AtMapKey(name.ValueString()), req, &resp.Diagnostics)
@@ -414,7 +415,7 @@ func held(ctx context.Context, f *network.Fabric, handles map[string]network.Han
 }
 
 func worst(nodes map[string]ordererModel) types.String {
-	for _, status := range []string{statusLost, string(engine.Absent), string(engine.Stopped), string(network.Detached), string(network.Unlisted)} {
+	for _, status := range []string{statusLost, string(engine.Absent), string(engine.Stopped), string(network.Detached), string(network.Unhealthy), string(network.Unlisted)} {
 		for _, n := range nodes {
 			if n.Status.ValueString() == status {
 				return types.StringValue(status)

@@ -58,9 +58,15 @@ func (r *peerResource) Metadata(_ context.Context, req resource.MetadataRequest,
 func (r *peerResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	of := handleInput("Handle of the `fabric_organization` that the peer belongs to. Changing it replaces the peer.", network.KindOrganization)
 	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
+	run := runAttributes(ctx, "peer", peerHolds, "hyperledger/fabric-peer:FABRIC_VERSION")
+	addToDescription(run, "on_destroy", "A peer that is destroyed leaves its channels, so what is kept are its keys, and no ledger.")
+	addToDescription(run, "accept_data_loss", "It also lets a peer be destroyed that is the last one to hold a private data collection.")
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A peer of an organization, with its ledgers and, where asked for, a CouchDB beside it for their state. It is created when its endorser answers. Its keys are made by the provider, certified by the organization's CA, and live in the peer's own volume.",
-		Attributes: merge(runAttributes(ctx, "peer", peerHolds, "hyperledger/fabric-peer:FABRIC_VERSION"), addressAttributes("peer", 7051), memberCertificatesAttributes("peer", memberRotation), map[string]schema.Attribute{
+		MarkdownDescription: "A peer of an organization, with its ledgers and, where asked for, a CouchDB beside it for their state. It is created when its endorser answers. Its keys are made by the provider, certified by the organization's CA, and live in the peer's own volume.\n\n" +
+			"A change replaces the container and keeps its volume. When several peers of an organization change, they take turns (`max_unavailable`). " +
+			"A peer that is to run a newer `fabric_version` waits until the ordering nodes of its channels run it. " +
+			"A peer that is destroyed leaves its channels by itself; the last peer that runs of those that hold a private data collection is not destroyed unless `accept_data_loss` was applied before.",
+		Attributes: merge(run, addressAttributes("peer", 7051), memberCertificatesAttributes("peer", memberRotation), map[string]schema.Attribute{
 			"renew_before":    renewBeforeAttribute(),
 			"organization":    of,
 			"name":            nameAttribute("peer", "peer0.org1"),
@@ -132,6 +138,7 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	}
 	r.session.claims.name(ctx, network.KindPeer, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	r.session.ports.want(plan.Handle, plan.wantedPorts(), &resp.Diagnostics)
+	r.session.claims.release(plan.Handle, prior.FabricVersion, plan.FabricVersion)
 }
 
 func (m *peerModel) wantedPorts() []portWish {

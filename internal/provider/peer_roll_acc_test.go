@@ -212,8 +212,8 @@ func containerIDs(t *testing.T, names []string) map[string]string {
 	return out
 }
 
-// newRollers gives a workspace with the network, applied.
-func newRollers(t *testing.T) (rollers, *workspace) {
+// acceptanceWorkspace gives a folder for Terraform's own processes, whose network is destroyed in the end.
+func acceptanceWorkspace(t *testing.T, on string) *workspace {
 	t.Helper()
 	binary := os.Getenv("TF_ACC_TERRAFORM_PATH")
 	if os.Getenv(resource.EnvTfAcc) == "" {
@@ -222,27 +222,25 @@ func newRollers(t *testing.T) (rollers, *workspace) {
 	if binary == "" {
 		binary = "terraform"
 	}
-	r := rollers{name: networkName(t)}
-	sweepNetwork(t, r.name)
+	sweepNetwork(t, on)
 	w := newWorkspace(t, binary)
 	w.env = slices.DeleteFunc(w.env, func(entry string) bool { return strings.HasPrefix(entry, "TF_LOG") })
 	t.Cleanup(func() {
-		r.peers = ""
-		w.write("main.tf", r.String())
 		w.run("destroy", "-auto-approve")
-		if err := nothingLeft(t, r.name)(nil); err != nil {
+		if err := nothingLeft(t, on)(nil); err != nil {
 			t.Error(err)
 		}
 	})
-	w.write("main.tf", r.String())
-	w.run("apply", "-auto-approve", "-parallelism=20")
-	return r, w
+	return w
 }
 
 // TestAccPeersRoll changes three peers of one organization at once, with Terraform's own processes: two
 // of the peers are of one provider alias, the third is of another.
 func TestAccPeersRoll(t *testing.T) {
-	r, w := newRollers(t)
+	r := rollers{name: networkName(t)}
+	w := acceptanceWorkspace(t, r.name)
+	w.write("main.tf", r.String())
+	w.run("apply", "-auto-approve", "-parallelism=20")
 	apply := func(attributes string) []string {
 		r.peers = attributes
 		w.write("main.tf", r.String())
@@ -283,7 +281,7 @@ func TestAccPeersRoll(t *testing.T) {
 	if same != 2 || runningOf(t, r.containers()) != 2 {
 		t.Errorf("%d are as before, %d run; want 2", same, runningOf(t, r.containers()))
 	}
-	plain := strings.Join(strings.Fields(strings.NewReplacer("│", "", "╷", "", "╵", "").Replace(out)), " ")
+	plain := plainText(out)
 	for _, word := range []string{"was not changed, and goes on as it is", "max_unavailable", "Mend what is down first", "want of memory"} {
 		if !strings.Contains(plain, word) {
 			t.Errorf("%q is not in\n%s", word, out)
