@@ -26,6 +26,16 @@ resource "fabric_orderer_cluster" "this" {
     snapshot_interval_size = 16777216
   }
 
+  # Nodes of the cluster that other states run, as their owners have handed them over.
+  external_consenters = length(var.external_consenters) == 0 ? null : {
+    for name, node in var.external_consenters : name => {
+      address         = node.address
+      tls_certificate = node.tls_certificate
+      definition      = node.definition
+      consenter       = node.consenter
+    }
+  }
+
   # Who signs changes of consenters and endpoints.
   admins = { orderer = fabric_organization.this["orderer"].handle }
 
