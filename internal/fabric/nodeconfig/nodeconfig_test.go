@@ -306,6 +306,7 @@ func TestProviderSettings(t *testing.T) {
 		for path, want := range map[string]any{
 			"General.ListenAddress": "0.0.0.0", "General.ListenPort": 7050, "Admin.TLS.ClientAuthRequired": true,
 			"Operations.TLS.ClientAuthRequired": true, "ChannelParticipation.Enabled": true, "General.TLS.Enabled": true,
+			"General.Cluster.ReplicationRetryTimeout": "500ms", "General.Cluster.ReplicationMaxRetries": 120,
 		} {
 			if got, _ := orderer.at(path); got != want {
 				t.Errorf("%s: %s is %v, want %v", version, path, got, want)

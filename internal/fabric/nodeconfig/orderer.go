@@ -39,8 +39,20 @@ type ClusterListener struct {
 // orderer.
 const clientPing = time.Minute
 
+// replicationRetry is the pause of an ordering node between attempts to fetch
+// blocks from another one. The first attempt of a node that has waited for a
+// block always fails ("buffer is empty", blockpuller.go in Fabric's
+// orderer/common/cluster): with Fabric's default of 5 s a new consenter takes
+// part that much later.
+const replicationRetry = 500 * time.Millisecond
+
+// replicationPatience is how long it tries in all: 12 times 5 s by default.
+const replicationPatience = time.Minute
+
 func ordererOpinions() tree {
 	t := tree{}
+	t.put("General.Cluster.ReplicationRetryTimeout", replicationRetry.String())
+	t.put("General.Cluster.ReplicationMaxRetries", int(replicationPatience/replicationRetry))
 	t.put("Metrics.Provider", "prometheus")
 	return t
 }
