@@ -132,7 +132,9 @@ func TestAccOrderer(t *testing.T) {
 				ImportStateVerifyIgnore:              []string{"deletion_protection", "orderers"},
 			},
 			{
-				Config:           with(func(p *partner) { p.channels, p.external = `"trade"`, "admins = { orderer = fabric_organization.orderer.handle, second = fabric_organization.second.handle }" }),
+				Config: with(func(p *partner) {
+					p.channels, p.external = `"trade"`, "admins = { orderer = fabric_organization.orderer.handle, second = fabric_organization.second.handle }"
+				}),
 				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{planSays{clusterAddress, []string{"channel trade: the consenter orderer0.second.example.com:7050 is taken off, which is no node of this cluster"}}}},
 				Check:            consentedBy(t, name, own...),
 			},
