@@ -1,13 +1,14 @@
 # A CA with roots of its own.
 resource "fabric_ca" "root" {
-  network                   = fabric_network.this.handle
-  name                      = "ca.root"
-  organization              = "Example"
-  common_name               = "Example root"
-  key_algorithm             = "ecdsa-p384"
-  validity_years            = 20
-  certificate_validity_days = 730
-  affiliations              = ["example", "example.sales"]
+  network              = fabric_network.this.handle
+  name                 = "ca.root"
+  organization         = "Example"
+  common_name          = "Example root"
+  key_algorithm        = "ecdsa-p384"
+  validity_years       = 20
+  certificate_validity = "17520h"
+  crl_validity         = "4380h"
+  affiliations         = ["example", "example.sales"]
 
   deletion_protection = false
 }
@@ -22,7 +23,11 @@ resource "fabric_ca" "organization" {
   organization = each.key
 
   # Further validities that identities may choose from.
-  identity_validity_days = [30]
+  identity_validities = ["720h"]
+
+  # When its listeners' certificates are renewed, and which keys they have.
+  renew_before = "720h"
+  key_version  = 1
 
   # How it is reached from outside the network, and where.
   advertised_address = "ca.${each.key}.example.org:7054"

@@ -6,8 +6,10 @@ resource "fabric_identity" "clerk" {
   affiliation  = "org1.sales"
   attributes   = { role = "clerk", limit = "1000" }
 
-  # One of those that the CA offers.
-  validity_days = 30
+  # One of those that the CA offers, when the certificate is renewed, and which key it has.
+  validity     = "720h"
+  renew_before = "168h"
+  key_version  = 1
 
   timeouts = { create = "1m", update = "1m", delete = "1m" }
 }

@@ -13,7 +13,7 @@ resource "fabric_orderer_cluster" "this" {
       admin_port         = 17953
       operations_port    = 17956
     }
-    orderer1 = {}
+    orderer1 = { key_version = 1 }
     orderer2 = {}
   }
 
@@ -26,6 +26,16 @@ resource "fabric_orderer_cluster" "this" {
     snapshot_interval_size = 16777216
   }
 
+  # Nodes of the cluster that other states run, as their owners have handed them over.
+  external_consenters = length(var.external_consenters) == 0 ? null : {
+    for name, node in var.external_consenters : name => {
+      address         = node.address
+      tls_certificate = node.tls_certificate
+      definition      = node.definition
+      consenter       = node.consenter
+    }
+  }
+
   # Who signs changes of consenters and endpoints.
   admins = { orderer = fabric_organization.this["orderer"].handle }
 
@@ -35,6 +45,9 @@ resource "fabric_orderer_cluster" "this" {
       Keepalive = { ServerInterval = "1800s" }
     }
   }
+
+  # When certificates are renewed: one node after the other.
+  renew_before = "720h"
 
   image         = "hyperledger/fabric-orderer:${var.fabric_version}"
   bind_address  = "127.0.0.1"

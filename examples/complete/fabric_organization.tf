@@ -5,6 +5,11 @@ resource "fabric_organization" "this" {
   msp_id = "${title(each.key)}MSP"
   ca     = each.value.handle
 
+  # When its admin's certificate is renewed, which key the admin has, and which TLS root the organization.
+  renew_before     = "720h"
+  key_version      = 1
+  tls_root_version = 1
+
   timeouts = { create = "1m", update = "1m", delete = "1m" }
 }
 

@@ -29,12 +29,19 @@ resource "fabric_peer" "org1" {
     limits = var.couchdb_image == null ? null : { memory_mib = 512, pids = 512, cpus = 1 }
   }
 
+  # When its certificates are renewed, and which keys it has.
+  renew_before = "720h"
+  key_version  = 1
+
   # How it runs.
   image         = "hyperledger/fabric-peer:${var.fabric_version}"
   desired_state = each.value
   labels        = { team = "platform" }
   limits        = { memory_mib = var.memory_mib, pids = 512, cpus = 1.5 }
   log           = { driver = "json-file", options = { max-size = "10m" } }
+
+  # How many peers of the organization may be down at a time while this one is changed.
+  max_unavailable = 1
 
   # What becomes of its ledgers.
   deletion_protection = false

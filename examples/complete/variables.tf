@@ -64,3 +64,21 @@ variable "consenter" {
   type        = object({ address = string, tls_certificate = string })
   default     = null
 }
+
+variable "external_consenters" {
+  description = "Ordering nodes of partners, by name: what their fabric_orderer and fabric_organization export."
+  type = map(object({
+    address         = string
+    tls_certificate = string
+    consenter       = bool
+    definition = object({
+      msp_id                        = string
+      root_certificates             = list(string)
+      intermediate_certificates     = list(string)
+      tls_root_certificates         = list(string)
+      tls_intermediate_certificates = list(string)
+      revocation_lists              = list(string)
+    })
+  }))
+  default = {}
+}

@@ -42,6 +42,10 @@ type Engine interface {
 	// (ErrNoImage, ErrNotFound). One that exists with the same owner and the same
 	// spec hash is success; the same owner and another hash is ErrConflict; any other is ErrForeign.
 	CreateNode(ctx context.Context, spec NodeSpec) error
+	// CheckNode tells whether the engine would make such a node, by making one under another name
+	// that is gone again when it returns: errors are those of CreateNode, and whatever the engine has
+	// against the spec. It starts nothing, so host ports may be taken.
+	CheckNode(ctx context.Context, spec NodeSpec) error
 	// StartNode starts a created or stopped node; a running one is success. *PortError (ErrPortTaken)
 	// when a host port of it is in use.
 	StartNode(ctx context.Context, name string) error
@@ -69,10 +73,21 @@ type Engine interface {
 	// the path names. Names are relative to the path's parent folder. ErrNotFound when the path is not there.
 	GetFiles(ctx context.Context, node, path string) ([]File, error)
 
-	// Nodes, Volumes and Networks list the objects that carry all the given labels.
+	// Nodes, Volumes and Networks list the objects that carry all the given labels. Leases are no nodes.
 	Nodes(ctx context.Context, labels map[string]string) ([]Node, error)
 	Volumes(ctx context.Context, labels map[string]string) ([]Volume, error)
 	Networks(ctx context.Context, labels map[string]string) ([]Network, error)
+
+	// CreateLease makes a lease, at once or not at all. One of that name with the same owner is
+	// ErrLeased, whoever holds it; any other object of that name is ErrForeign or ErrConflict.
+	CreateLease(ctx context.Context, spec LeaseSpec) (Lease, error)
+	// RenewLease changes the beat of exactly this lease, and gives it so. ErrNotFound when it was
+	// taken away, also when another one has its name by now.
+	RenewLease(ctx context.Context, lease Lease) (Lease, error)
+	// RemoveLease removes exactly this lease, and no other one that has its name by now. Absent is success.
+	RemoveLease(ctx context.Context, lease Lease) error
+	// Leases lists the leases that carry all the given labels, in the order of their names.
+	Leases(ctx context.Context, labels map[string]string) ([]Lease, error)
 
 	// Dial opens a connection to a port on which the node itself listens, from where the provider
 	// runs. The node must publish that port or the engine must have a way of its own.
@@ -238,6 +253,25 @@ type File struct {
 	// Mode are permission bits; zero is 0600. UID and GID own the file and the folders made for it.
 	Mode     uint32
 	UID, GID int
+}
+
+// LeaseSpec asks for a lease: an object that one at a time can make, and by which others are held off
+// until it is gone.
+type LeaseSpec struct {
+	Name string
+	// Image is an image that the engine has, for engines whose objects need one.
+	Image  string
+	Labels map[string]string
+}
+
+// Lease is a lease as the engine has it. An engine keeps it until it is removed: whether its holder
+// still lives is for others to judge, by whether Beat changes.
+type Lease struct {
+	// ID is of this very lease; a later one of the same name has another.
+	Name, ID string
+	Labels   map[string]string
+	// Beat is how often it was renewed.
+	Beat int
 }
 
 // PublishedPort is a host port that a node is bound to.

@@ -13,6 +13,8 @@ var (
 	ErrForeign = errors.New("belongs to somebody else")
 	// ErrConflict: our own object of that name exists with another specification.
 	ErrConflict = errors.New("exists with another specification")
+	// ErrLeased: there is a lease of that name already.
+	ErrLeased = errors.New("the lease is taken")
 	// ErrUnreachable: the engine does not answer.
 	ErrUnreachable = errors.New("the engine does not answer")
 	// ErrNoImage: the image is neither on the engine nor to be had.

@@ -11,6 +11,8 @@ const (
 	LabelName    = "io.github.fabricops.name"
 	// LabelSpecHash is the hash of the specification that we rendered.
 	LabelSpecHash = "io.github.fabricops.spec_hash"
+	// LabelLease marks an object that is a lease, and nothing else.
+	LabelLease = "io.github.fabricops.lease"
 	// LabelPrefix begins every label of ours.
 	LabelPrefix = "io.github.fabricops."
 )

@@ -44,6 +44,8 @@ type CASpec struct {
 	KeyAlgorithm             certificate.KeyAlgorithm
 	// RootValidity is that of the two roots, CertificateValidity that of what they issue.
 	RootValidity, CertificateValidity time.Duration
+	// CRLValidity is how long a revocation list is current.
+	CRLValidity time.Duration
 	// Validities are further ones, in ascending order, that certificates may be asked for.
 	Validities []time.Duration
 	// Affiliations are known to both CAs. They are lower case.
@@ -59,6 +61,9 @@ type CAState struct {
 	NodeState
 	// Enrollment and TLS are the certificates of the two CAs, in PEM.
 	Enrollment, TLS string
+	// Certificates are those of its listeners, in PEM, by CertificateListener and CertificateOperations;
+	// ReadCA does not tell them.
+	Certificates map[string]string
 	// Kept are affiliations that are no longer wanted, and stay because they have members.
 	Kept []string
 }
@@ -99,8 +104,11 @@ func (f *Fabric) EnsureCA(ctx context.Context, spec CASpec) (CAState, error) {
 	if err != nil {
 		return CAState{}, err
 	}
-	node, err := f.ensure(ctx, n)
-	state := CAState{NodeState: node, Enrollment: string(files[enrollmentCA+caCertificate]), TLS: string(files[tlsCA+caCertificate])}
+	state := CAState{
+		Enrollment: string(files[enrollmentCA+caCertificate]), TLS: string(files[tlsCA+caCertificate]), Certificates: map[string]string{},
+	}
+	n.material = recalled(n.material, caCertificates, state.Certificates)
+	state.NodeState, err = f.ensure(ctx, n)
 	if err != nil || spec.Stopped {
 		return state, err
 	}
@@ -328,18 +336,23 @@ func (s CASpec) authority(keys caKeys, name string, pair *certificate.KeyPair) (
 		Validity:    s.CertificateValidity,
 		TLSValidity: s.CertificateValidity,
 		CAValidity:  s.RootValidity,
+		CRLExpiry:   s.CRLValidity,
 	}, err
 }
 
+// caCertificates are the certificates of the server's listeners below keysFolder.
+var caCertificates = map[string]string{CertificateListener: "ca/listener/cert.pem", CertificateOperations: "ca/operations/cert.pem"}
+
 // listener gives the certificate of one of the server's listeners: the one that it has, as long as
-// that serves, or a new one. Above are the certificates between the issuer and the root.
+// that serves and is not to be replaced, or a new one. Above are the certificates between the issuer
+// and the root.
 func (s CASpec) listener(issuer *certificate.KeyPair, above []byte, have map[string][]byte, folder string) (ca.Material, error) {
 	hosts := s.hosts(s.Handle)
 	kept := ca.Material{CertificatePEM: have[folder+"/cert.pem"], KeyPEM: have[folder+"/key.pem"]}
-	if serves(kept.CertificatePEM, kept.KeyPEM, hosts) && !servesMore(kept.CertificatePEM, hosts) {
+	if serves(kept.CertificatePEM, kept.KeyPEM, hosts) && !servesMore(kept.CertificatePEM, hosts) && !s.replaces(kept.CertificatePEM) && issued(issuer, kept.CertificatePEM) {
 		return kept, nil
 	}
-	pair, err := issuePair(issuer, certificate.LeafRequest{
+	pair, err := issueFor(s.keptKey(kept.CertificatePEM, kept.KeyPEM), issuer, certificate.LeafRequest{
 		CommonName: s.Handle.Host(), Organization: s.Organization, Hosts: hosts, Server: true, Validity: s.CertificateValidity,
 	})
 	if err != nil {
@@ -347,6 +360,12 @@ func (s CASpec) listener(issuer *certificate.KeyPair, above []byte, have map[str
 	}
 	keyPEM, err := pair.KeyPEM()
 	return ca.Material{CertificatePEM: slices.Concat(pair.CertificatePEM(), above), KeyPEM: keyPEM}, err
+}
+
+// issued tells whether a certificate is of this issuer: a CA may have another root than before.
+func issued(issuer *certificate.KeyPair, certPEM []byte) bool {
+	cert, err := certificate.ParseOne(firstBlock(certPEM))
+	return err == nil && cert.CheckSignatureFrom(issuer.Certificate) == nil
 }
 
 // servesMore tells whether a certificate holds names beyond the hosts: names that were taken out of
@@ -472,7 +491,7 @@ func (f *Fabric) registrar(ctx context.Context, h Handle, name string) (*ca.Clie
 	if err != nil {
 		return nil, nil, fmt.Errorf("unable to read the registrar of %s: %w", h, err)
 	}
-	if time.Until(pair.Certificate.NotAfter) > registrarMargin {
+	if margin := (RenewalRule{Before: registrarMargin}).window(lifeOf(pair.Certificate)); time.Until(pair.Certificate.NotAfter) > margin {
 		return client, pair, nil
 	}
 	enrollment, err := client.Enroll(ctx, registrarName, string(keys.files[name+registrarSecret]), ca.EnrollRequest{Key: pair.Key})
@@ -483,7 +502,7 @@ func (f *Fabric) registrar(ctx context.Context, h Handle, name string) (*ca.Clie
 }
 
 // registrarMargin is how long before its certificate expires a registrar enrols again: longer than
-// an apply takes.
+// an apply takes. It needs no plan, because nothing else changes with it.
 const registrarMargin = time.Hour
 
 // registeredFor is the attribute of a registration that tells for what it was made. It goes into no
@@ -522,9 +541,17 @@ func (f *Fabric) enrollNew(ctx context.Context, h Handle, name string, registrat
 	if err != nil {
 		return nil, fmt.Errorf("unable to register %s at %s: %w", registration.ID, h, err)
 	}
-	enrollment, err := client.Enroll(ctx, registration.ID, registration.Secret, request)
+	return enroll(ctx, client, h, registration.ID, registration.Secret, request)
+}
+
+// enroll enrols with a secret that was set a moment ago: who is refused then was revoked.
+func enroll(ctx context.Context, client *ca.Client, h Handle, id, secret string, request ca.EnrollRequest) (*ca.Enrollment, error) {
+	enrollment, err := client.Enroll(ctx, id, secret, request)
+	if errors.Is(err, ca.ErrAuthentication) {
+		return nil, &RevokedError{ID: id, CA: h}
+	}
 	if err != nil {
-		return nil, fmt.Errorf("unable to enrol %s at %s: %w", registration.ID, h, err)
+		return nil, fmt.Errorf("unable to enrol %s at %s: %w", id, h, err)
 	}
 	return enrollment, nil
 }

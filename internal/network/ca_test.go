@@ -388,23 +388,32 @@ func TestCATakesUpWhatWasKept(t *testing.T) {
 
 // The registrar's certificate lives as long as what the CA issues; the registrar itself longer.
 func TestRegistrarEnrolsAgain(t *testing.T) {
-	h := newHouse(t)
-	server := h.serveCA("ca.org1")
-	h.must(h.fabric.EnsureNetwork(h.ctx(), h.network, false))
-	spec := h.caSpec("ca.org1")
-	spec.CertificateValidity = 30 * time.Minute // less than an apply may take
-	_, err := h.fabric.EnsureCA(h.ctx(), spec)
-	h.must(err)
-	before, enrolled := h.keyFiles("dev-ca.org1-keys"), server.enrolled
-	_, pair, err := h.fabric.registrar(h.ctx(), h.ca("ca.org1"), enrollmentCA)
-	h.must(err)
-	after := h.keyFiles("dev-ca.org1-keys")
-	if server.enrolled != enrolled+1 || after[enrollmentCA+registrarCertificate] == before[enrollmentCA+registrarCertificate] ||
-		string(pair.CertificatePEM()) != after[enrollmentCA+registrarCertificate] {
-		t.Error("the registrar did not enrol again")
+	h, server, _ := started(t, "ca.org1")
+	of := func(left time.Duration) { // the registrar's certificate, an hour long, has this much left
+		h.t.Helper()
+		root, err := certificate.NewRoot(certificate.RootRequest{CommonName: "long ago", Validity: year, Now: time.Now().Add(-2 * time.Hour)})
+		h.must(err)
+		key, err := certificate.ParseKey([]byte(h.keyFiles("dev-ca.org1-keys")[enrollmentCA+registrarKey]))
+		h.must(err)
+		pair, err := issueFor(key, root, certificate.LeafRequest{CommonName: registrarName, Client: true, Now: time.Now().Add(left - time.Hour), Validity: time.Hour})
+		h.must(err)
+		h.must(h.fabric.writeKeys(h.ctx(), h.ca("ca.org1"), map[string][]byte{enrollmentCA + registrarCertificate: pair.CertificatePEM()}))
 	}
-	if after[enrollmentCA+registrarKey] != before[enrollmentCA+registrarKey] || after[tlsCA+registrarCertificate] != before[tlsCA+registrarCertificate] {
-		t.Error("more changed than the certificate")
+	for left, again := range map[time.Duration]bool{30 * time.Minute: false, 10 * time.Minute: true, -time.Minute: true} {
+		of(left)
+		before, enrolled := h.keyFiles("dev-ca.org1-keys"), server.enrolled
+		_, pair, err := h.fabric.registrar(h.ctx(), h.ca("ca.org1"), enrollmentCA)
+		h.must(err)
+		after := h.keyFiles("dev-ca.org1-keys")
+		if did := server.enrolled == enrolled+1 && after[enrollmentCA+registrarCertificate] != before[enrollmentCA+registrarCertificate]; did != again {
+			t.Errorf("with %s left the registrar enrolled again: %t", left, did)
+		}
+		if string(pair.CertificatePEM()) != after[enrollmentCA+registrarCertificate] {
+			t.Errorf("with %s left another certificate is used than is kept", left)
+		}
+		if after[enrollmentCA+registrarKey] != before[enrollmentCA+registrarKey] || after[tlsCA+registrarCertificate] != before[tlsCA+registrarCertificate] {
+			t.Errorf("with %s left more changed than the certificate", left)
+		}
 	}
 }
 

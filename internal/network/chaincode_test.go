@@ -154,13 +154,21 @@ func refusal(payload string) *peer.ProposalResponse {
 	return &peer.ProposalResponse{Response: &peer.Response{Status: 500, Message: "no"}, Payload: []byte(payload)}
 }
 
-// serveMetrics lets a node answer at its operations endpoint.
+// serveMetrics lets a node answer at its operations endpoint what its metrics are.
 func (s *sketch) serveMetrics(h Handle, ca string, content func() (int, string)) {
 	s.t.Helper()
-	root := s.root("operations")
-	key, err := root.KeyPEM()
-	s.must(err)
-	s.must(s.fabric.writeKeys(s.t.Context(), s.network.With(KindCA, ca, ""), map[string][]byte{operationsCertificate: root.CertificatePEM(), operationsKey: key}))
+	s.serveOperations(h, ca, func(path string) (int, string) {
+		if path != "/metrics" {
+			s.t.Errorf("asked was %s", path)
+		}
+		return content()
+	})
+}
+
+// serveOperations lets a node answer at its operations endpoint.
+func (s *sketch) serveOperations(h Handle, ca string, content func(path string) (int, string)) {
+	s.t.Helper()
+	root := s.operationsRoot(ca)
 	pair, err := issuePair(root, certificate.LeafRequest{CommonName: h.Host(), Hosts: []string{h.Host()}, Server: true, Validity: time.Hour})
 	s.must(err)
 	clients := x509.NewCertPool()
@@ -169,10 +177,7 @@ func (s *sketch) serveMetrics(h Handle, ca string, content func() (int, string))
 	server := &http.Server{
 		ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path != "/metrics" {
-				s.t.Errorf("asked was %s", r.URL)
-			}
-			status, text := content()
+			status, text := content(r.URL.Path)
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, text)
 		}),
@@ -185,6 +190,22 @@ func (s *sketch) serveMetrics(h Handle, ca string, content func() (int, string))
 	}()
 	s.t.Cleanup(func() { _ = server.Close(); <-done })
 	s.fake.HandleDial(h.Object(), peerOperationsPort, func(ctx context.Context) (net.Conn, error) { return listener.DialContext(ctx) })
+}
+
+// operationsRoot gives the operations root of a CA, which it is given when it has none.
+func (s *sketch) operationsRoot(ca string) *certificate.KeyPair {
+	s.t.Helper()
+	h := s.network.With(KindCA, ca, "")
+	keys, err := s.fabric.caKeys(s.t.Context(), h)
+	s.must(err)
+	if root, err := keys.operations(); err == nil {
+		return root
+	}
+	root := s.root("operations")
+	key, err := root.KeyPEM()
+	s.must(err)
+	s.must(s.fabric.writeKeys(s.t.Context(), h, map[string][]byte{operationsCertificate: root.CertificatePEM(), operationsKey: key}))
+	return root
 }
 
 // TestFirstCalls: the chaincode is reached when it answered, or when the peer needed no launch in vain

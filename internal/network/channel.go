@@ -289,6 +289,9 @@ func (f *Fabric) genesis(ctx context.Context, spec ChannelSpec) ([]byte, error) 
 	for _, key := range slices.Sorted(maps.Keys(spec.Organizations)) {
 		member := spec.Organizations[key]
 		org := configtx.ApplicationOrganization{Definition: member.Definition}
+		if keys, err := f.organizationKeys(ctx, member.Organization); err == nil {
+			org.Definition.RevocationLists = keys.revocationLists()
+		}
 		for _, p := range member.anchors() {
 			address, err := f.endpoint(ctx, p)
 			if err != nil {
@@ -352,7 +355,7 @@ func (f *Fabric) endpoint(ctx context.Context, h Handle) (configtx.Address, erro
 func (f *Fabric) joinOrderer(ctx context.Context, o Handle, channel string, genesis []byte) error {
 	fail := func(err error) error { return f.nodeError(ctx, o, "join channel "+channel+" with", err) }
 	has := false
-	err := poll(ctx, func(ctx context.Context) (err error) {
+	err := f.pollNode(ctx, o, func(ctx context.Context) (err error) {
 		has, err = f.orders(ctx, o, channel)
 		return err
 	})
@@ -365,7 +368,7 @@ func (f *Fabric) joinOrderer(ctx context.Context, o Handle, channel string, gene
 		}
 	}
 	refused := patience{}
-	err = poll(ctx, func(ctx context.Context) error {
+	err = f.pollNode(ctx, o, func(ctx context.Context) error {
 		client, err := f.participation(ctx, o)
 		if err != nil {
 			return err
@@ -461,7 +464,7 @@ func (f *Fabric) blockOf(ctx context.Context, h Handle, channel string, number u
 
 func (f *Fabric) joinPeer(ctx context.Context, p Handle, channel string, genesis []byte) error {
 	refused := patience{}
-	err := poll(ctx, func(ctx context.Context) error {
+	err := f.pollNode(ctx, p, func(ctx context.Context) error {
 		conn, err := f.grpcConn(ctx, p, peerPort)
 		if err != nil {
 			return err
@@ -487,7 +490,7 @@ func (f *Fabric) awaitLeader(ctx context.Context, channel Handle, orderers []Han
 	group, gctx := errgroup.WithContext(ctx)
 	for _, o := range orderers {
 		group.Go(func() error {
-			err := poll(gctx, func(ctx context.Context) error {
+			err := f.pollNode(gctx, o, func(ctx context.Context) error {
 				conn, err := f.grpcConn(ctx, o, ordererPort)
 				if err != nil {
 					return err

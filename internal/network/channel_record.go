@@ -45,7 +45,7 @@ func (f *Fabric) channelRecord(ctx context.Context, channel Handle) (channelReco
 // channelRecordWithGenesis reads the record and the genesis block beside it. A record that is gone,
 // or was never written to its end, is ErrLost.
 func (f *Fabric) channelRecordWithGenesis(ctx context.Context, channel Handle) (channelRecord, []byte, error) {
-	files, err := f.readStore(ctx, channel.record())
+	files, err := f.readStore(ctx, channel.record(), channel.Owner)
 	if errors.Is(err, keystore.ErrLost) {
 		return channelRecord{}, nil, &LostError{Thing: channel, Volume: channel.record()}
 	}
@@ -88,7 +88,7 @@ func (e *RecordedError) Error() string {
 // none, and whether the channel is in use by now. A record that no node ever followed is worth
 // nothing, and is written over.
 func (f *Fabric) resumable(ctx context.Context, spec ChannelSpec) (genesis []byte, inUse bool, err error) {
-	files, err := f.readStore(ctx, spec.Handle.record())
+	files, err := f.readStore(ctx, spec.Handle.record(), spec.Handle.Owner)
 	if errors.Is(err, keystore.ErrLost) {
 		return nil, false, nil
 	}
@@ -273,7 +273,7 @@ func (f *Fabric) writeRecord(ctx context.Context, spec ChannelSpec, genesis []by
 	}
 	files[recordFile] = raw
 	f.stores.set(spec.Handle.record(), nil)
-	if err := f.writeStore(ctx, spec.Handle.record(), files); err != nil {
+	if err := f.writeStore(ctx, spec.Handle.record(), spec.Handle.Owner, files); err != nil {
 		return err
 	}
 	if genesis != nil { // then both files are known

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -25,15 +26,18 @@ type connections struct {
 	mu   sync.Mutex
 	grpc map[string]*grpc.ClientConn
 	http map[string]*http.Client
+	// forgotten are those that somebody may still be calling through.
+	forgotten []*grpc.ClientConn
 }
 
-// forget drops the connections to a node that is going away or was made anew.
+// forget drops the connections to a node that is going away or was made anew. Whoever is in the middle
+// of a call, while the node restarts for somebody else's sake, may try it again on the old one.
 func (c *connections) forget(h Handle) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for key, conn := range c.grpc {
 		if strings.HasPrefix(key, h.Object()+":") {
-			_ = conn.Close() // nobody uses it any more
+			c.forgotten = append(c.forgotten, conn)
 			delete(c.grpc, key)
 		}
 	}
@@ -51,10 +55,13 @@ func (c *connections) close() {
 	for _, conn := range c.grpc {
 		_ = conn.Close() // nobody uses it any more
 	}
+	for _, conn := range c.forgotten {
+		_ = conn.Close() // as above
+	}
 	for _, client := range c.http {
 		client.CloseIdleConnections()
 	}
-	c.grpc, c.http = nil, nil
+	c.grpc, c.http, c.forgotten = nil, nil, nil
 }
 
 // dialer opens connections to a port of a node, wherever it runs.
@@ -178,9 +185,16 @@ func certPool(pems []string) (*x509.CertPool, error) {
 
 // issuePair makes a key and has the issuer certify it.
 func issuePair(issuer *certificate.KeyPair, request certificate.LeafRequest) (*certificate.KeyPair, error) {
-	key, err := certificate.GenerateKey(certificate.DefaultKeyAlgorithm)
-	if err != nil {
-		return nil, err
+	return issueFor(nil, issuer, request)
+}
+
+// issueFor has the issuer certify a key; nil is a new one.
+func issueFor(key crypto.Signer, issuer *certificate.KeyPair, request certificate.LeafRequest) (*certificate.KeyPair, error) {
+	if key == nil {
+		var err error
+		if key, err = certificate.GenerateKey(certificate.DefaultKeyAlgorithm); err != nil {
+			return nil, err
+		}
 	}
 	request.PublicKey = key.Public()
 	cert, err := certificate.Issue(issuer, request)

@@ -102,6 +102,22 @@ func (e *RegisteredError) Error() string {
 // Is makes a RegisteredError be engine.ErrForeign.
 func (e *RegisteredError) Is(target error) bool { return target == engine.ErrForeign }
 
+// RevokedError tells that an identity was revoked as a whole: it cannot enrol again. It is ErrRevoked.
+type RevokedError struct {
+	ID string
+	CA Handle
+}
+
+func (e *RevokedError) Error() string {
+	return fmt.Sprintf("%s was revoked at %s, and cannot enrol again", e.ID, e.CA)
+}
+
+// Is makes a RevokedError be ErrRevoked.
+func (e *RevokedError) Is(target error) bool { return target == ErrRevoked }
+
+// ErrRevoked: an identity was revoked.
+var ErrRevoked = errors.New("the identity was revoked")
+
 // ErrNoValidity: a CA issues no certificates of that lifetime.
 var ErrNoValidity = errors.New("the CA does not issue certificates of this validity")
 
@@ -116,12 +132,22 @@ type ValidityError struct {
 func (e *ValidityError) Error() string {
 	known := make([]string, len(e.Known))
 	for i, v := range e.Known {
-		known[i] = inDays(v)
+		known[i] = DurationText(v)
 	}
-	return fmt.Sprintf("%s issues no certificates of %s, but of %s", e.CA, inDays(e.Wanted), strings.Join(known, ", "))
+	return fmt.Sprintf("%s issues no certificates of %s, but of %s", e.CA, DurationText(e.Wanted), strings.Join(known, ", "))
 }
 
 // Is makes a ValidityError be ErrNoValidity.
 func (e *ValidityError) Is(target error) bool { return target == ErrNoValidity }
 
-func inDays(d time.Duration) string { return fmt.Sprintf("%d days", d/(24*time.Hour)) }
+// DurationText writes a duration as people do: 2s, not 2s000ms; 1m30s, not 90s; 8760h, not 8760h0m0s.
+func DurationText(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

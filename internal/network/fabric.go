@@ -22,15 +22,22 @@ type Fabric struct {
 	locks  keyedMutex
 	seen   sightings
 	info   func(context.Context) (engine.Info, error)
+	leases leases
+	rolls  rolls
 	// listeners are the TLS certificates that nodes were furnished with by this process, by object.
 	listeners sync.Map
+	// healthPatience is the constant of that name but in tests; with 0 no node is asked.
+	healthPatience time.Duration
 	// adopted holds the owners whose objects are taken back, see Adopt.
 	adopted sync.Map
 }
 
 // New gives the use cases over an engine.
 func New(e engine.Engine) *Fabric {
-	f := &Fabric{engine: e}
+	f := &Fabric{
+		engine: e, leases: newLeases(), healthPatience: healthPatience,
+		rolls: rolls{patience: siblingPatience, ordererPatience: ordererPatience},
+	}
 	f.info = onceSuccessful(e.Info)
 	f.ports.engine, f.ports.yield = e, yieldTime
 	return f

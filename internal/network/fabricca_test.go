@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -51,6 +52,7 @@ func (h *house) restart() {
 		h.fabric.conns.close()
 	}
 	h.fabric = New(h.fake)
+	h.fabric.healthPatience = 0
 	f := h.fabric
 	h.t.Cleanup(f.conns.close)
 }
@@ -125,6 +127,9 @@ type registry struct {
 	identities   map[string]*ca.Identity
 	secrets      map[string]string
 	affiliations []string
+	issued       []*x509.Certificate
+	// revoked are the reasons by the serial numbers in hex.
+	revoked map[string]string
 }
 
 func (s *fakeCA) Accept() (net.Conn, error) {
@@ -200,7 +205,7 @@ func (s *fakeCA) part(name string) (root *certificate.KeyPair, config serverConf
 	}
 	r = s.registries[string(certPEM)]
 	if r == nil {
-		r = &registry{identities: map[string]*ca.Identity{}, secrets: map[string]string{}}
+		r = &registry{identities: map[string]*ca.Identity{}, secrets: map[string]string{}, revoked: map[string]string{}}
 		for _, id := range config.Registry.Identities {
 			r.identities[id.Name], r.secrets[id.Name] = &ca.Identity{ID: id.Name, Type: "client"}, id.Pass
 		}
@@ -260,6 +265,27 @@ func (s *fakeCA) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		answer(w, map[string]any{"secret": in.Secret})
 	case "GET identities", "PUT identities", "DELETE identities":
 		s.identity(w, req, r, id)
+	case "GET certificates":
+		s.certificates(w, req, r)
+	case "POST gencrl":
+		s.list(w, root, r)
+	case "POST revoke":
+		var in struct{ ID, Serial, AKI, Reason string }
+		_ = json.NewDecoder(req.Body).Decode(&in)
+		if in.ID != "" {
+			s.revokeAll(w, r, in.ID, in.Reason)
+			return
+		}
+		if !slices.ContainsFunc(r.issued, func(cert *x509.Certificate) bool { return cert.SerialNumber.Text(16) == in.Serial }) {
+			refuse(w, http.StatusNotFound, 8, "no such certificate")
+			return
+		}
+		if r.revoked[in.Serial] != "" {
+			refuse(w, http.StatusUnauthorized, 66, "already revoked")
+			return
+		}
+		r.revoked[in.Serial] = cmp.Or(in.Reason, "unspecified")
+		answer(w, map[string]any{"RevokedCerts": []map[string]string{{"Serial": in.Serial, "AKI": in.AKI}}})
 	case "POST affiliations":
 		var in struct {
 			Name string `json:"name"`
@@ -283,6 +309,63 @@ func (s *fakeCA) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	default:
 		refuse(w, http.StatusNotFound, 0, "no such call: "+req.Method+" "+path)
 	}
+}
+
+// revokeAll revokes all certificates of an identity.
+func (s *fakeCA) revokeAll(w http.ResponseWriter, r *registry, id, reason string) {
+	if r.identities[id] == nil {
+		refuse(w, http.StatusNotFound, 10, "no such identity")
+		return
+	}
+	var revoked []map[string]string
+	for _, cert := range r.issued {
+		if serial := cert.SerialNumber.Text(16); cert.Subject.CommonName == id && r.revoked[serial] == "" {
+			r.revoked[serial] = cmp.Or(reason, "unspecified")
+			revoked = append(revoked, map[string]string{"Serial": serial})
+		}
+	}
+	answer(w, map[string]any{"RevokedCerts": revoked})
+}
+
+// list signs a list of what was revoked.
+func (s *fakeCA) list(w http.ResponseWriter, root *certificate.KeyPair, r *registry) {
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(24 * time.Hour)}
+	for serial := range r.revoked {
+		number, _ := new(big.Int).SetString(serial, 16)
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: number, RevocationTime: time.Now()})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, root.Certificate, root.Key)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, 0, err.Error())
+		return
+	}
+	answer(w, map[string]any{"CRL": pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})})
+}
+
+// certificates lists what was issued and is neither expired nor revoked.
+func (s *fakeCA) certificates(w http.ResponseWriter, req *http.Request, r *registry) {
+	found := []map[string]string{}
+	for _, cert := range r.issued {
+		if id := req.URL.Query().Get("id"); cert.Subject.CommonName == id && r.revoked[cert.SerialNumber.Text(16)] == "" && time.Now().Before(cert.NotAfter) {
+			found = append(found, map[string]string{"PEM": string(certificate.EncodeCertificate(cert))})
+		}
+	}
+	answer(w, map[string]any{"certs": found})
+}
+
+// revoked tells for which reason the CA revoked a certificate that it issued; empty when it did not.
+func (s *fakeCA) revoked(name, certPEM string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cert, err := certificate.ParseOne(firstBlock([]byte(certPEM)))
+	if err != nil {
+		return ""
+	}
+	_, _, r, err := s.part(name)
+	if err != nil {
+		return ""
+	}
+	return r.revoked[cert.SerialNumber.Text(16)]
 }
 
 func (s *fakeCA) identity(w http.ResponseWriter, req *http.Request, r *registry, id string) {
@@ -366,7 +449,8 @@ func (s *fakeCA) enroll(w http.ResponseWriter, req *http.Request, root *certific
 		refuse(w, http.StatusInternalServerError, 0, err.Error())
 		return
 	}
-	s.enrolled++
+	issued, _ := x509.ParseCertificate(der)
+	s.enrolled, r.issued = s.enrolled+1, append(r.issued, issued)
 	answer(w, map[string]any{"Cert": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), "ServerInfo": map[string]any{}})
 }
 

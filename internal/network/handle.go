@@ -23,6 +23,7 @@ const (
 	KindChaincode      Kind = "chaincode"
 	// KindChannelMembership is an organization's own part of a channel that another state owns.
 	KindChannelMembership Kind = "channel_membership"
+	KindLease             Kind = "lease"
 )
 
 // Handle names a thing. It holds identifiers only, so that nothing which uses the thing changes

@@ -3,12 +3,16 @@ package network
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/ca"
@@ -32,6 +36,7 @@ type IdentitySpec struct {
 	// Directory receives an MSP folder with the key; empty keeps the key in the organization's key
 	// volume.
 	Directory string
+	Renewal
 }
 
 // IdentityState is what is known of an identity.
@@ -44,6 +49,7 @@ type IdentityState struct {
 	Affiliation string
 	Attributes  map[string]string
 	Validity    time.Duration
+	KeyVersion  int
 }
 
 // Attributes of a registration that go into no certificate, beside registeredFor.
@@ -51,6 +57,8 @@ const (
 	registeredForIdentity = "identity"
 	// registeredValidity is the validity that was asked for, as Go writes durations.
 	registeredValidity = engine.LabelPrefix + "validity"
+	// registeredKeyVersion counts the keys that the identity has had, from 2 on.
+	registeredKeyVersion = engine.LabelPrefix + "key_version"
 )
 
 // ReservedAttribute tells whether the CA itself gives the attribute to every identity, or this
@@ -68,6 +76,9 @@ func (s IdentitySpec) attributes() []ca.Attribute {
 	out := []ca.Attribute{
 		{Name: registeredFor, Value: registeredForIdentity},
 		{Name: registeredValidity, Value: s.Validity.String()},
+	}
+	if s.KeyVersion > 0 {
+		out = append(out, ca.Attribute{Name: registeredKeyVersion, Value: strconv.Itoa(s.KeyVersion)})
 	}
 	for name, value := range s.Attributes {
 		out = append(out, ca.Attribute{Name: name, Value: value, ECert: true})
@@ -218,8 +229,8 @@ func (f *Fabric) CreateIdentity(ctx context.Context, spec IdentitySpec) (Identit
 	if err != nil {
 		return IdentityState{}, err
 	}
-	if have, err := f.readIdentity(ctx, spec.Handle, spec.Directory); err == nil {
-		request.Key = have.Key // it is taken back, not made
+	if request.Key, err = f.takenBack(ctx, from, spec); err != nil {
+		return IdentityState{}, err
 	}
 	f.seen.mark(spec.mark())
 	enrollment, err := f.enrollNew(ctx, from, enrollmentCA, ca.Registration{
@@ -231,11 +242,32 @@ func (f *Fabric) CreateIdentity(ctx context.Context, spec IdentitySpec) (Identit
 	return f.storeIdentity(ctx, spec, org.Definition, enrollment.KeyPair)
 }
 
+// takenBack gives the key of an identity that is not made but taken back: the CA knows it still. Of one
+// that was removed there, a key that is left is used by nobody any more.
+func (f *Fabric) takenBack(ctx context.Context, from Handle, spec IdentitySpec) (crypto.Signer, error) {
+	have, err := f.readIdentity(ctx, spec.Handle, spec.Directory)
+	if err != nil {
+		return nil, nil //nolint:nilerr // what cannot be read is made anew
+	}
+	client, registrar, err := f.registrar(ctx, from, enrollmentCA)
+	if err != nil {
+		return nil, err
+	}
+	_, err = client.Identity(ctx, registrar, spec.Handle.Name)
+	switch {
+	case errors.Is(err, ca.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, f.unanswered(ctx, from, err)
+	}
+	return have.Key, nil
+}
+
 func (f *Fabric) storeIdentity(ctx context.Context, spec IdentitySpec, definition msp.Definition, pair *certificate.KeyPair) (IdentityState, error) {
 	files := map[string][]byte{}
 	state := IdentityState{
 		Certificate: string(pair.CertificatePEM()), Registered: true,
-		Type: spec.Type, Affiliation: spec.Affiliation, Attributes: spec.Attributes, Validity: spec.Validity,
+		Type: spec.Type, Affiliation: spec.Affiliation, Attributes: spec.Attributes, Validity: spec.Validity, KeyVersion: spec.KeyVersion,
 	}
 	if spec.Directory == "" {
 		if err := putPair(files, identitiesFolder+spec.Handle.Name, pair); err != nil {
@@ -265,8 +297,8 @@ func (f *Fabric) ensureAffiliation(ctx context.Context, from Handle, affiliation
 	return nil
 }
 
-// UpdateIdentity changes the registration and enrols again, with the key kept, so that the
-// certificate says what the registration does.
+// UpdateIdentity changes the registration and enrols again, so that the certificate says what the
+// registration does. The key is kept unless nobody may trust it any more.
 func (f *Fabric) UpdateIdentity(ctx context.Context, spec IdentitySpec, before map[string]string) (IdentityState, error) {
 	org, from, err := f.issuer(ctx, spec.Handle.Organization())
 	if err != nil {
@@ -288,6 +320,9 @@ func (f *Fabric) UpdateIdentity(ctx context.Context, spec IdentitySpec, before m
 	if change.Affiliation == "" {
 		change.Affiliation = "."
 	}
+	if spec.KeyVersion == 0 {
+		change.Attributes = append(change.Attributes, ca.Attribute{Name: registeredKeyVersion})
+	}
 	for name := range before {
 		if _, stays := spec.Attributes[name]; !stays {
 			change.Attributes = append(change.Attributes, ca.Attribute{Name: name}) // an empty value removes it
@@ -300,14 +335,18 @@ func (f *Fabric) UpdateIdentity(ctx context.Context, spec IdentitySpec, before m
 	if err != nil {
 		return IdentityState{}, err
 	}
-	if have, err := f.readIdentity(ctx, spec.Handle, spec.Directory); err == nil {
+	if have, err := f.readIdentity(ctx, spec.Handle, spec.Directory); err == nil && !spec.distrusts(have.CertificatePEM) {
 		request.Key = have.Key
 	}
-	enrollment, err := client.Enroll(ctx, spec.Handle.Name, change.Secret, request)
+	enrollment, err := enroll(ctx, client, from, spec.Handle.Name, change.Secret, request)
 	if err != nil {
 		return IdentityState{}, err
 	}
-	return f.storeIdentity(ctx, spec, org.Definition, enrollment.KeyPair)
+	state, err := f.storeIdentity(ctx, spec, org.Definition, enrollment.KeyPair)
+	if err != nil {
+		return state, err
+	}
+	return state, f.revoke(ctx, spec.Handle.Organization(), spec.Revoke)
 }
 
 // readIdentity gives the signing identity, wherever its key lives. ErrNotFound when it is gone.
@@ -366,7 +405,12 @@ func (f *Fabric) ReadIdentity(ctx context.Context, h Handle, directory string, k
 	if err != nil {
 		return state, fmt.Errorf("unable to read the registration of %s at %s: %w", h, from, err)
 	}
-	state.Attributes = ownAttributes(registered)
+	state.Attributes, state.KeyVersion = ownAttributes(registered), 0
+	if version := attributeOf(registered.Attributes, registeredKeyVersion); version != "" {
+		if state.KeyVersion, err = strconv.Atoi(version); err != nil {
+			return state, fmt.Errorf("unable to read the registration of %s at %s: %w", h, from, err)
+		}
+	}
 	return state, nil
 }
 
@@ -441,21 +485,57 @@ func (f *Fabric) unregister(ctx context.Context, h Handle) error {
 	if state.Lost {
 		return &LostError{Thing: from, Volume: from.Object()}
 	}
-	client, registrar, err := f.registrar(ctx, from, enrollmentCA)
+	return f.removeRegistration(ctx, from, enrollmentCA, h.Name, registeredForIdentity)
+}
+
+// removeRegistration removes an identity from the registry of one of the two CAs, which revokes its
+// certificates too. One that is registered for something else stays.
+func (f *Fabric) removeRegistration(ctx context.Context, from Handle, name, id, purpose string) error {
+	client, registrar, err := f.registrar(ctx, from, name)
 	if err != nil {
 		return err
 	}
-	found, err := client.Identity(ctx, registrar, h.Name)
+	found, err := client.Identity(ctx, registrar, id)
 	switch {
 	case errors.Is(err, ca.ErrNotFound):
 		return nil
 	case err != nil:
-		return fmt.Errorf("unable to remove the registration of %s: %w", h, f.unanswered(ctx, from, err))
-	case attributeOf(found.Attributes, registeredFor) != registeredForIdentity:
+		return fmt.Errorf("unable to remove the registration of %s: %w", id, f.unanswered(ctx, from, err))
+	case attributeOf(found.Attributes, registeredFor) != purpose:
 		return nil
 	}
-	if err := client.RemoveIdentity(ctx, registrar, h.Name); err != nil && !errors.Is(err, ca.ErrNotFound) {
-		return fmt.Errorf("unable to remove the registration of %s: %w", h, f.unanswered(ctx, from, err))
+	if err := client.RemoveIdentity(ctx, registrar, id); err != nil && !errors.Is(err, ca.ErrNotFound) {
+		return fmt.Errorf("unable to remove the registration of %s: %w", id, f.unanswered(ctx, from, err))
 	}
 	return nil
+}
+
+// Unregister takes what is gone, or about to go, out of the registries of its organization's CA: nodes,
+// or for an organization its admin. Their certificates are revoked with that. A CA that is gone has
+// nothing to forget.
+func (f *Fabric) Unregister(ctx context.Context, things ...Handle) error {
+	group, gctx := errgroup.WithContext(ctx)
+	for _, h := range things {
+		_, from, err := f.issuer(ctx, h.Organization())
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrLost) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		registries, id := []string{enrollmentCA, tlsCA}, h.Name
+		if h.Kind == KindOrganization {
+			registries, id = []string{enrollmentCA}, adminName
+		}
+		for _, name := range registries {
+			group.Go(func() error {
+				err := f.removeRegistration(gctx, from, name, id, registeredForNode)
+				if errors.Is(err, ErrLost) {
+					return nil
+				}
+				return err
+			})
+		}
+	}
+	return group.Wait()
 }

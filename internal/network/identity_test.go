@@ -204,7 +204,7 @@ func TestIdentityValidity(t *testing.T) {
 	spec.Validity = 90 * 24 * time.Hour
 	err := h.fabric.PreflightIdentity(h.ctx(), spec)
 	wrong := new(ValidityError)
-	if !errors.As(err, &wrong) || !strings.Contains(err.Error(), "CA ca.org1 issues no certificates of 90 days, but of 365 days, 30 days") {
+	if !errors.As(err, &wrong) || !strings.Contains(err.Error(), "CA ca.org1 issues no certificates of 2160h, but of 8760h, 720h") {
 		t.Errorf("preflight: %v", err)
 	}
 	if server.registered("alice") != nil {

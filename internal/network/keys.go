@@ -24,22 +24,19 @@ type storeCache struct {
 	files map[string]map[string][]byte
 }
 
-// readStore gives the files of a store: a key volume, or the record of a channel.
-func (f *Fabric) readStore(ctx context.Context, volume string) (map[string][]byte, error) {
-	return f.read(ctx, volume, keystore.OpenVolume(f.engine, volume))
-}
-
 // readKeys gives the files of a thing's key volume. engine.ErrForeign when the name is somebody
 // else's by now.
 func (f *Fabric) readKeys(ctx context.Context, h Handle) (map[string][]byte, error) {
-	return f.read(ctx, h.keys(), f.keyVolume(h))
+	return f.readStore(ctx, h.keys(), h.Owner)
 }
 
 func (f *Fabric) keyVolume(h Handle) *keystore.Volume {
 	return keystore.OpenVolume(f.engine, h.keys()).OwnedBy(h.Owner)
 }
 
-func (f *Fabric) read(ctx context.Context, volume string, store keystore.Store) (map[string][]byte, error) {
+// readStore gives the files of a store: a key volume, or the record of a channel. engine.ErrForeign
+// when its volume is another owner's.
+func (f *Fabric) readStore(ctx context.Context, volume, owner string) (map[string][]byte, error) {
 	defer f.stores.locks.lock(volume)()
 	f.stores.mu.Lock()
 	files, ok := f.stores.files[volume]
@@ -47,7 +44,7 @@ func (f *Fabric) read(ctx context.Context, volume string, store keystore.Store) 
 	if ok {
 		return files, nil
 	}
-	files, err := store.Read(ctx)
+	files, err := keystore.OpenVolume(f.engine, volume).OwnedBy(owner).Read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -55,19 +52,15 @@ func (f *Fabric) read(ctx context.Context, volume string, store keystore.Store) 
 	return files, nil
 }
 
-// writeStore adds files to a store.
-func (f *Fabric) writeStore(ctx context.Context, volume string, files map[string][]byte) error {
-	return f.write(ctx, volume, keystore.OpenVolume(f.engine, volume), files)
-}
-
 // writeKeys adds files to the key volume of a thing.
 func (f *Fabric) writeKeys(ctx context.Context, h Handle, files map[string][]byte) error {
-	return f.write(ctx, h.keys(), f.keyVolume(h), files)
+	return f.writeStore(ctx, h.keys(), h.Owner, files)
 }
 
-func (f *Fabric) write(ctx context.Context, volume string, store keystore.Store, files map[string][]byte) error {
+// writeStore adds files to a store.
+func (f *Fabric) writeStore(ctx context.Context, volume, owner string, files map[string][]byte) error {
 	defer f.stores.locks.lock(volume)()
-	if err := store.Write(ctx, files); err != nil {
+	if err := keystore.OpenVolume(f.engine, volume).OwnedBy(owner).Write(ctx, files); err != nil {
 		return err
 	}
 	f.stores.merge(volume, files)
@@ -268,6 +261,7 @@ func (k caKeys) chain(ca string) (roots, intermediates []string, err error) {
 // Files of an organization's key volume.
 const (
 	organizationRecord = "organization.json"
+	organizationCRL    = "crl.pem"
 	adminFolder        = "admin"
 	identitiesFolder   = "identities/"
 )
@@ -277,9 +271,15 @@ type organizationKeys struct {
 	handle Handle
 	files  map[string][]byte
 	// CA is the name of the CA that the organization's certificates come from; empty for a partner.
-	CA string `json:"ca"`
+	CA string `json:"ca,omitempty"`
 	// Definition is the public part.
 	Definition msp.Definition `json:"definition"`
+	// AdminKeyVersion counts the keys of the organization's admin.
+	AdminKeyVersion int `json:"admin_key_version,omitempty"`
+	// TLSRootVersion counts the TLS roots that the organization has had; 0 is the first, as 1 is.
+	TLSRootVersion int `json:"tls_root_version,omitempty"`
+	// TLSRollover is the TLS root that it is on its way to, nil for none.
+	TLSRollover *tlsRollover `json:"tls_rollover,omitempty"`
 }
 
 func (f *Fabric) organizationKeys(ctx context.Context, org Handle) (*organizationKeys, error) {

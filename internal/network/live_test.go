@@ -223,13 +223,15 @@ func (l *live) spec() ChannelSpec {
 	return spec
 }
 
+// create makes the channel within the limit, which the look before it does not use up on a machine
+// that has other work.
 func (l *live) create(ctx context.Context, f *Fabric, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	spec := l.spec()
 	if err := f.PreflightChannel(ctx, spec); err != nil {
 		return fmt.Errorf("preflight: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	return f.CreateChannel(ctx, spec)
 }
 

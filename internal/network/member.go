@@ -22,9 +22,10 @@ import (
 // MemberState is what is known of a node that is a member of an organization: a peer, an orderer.
 type MemberState struct {
 	NodeState
-	// EnrollmentCertificate and TLSCertificate are in PEM, the latter with its intermediates.
-	EnrollmentCertificate, TLSCertificate string
-	Ledger                                Ledger
+	// Certificates are in PEM by CertificateEnrollment, CertificateTLS (with its intermediates) and
+	// CertificateOperations.
+	Certificates map[string]string
+	Ledger       Ledger
 	// StateDatabase is the database beside a peer; nil with goleveldb, and as long as it was not asked for.
 	StateDatabase *NodeState
 }
@@ -49,38 +50,43 @@ func ledgerOf(channels int) Ledger {
 // recorded looks for a channel of ours whose record has the node: what it holds when it cannot be
 // asked. No record proves nothing.
 func (f *Fabric) recorded(ctx context.Context, h Handle, has func(channelRecord) bool) (Ledger, error) {
-	volumes, err := f.engine.Volumes(ctx, map[string]string{engine.LabelOwner: h.Owner, engine.LabelKind: string(KindChannel)})
-	if err != nil {
-		return LedgerUnknown, err
-	}
-	for _, v := range volumes {
-		// A record that cannot be read says nothing of this node, and is the channel's business.
-		if record, err := f.channelRecord(ctx, handleOf(v.Labels)); err == nil && has(record) {
+	records, err := f.channelRecords(ctx, h.Owner)
+	for _, record := range records {
+		if has(record) {
 			return LedgerHeld, nil
 		}
 	}
-	return LedgerUnknown, nil
+	return LedgerUnknown, err
 }
 
-// ensureMember makes a node that is a member of an organization, and reads its certificates.
+// channelRecords gives the records of the channels of an owner. One that cannot be read says nothing of
+// any node, and is its channel's business.
+func (f *Fabric) channelRecords(ctx context.Context, owner string) (map[Handle]channelRecord, error) {
+	volumes, err := f.engine.Volumes(ctx, map[string]string{engine.LabelOwner: owner, engine.LabelKind: string(KindChannel)})
+	if err != nil {
+		return nil, err
+	}
+	records := map[Handle]channelRecord{}
+	for _, v := range volumes {
+		channel := handleOf(v.Labels)
+		if record, err := f.channelRecord(ctx, channel); err == nil {
+			records[channel] = record
+		}
+	}
+	return records, nil
+}
+
+// ensureMember makes a node that is a member of an organization, and tells its certificates. Those
+// whose keys nobody may trust any more are revoked once the node runs without them.
 func (f *Fabric) ensureMember(ctx context.Context, n *node) (MemberState, error) {
 	f.conns.forget(n.handle)
-	state := MemberState{}
-	issue := n.material
-	n.material = func(ctx context.Context, have map[string][]byte) (map[string][]byte, error) {
-		files, err := issue(ctx, have)
-		pick := func(name string) string {
-			if content := files[name]; len(content) > 0 {
-				return string(content)
-			}
-			return string(have[name])
-		}
-		state.EnrollmentCertificate, state.TLSCertificate = pick(enrollmentFile), pick(tlsFolder+"/cert.pem")
-		return files, err
-	}
+	state := MemberState{Certificates: map[string]string{}}
+	n.material = recalled(n.material, memberCertificates, state.Certificates)
 	var err error
-	state.NodeState, err = f.ensure(ctx, n)
-	return state, err
+	if state.NodeState, err = f.ensure(ctx, n); err != nil {
+		return state, err
+	}
+	return state, f.revoke(ctx, n.handle.Organization(), n.options.Revoke)
 }
 
 // Files of a member below keysFolder.
@@ -91,52 +97,34 @@ const (
 	operationsFolder  = "operations"
 )
 
-// memberMaterial issues what a node of an organization needs and does not have: its local MSP from
-// the enrolment CA, its TLS certificate from the TLS CA, and the listener certificate of its
-// operations endpoint from the operations root. Keys are made here, written to the node's own
-// volume, and forgotten.
-func (f *Fabric) memberMaterial(h Handle, kind string, hosts []string) func(context.Context, map[string][]byte) (map[string][]byte, error) {
+var memberCertificates = map[string]string{
+	CertificateEnrollment: enrollmentFile, CertificateTLS: tlsFolder + "/cert.pem", CertificateOperations: operationsFolder + "/cert.pem",
+}
+
+// memberMaterial issues what a node of an organization needs and does not have, or has to have anew:
+// its local MSP from the enrolment CA, its TLS certificate from the TLS CA, and the listener
+// certificate of its operations endpoint from the operations root. Keys are made here, written to the
+// node's own volume, and forgotten.
+func (f *Fabric) memberMaterial(h Handle, kind string, options NodeOptions) func(context.Context, map[string][]byte) (map[string][]byte, error) {
 	return func(ctx context.Context, have map[string][]byte) (map[string][]byte, error) {
-		org, err := f.organizationKeys(ctx, h.Organization())
-		if err != nil {
-			return nil, err
-		}
-		from, err := org.ca()
+		org, from, err := f.issuer(ctx, h.Organization())
 		if err != nil {
 			return nil, err
 		}
 		registration := ca.Registration{ID: h.Name, Type: kind, MaxEnrollments: ca.Unlimited}
-		files := map[string][]byte{}
-		var enrolled, tls *ca.Enrollment
-		group, gctx := errgroup.WithContext(ctx)
-		if !paired(have[enrollmentFile], have[enrollmentKeyFile]) || !certifies(org.Definition, string(have[enrollmentFile])) {
-			group.Go(func() (err error) {
-				enrolled, err = f.enrollNew(gctx, from, enrollmentCA, registration, ca.EnrollRequest{})
-				return err
-			})
-		}
-		certPEM, keyPEM := pairIn(have, tlsFolder)
-		if !paired(certPEM, keyPEM) || !certifiesTLS(org.Definition, string(certPEM)) || !names(certPEM, hosts) {
-			request := ca.EnrollRequest{Profile: ca.ProfileTLS, Hosts: hosts}
-			if key, err := certificate.ParseKey(keyPEM); err == nil {
-				request.Key = key // consenters are recognised by their public key
-			}
-			group.Go(func() (err error) {
-				tls, err = f.enrollNew(gctx, from, tlsCA, registration, request)
-				return err
-			})
-		}
-		if err := group.Wait(); err != nil {
+		enrolled, tls, err := f.enrollNode(ctx, from, org, registration, options, options.hosts(h), have)
+		if err != nil {
 			return nil, err
 		}
 		var own *msp.Identity
 		if enrolled != nil {
 			own = &msp.Identity{ID: h.MSPID, CertificatePEM: enrolled.CertificatePEM(), Key: enrolled.Key}
 		}
-		folder, err := msp.Folder(org.Definition, own)
+		folder, err := msp.Folder(org.member(), own)
 		if err != nil {
 			return nil, err
 		}
+		files := map[string][]byte{}
 		for name, content := range folder {
 			files["msp/"+name] = content
 		}
@@ -148,8 +136,13 @@ func (f *Fabric) memberMaterial(h Handle, kind string, hosts []string) func(cont
 				files[tlsFolder+"/cert.pem"] = append(files[tlsFolder+"/cert.pem"], text...)
 			}
 		}
+		for _, name := range []string{nextFolder + "/cert.pem", nextFolder + "/key.pem"} {
+			if len(have[name]) > 0 && tls != nil {
+				files[name] = nil // it is in use, or of no use any more
+			}
+		}
 		files[tlsFolder+"/root.pem"] = []byte(strings.Join(org.Definition.TLSRootCertificates, ""))
-		if err := f.operationsMaterial(ctx, h, hosts, have, files); err != nil {
+		if err := f.operationsMaterial(ctx, h, options, have, files); err != nil {
 			return nil, err
 		}
 		// What the node has already need not be written again: it would have to be stopped for it.
@@ -161,20 +154,60 @@ func (f *Fabric) memberMaterial(h Handle, kind string, hosts []string) func(cont
 	}
 }
 
+// enrollNode gets those of a node's two certificates from its organization's CA that it lacks, or
+// that are to be replaced. Keys stay, because consenters are recognised by them.
+func (f *Fabric) enrollNode(ctx context.Context, from Handle, org *organizationKeys, registration ca.Registration, options NodeOptions,
+	hosts []string, have map[string][]byte,
+) (enrolled, tls *ca.Enrollment, err error) {
+	group, gctx := errgroup.WithContext(ctx)
+	certPEM, keyPEM := have[enrollmentFile], have[enrollmentKeyFile]
+	if !paired(certPEM, keyPEM) || !certifies(org.Definition, string(certPEM)) || options.replaces(certPEM) {
+		request := ca.EnrollRequest{Key: options.keptKey(certPEM, keyPEM)}
+		group.Go(func() (err error) {
+			enrolled, err = f.enrollNew(gctx, from, enrollmentCA, registration, request)
+			return err
+		})
+	}
+	certPEM, keyPEM = pairIn(have, tlsFolder)
+	if !paired(certPEM, keyPEM) || !chains(string(certPEM), nil, org.issuing()) || !names(certPEM, hosts) || options.replaces(certPEM) {
+		if next := staged(have); next != nil && options.distrusts(certPEM) {
+			tls = &ca.Enrollment{KeyPair: next} // the channels know it already
+		} else {
+			request := ca.EnrollRequest{Profile: ca.ProfileTLS, Hosts: hosts, Key: options.keptKey(certPEM, keyPEM)}
+			group.Go(func() (err error) {
+				tls, err = f.enrollNew(gctx, from, tlsCA, registration, request)
+				return err
+			})
+		}
+	}
+	err = group.Wait()
+	return enrolled, tls, err
+}
+
 // operationsMaterial adds the certificate of the operations and admin endpoints, unless the node has
-// one of today's operations root.
-func (f *Fabric) operationsMaterial(ctx context.Context, h Handle, hosts []string, have, files map[string][]byte) error {
+// one of today's operations root. It lives as long as the TLS certificate, so that one restart renews both.
+func (f *Fabric) operationsMaterial(ctx context.Context, h Handle, options NodeOptions, have, files map[string][]byte) error {
 	root, err := f.operationsRoot(ctx, h)
 	if err != nil {
 		return err
 	}
-	rootPEM := root.CertificatePEM()
+	rootPEM, hosts := root.CertificatePEM(), options.hosts(h)
 	certPEM, keyPEM := pairIn(have, operationsFolder)
 	if paired(certPEM, keyPEM) && chains(string(certPEM), nil, []string{string(rootPEM)}) &&
-		bytes.Equal(have[operationsFolder+"/root.pem"], rootPEM) && names(certPEM, hosts) {
+		bytes.Equal(have[operationsFolder+"/root.pem"], rootPEM) && names(certPEM, hosts) && !options.replaces(certPEM) {
 		return nil
 	}
-	pair, err := issuePair(root, certificate.LeafRequest{CommonName: h.Host(), Hosts: hosts, Server: true, Validity: 10 * year})
+	tlsPEM := files[tlsFolder+"/cert.pem"]
+	if len(tlsPEM) == 0 {
+		tlsPEM = have[tlsFolder+"/cert.pem"]
+	}
+	tls, err := certificate.ParseOne(firstBlock(tlsPEM))
+	if err != nil {
+		return fmt.Errorf("unable to read the TLS certificate of %s: %w", h, err)
+	}
+	pair, err := issueFor(options.keptKey(certPEM, keyPEM), root, certificate.LeafRequest{
+		CommonName: h.Host(), Hosts: hosts, Server: true, Validity: time.Until(tls.NotAfter),
+	})
 	if err != nil {
 		return err
 	}
@@ -198,12 +231,8 @@ func certifies(d msp.Definition, certPEM string) bool {
 	return chains(certPEM, d.IntermediateCertificates, d.RootCertificates)
 }
 
-// certifiesTLS is certifies for a TLS certificate. Its own intermediates must lead to a root: those
-// who verify the node know the roots only.
-func certifiesTLS(d msp.Definition, certPEM string) bool {
-	return chains(certPEM, nil, d.TLSRootCertificates)
-}
-
+// chains tells whether a certificate verifies. Of a TLS certificate its own intermediates, which follow
+// it, must lead to a root: those who verify the node know the roots only.
 func chains(certPEM string, intermediates, roots []string) bool {
 	request := certificate.VerifyRequest{Leaf: []byte(certPEM)}
 	for _, text := range intermediates {
@@ -250,36 +279,64 @@ func names(certPEM []byte, hosts []string) bool {
 	return maps.Equal(have, wanted)
 }
 
-// Stale tells which certificates of a node its organization does not stand behind any more: they
-// have expired, or its CA was made anew. The next time that the node is made they are issued again.
-// Nothing is stale while that cannot be told.
-func (f *Fabric) Stale(ctx context.Context, h Handle, enrollment, tls string) (staleEnrollment, staleTLS bool) {
+// Stale names those of a node's certificates that its organization does not stand behind any more:
+// they have expired, or its CA was made anew. Nothing is stale while that cannot be told.
+func (f *Fabric) Stale(ctx context.Context, h Handle, held map[string]string) []string {
+	if h.Kind == KindCA {
+		return f.staleListener(ctx, h, held)
+	}
 	org, err := f.organizationKeys(ctx, h.Organization())
 	if err != nil {
-		return false, false
-	}
-	return enrollment != "" && !certifies(org.Definition, enrollment), tls != "" && !certifiesTLS(org.Definition, tls)
-}
-
-// ReadCertificates reads the certificates of a node from its volume. Those that a half-made node
-// lacks stay empty.
-func (f *Fabric) ReadCertificates(ctx context.Context, h Handle, state *MemberState) error {
-	files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder)
-	if errors.Is(err, engine.ErrNotFound) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("unable to read the certificates of %s: %w", h, err)
+	var stale []string
+	if text := held[CertificateEnrollment]; text != "" && !certifies(org.Definition, text) {
+		stale = append(stale, CertificateEnrollment)
 	}
-	for _, file := range files {
-		switch file.Name {
-		case "keys/" + enrollmentFile:
-			state.EnrollmentCertificate = string(file.Content)
-		case "keys/" + tlsFolder + "/cert.pem":
-			state.TLSCertificate = string(file.Content)
+	root, err := f.operationsRoot(ctx, h)
+	if text := held[CertificateOperations]; text != "" && err == nil && !chains(text, nil, []string{string(root.CertificatePEM())}) {
+		stale = append(stale, CertificateOperations)
+	}
+	if text := held[CertificateTLS]; text != "" && !chains(text, nil, org.issuing()) {
+		stale = append(stale, CertificateTLS)
+	}
+	return stale
+}
+
+// staleListener is Stale for a CA: its listener has a certificate of its TLS root.
+func (f *Fabric) staleListener(ctx context.Context, h Handle, held map[string]string) []string {
+	keys, err := f.caKeys(ctx, h)
+	if err != nil {
+		return nil
+	}
+	roots, _, err := keys.chain(tlsCA)
+	if text := held[CertificateListener]; text == "" || err != nil || chains(text, nil, roots) {
+		return nil
+	}
+	return []string{CertificateListener}
+}
+
+// ReadCertificates reads the certificates of a node from its volume, by their names. Those that a
+// half-made node lacks are left out.
+func (f *Fabric) ReadCertificates(ctx context.Context, h Handle) (map[string]string, error) {
+	of := memberCertificates
+	if h.Kind == KindCA {
+		of = caCertificates
+	}
+	held := map[string]string{}
+	for name, file := range of {
+		files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+file)
+		if errors.Is(err, engine.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("unable to read the certificates of %s: %w", h, err)
+		}
+		for _, file := range files {
+			held[name] = string(file.Content)
 		}
 	}
-	return nil
+	return held, nil
 }
 
 // HasImage tells whether the engine has an image, by its ID.

@@ -28,9 +28,22 @@ func (h *house) member() Handle { return h.network.With(KindPeer, "peer0.org1", 
 func (h *house) issue(have map[string][]byte, hosts ...string) map[string][]byte {
 	h.t.Helper()
 	options := NodeOptions{Hosts: hosts}
-	files, err := h.fabric.memberMaterial(h.member(), "peer", options.hosts(h.member()))(h.ctx(), have)
+	files, err := h.fabric.memberMaterial(h.member(), "peer", options)(h.ctx(), have)
 	h.must(err)
 	return files
+}
+
+// certificatesIn gives the certificates among the files of a member.
+func certificatesIn(have map[string][]byte) map[string]string {
+	out := map[string]string{}
+	for name, file := range memberCertificates {
+		out[name] = string(have[file])
+	}
+	return out
+}
+
+func (h *house) stale(have map[string][]byte) []string {
+	return h.fabric.Stale(h.ctx(), h.member(), certificatesIn(have))
 }
 
 func with(have, added map[string][]byte) map[string][]byte {
@@ -73,7 +86,7 @@ func TestMemberMaterial(t *testing.T) {
 	h.must(err)
 	h.verifyMember(keys.Definition, have[enrollmentFile])
 
-	const tlsAndOperations = "operations/cert.pem operations/key.pem tls/cert.pem"
+	const tlsAndOperations = "operations/cert.pem tls/cert.pem"
 	for _, c := range []struct {
 		name  string
 		have  map[string][]byte
@@ -89,7 +102,8 @@ func TestMemberMaterial(t *testing.T) {
 		{"no enrolment key", without(have, enrollmentKeyFile), []string{"peer.example.net", "192.0.2.7"}, enrollmentKeyFile + " " + enrollmentFile},
 		{"another's key", with(have, map[string][]byte{enrollmentKeyFile: have["tls/key.pem"]}), []string{"peer.example.net", "192.0.2.7"}, enrollmentKeyFile + " " + enrollmentFile},
 		{"a public file of the MSP is gone", without(have, "msp/config.yaml"), []string{"peer.example.net", "192.0.2.7"}, "msp/config.yaml"},
-		{"another operations root", with(have, map[string][]byte{"operations/root.pem": have["tls/root.pem"]}), []string{"peer.example.net", "192.0.2.7"}, "operations/cert.pem operations/key.pem operations/root.pem"},
+		{"another operations root", with(have, map[string][]byte{"operations/root.pem": have["tls/root.pem"]}), []string{"peer.example.net", "192.0.2.7"}, "operations/cert.pem operations/root.pem"},
+		{"an operations key of another", with(have, map[string][]byte{"operations/key.pem": have["tls/key.pem"]}), []string{"peer.example.net", "192.0.2.7"}, "operations/cert.pem operations/key.pem"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := fileNames(h.issue(c.have, c.hosts...)); got != c.want {
@@ -110,11 +124,8 @@ func TestMemberMaterial(t *testing.T) {
 func TestMemberOfNewCA(t *testing.T) {
 	h, _ := employ(t)
 	have := h.issue(nil)
-	stale := func() (bool, bool) {
-		return h.fabric.Stale(h.ctx(), h.member(), string(have[enrollmentFile]), string(have["tls/cert.pem"]))
-	}
-	if enrollment, tls := stale(); enrollment || tls {
-		t.Errorf("stale at once: %t, %t", enrollment, tls)
+	if stale := h.stale(have); len(stale) > 0 {
+		t.Errorf("stale at once: %v", stale)
 	}
 	for _, volume := range []string{"dev-ca.org1", "dev-ca.org1-keys"} {
 		h.fake.VanishNode(volume)
@@ -133,17 +144,19 @@ func TestMemberOfNewCA(t *testing.T) {
 		h.must(err)
 	}
 	h.restart()
-	if enrollment, tls := stale(); !enrollment || !tls {
-		t.Errorf("stale are %t, %t, want both", enrollment, tls)
+	if stale := h.stale(have); len(stale) != 3 {
+		t.Errorf("stale are %v, want all", stale)
 	}
 	issued := h.issue(have)
-	for _, name := range []string{enrollmentFile, enrollmentKeyFile, "tls/cert.pem", "tls/root.pem", "operations/cert.pem", "operations/root.pem"} {
+	for _, name := range []string{enrollmentFile, "tls/cert.pem", "tls/root.pem", "operations/cert.pem", "operations/root.pem"} {
 		if len(issued[name]) == 0 {
 			t.Errorf("%s was not issued again", name)
 		}
 	}
-	if _, again := issued["tls/key.pem"]; again {
-		t.Error("the TLS key is another one")
+	for _, name := range []string{enrollmentKeyFile, "tls/key.pem", "operations/key.pem"} {
+		if _, again := issued[name]; again {
+			t.Errorf("%s is another one", name)
+		}
 	}
 	if got := fileNames(h.issue(with(have, issued))); got != "" {
 		t.Errorf("and once more %s", got)
@@ -171,8 +184,8 @@ func TestMemberOfIntermediate(t *testing.T) {
 	if string(have["tls/root.pem"]) != root.TLS {
 		t.Error("the node trusts something else than the root")
 	}
-	if enrollment, tls := h.fabric.Stale(h.ctx(), h.member(), string(have[enrollmentFile]), string(have["tls/cert.pem"])); enrollment || tls {
-		t.Errorf("stale at once: %t, %t", enrollment, tls)
+	if stale := h.stale(have); len(stale) > 0 {
+		t.Errorf("stale at once: %v", stale)
 	}
 	if got := fileNames(h.issue(have)); got != "" {
 		t.Errorf("issued again are %s", got)
@@ -194,7 +207,7 @@ func TestMemberWithoutCA(t *testing.T) {
 	if got := fileNames(h.issue(have)); got != "" {
 		t.Errorf("issued are %s", got)
 	}
-	_, err := h.fabric.memberMaterial(h.member(), "peer", NodeOptions{}.hosts(h.member()))(h.ctx(), nil)
+	_, err := h.fabric.memberMaterial(h.member(), "peer", NodeOptions{})(h.ctx(), nil)
 	if err == nil || !strings.Contains(err.Error(), "CA ca.org1") {
 		t.Errorf("the error is %v, want the CA named", err)
 	}
@@ -212,7 +225,7 @@ func TestExpiredCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := msp.Definition{RootCertificates: []string{string(root.CertificatePEM())}, TLSRootCertificates: []string{string(root.CertificatePEM())}}
-	if text := string(pair.CertificatePEM()); certifies(d, text) || certifiesTLS(d, text) {
+	if text := string(pair.CertificatePEM()); certifies(d, text) || chains(text, nil, d.TLSRootCertificates) {
 		t.Error("it counts as valid")
 	}
 }

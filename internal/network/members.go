@@ -178,19 +178,22 @@ func (f *Fabric) awaitLevel(ctx context.Context, channel string, members []membe
 		if heights[h] >= furthest {
 			continue
 		}
-		group.Go(func() error {
-			err := poll(gctx, func(ctx context.Context) error {
-				height, err := f.height(ctx, h, channel)
-				if err == nil && height < furthest {
-					err = fmt.Errorf("it has %d of %d blocks", height, furthest)
-				}
-				return err
-			})
-			if err != nil {
-				return f.nodeError(gctx, h, "await the blocks of channel "+channel+" on", err)
-			}
-			return nil
-		})
+		group.Go(func() error { return f.awaitHeight(gctx, h, channel, furthest) })
 	}
 	return group.Wait()
+}
+
+// awaitHeight waits until a node has that many blocks of a channel.
+func (f *Fabric) awaitHeight(ctx context.Context, h Handle, channel string, wanted uint64) error {
+	err := f.pollNode(ctx, h, func(ctx context.Context) error {
+		height, err := f.height(ctx, h, channel)
+		if err == nil && height < wanted {
+			err = fmt.Errorf("it has %d of %d blocks", height, wanted)
+		}
+		return err
+	})
+	if err != nil {
+		return f.nodeError(ctx, h, "await the blocks of channel "+channel+" on", err)
+	}
+	return nil
 }

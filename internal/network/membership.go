@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -382,17 +383,31 @@ func membershipFile(h Handle) string { return membershipsFolder + h.Name + ".jso
 
 // pledged tells whether a membership of its organization has a peer.
 func (f *Fabric) pledged(ctx context.Context, p Handle) bool {
+	memberships, err := f.membershipsWith(ctx, p)
+	return err == nil && len(memberships) > 0
+}
+
+// membershipsWith gives the memberships of its organization that have a peer.
+func (f *Fabric) membershipsWith(ctx context.Context, p Handle) ([]MembershipSpec, error) {
 	org, err := f.organizationKeys(ctx, p.Organization())
-	if err != nil { // the organization's business
-		return false
+	if errors.Is(err, ErrLost) || errors.Is(err, ErrNotFound) { // the organization's business
+		return nil, nil
 	}
-	for name, raw := range org.files {
-		spec := MembershipSpec{}
-		if strings.HasPrefix(name, membershipsFolder) && json.Unmarshal(raw, &spec) == nil && slices.Contains(peersOf(spec.members()), p) {
-			return true
+	if err != nil {
+		return nil, err
+	}
+	var out []MembershipSpec
+	for _, name := range slices.Sorted(maps.Keys(org.files)) {
+		channel, ok := strings.CutPrefix(name, membershipsFolder)
+		if !ok || len(org.files[name]) == 0 {
+			continue
+		}
+		spec := MembershipSpec{Handle: p.With(KindChannelMembership, strings.TrimSuffix(channel, ".json"), p.MSPID), Definition: org.Definition}
+		if json.Unmarshal(org.files[name], &spec) == nil && slices.Contains(peersOf(spec.members()), p) {
+			out = append(out, spec)
 		}
 	}
-	return false
+	return out, nil
 }
 
 // writeMembership writes down what others must know of a membership, with the organization whose it is.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/engine/enginetest"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
 
@@ -161,5 +162,34 @@ func TestMembershipWithoutOrderers(t *testing.T) {
 	spec.Orderers = map[string]RemoteOrderer{"other": {Address: orderers["orderer0"].Address, TLSRoots: orderers["orderer0"].TLSRoots, ServerName: "other.example.com"}}
 	if _, _, err := s.fabric.ReadMembership(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "other.example.com") {
 		t.Errorf("a certificate of another name: %v", err)
+	}
+}
+
+// TestMembershipFailsAtEveryStep: wherever the engine fails, the next attempt succeeds, and what is there
+// can be removed.
+func TestMembershipFailsAtEveryStep(t *testing.T) {
+	for _, when := range []enginetest.When{enginetest.Before, enginetest.After} {
+		for step := 1; ; step++ {
+			s := newSketch(t)
+			_, orderers := s.serveOrdering()
+			h, p := s.stranger()
+			s.admit("Org3MSP")
+			spec := s.membership(h, orderers)
+			s.fake.FailAt(step, when, errors.New("the engine broke"))
+			failed := s.fabric.CreateMembership(t.Context(), spec)
+			if failed == nil {
+				if step == 1 {
+					t.Error("no step failed")
+				}
+				break
+			}
+			s.must(s.again().CreateMembership(t.Context(), spec))
+			if remain, err := s.again().DeleteMembership(t.Context(), spec); err != nil || remain != nil || p.has() {
+				t.Errorf("step %d: after %v, delete gives %v, %v, joined %v", step, failed, err, remain, p.has())
+			}
+			if _, err := s.again().FindMembership(t.Context(), "dev", "Org3MSP", "trade"); !errors.Is(err, ErrNotFound) {
+				t.Errorf("step %d: its record is left: %v", step, err)
+			}
+		}
 	}
 }

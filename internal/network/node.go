@@ -56,6 +56,7 @@ type NodeOptions struct {
 	Existing bool `json:"-"`
 	// AcceptDataLoss starts a node whose volume is gone with an empty one.
 	AcceptDataLoss bool `json:"-"`
+	Renewal
 }
 
 // NodeState is what is known of a node after it was made or read.
@@ -272,26 +273,69 @@ func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
 			if spec, err = f.removeOld(ctx, n, &seen); err != nil {
 				return NodeState{}, err
 			}
+		} else if f.ailment(ctx, n.handle, *seen.container, n.ports[operationsPurpose]) != nil {
+			if err := f.takeDown(ctx, n); err != nil { // to be started again
+				return NodeState{}, err
+			}
 		}
 	}
 	if err := f.furnish(ctx, n, spec, fresh, keep); err != nil {
 		return NodeState{}, err
 	}
-	state := NodeState{Status: engine.Running, ImageID: seen.image.ID, HostPorts: n.hostPorts(seen.ports)}
 	if n.options.Stopped {
-		state.Status = engine.Stopped
-		return state, f.stop(ctx, n.handle)
+		return NodeState{Status: engine.Stopped, ImageID: seen.image.ID, HostPorts: n.hostPorts(seen.ports)}, f.stop(ctx, n.handle)
 	}
-	if err := f.engine.StartNode(ctx, name); err != nil {
+	err = f.start(ctx, n, &seen)
+	state := NodeState{Status: engine.Running, ImageID: seen.image.ID, HostPorts: n.hostPorts(seen.ports)}
+	if err != nil {
 		return state, f.nodeError(ctx, n.handle, "start", err)
 	}
 	return state, f.awaitReady(ctx, n)
+}
+
+// portChoices is how often host ports are chosen for a node before its start gives up.
+const portChoices = 5
+
+// start starts a node. A port that was chosen for it may be somebody else's by now, of another process
+// that chose at the same time: then others are chosen.
+func (f *Fabric) start(ctx context.Context, n *node, seen *sighting) error {
+	for choice := 1; ; choice++ {
+		err := f.engine.StartNode(ctx, n.handle.Object())
+		taken := new(engine.PortError)
+		if !errors.As(err, &taken) || !n.chosen(seen.ports, taken.Port) || choice == portChoices {
+			return err
+		}
+		if err := f.engine.RemoveNode(ctx, n.handle.Object(), n.handle.Owner); err != nil {
+			return err
+		}
+		if seen.ports, err = f.ports.allocate(ctx, n.handle.Object(), n.handle.Owner, n.publish()); err != nil {
+			return err
+		}
+		if err := f.engine.CreateNode(ctx, n.spec(seen.image.ID, seen.ports)); err != nil {
+			return err
+		}
+	}
+}
+
+// chosen tells whether a published host port is one that nobody asked for.
+func (n *node) chosen(published []engine.Port, host int) bool {
+	for purpose, port := range n.ports {
+		for _, p := range published {
+			if p.Container == port && p.Host == host {
+				return n.options.HostPorts[purpose] == 0
+			}
+		}
+	}
+	return false
 }
 
 // removeOld takes the container away that has another specification than is wanted, and completes
 // the new one: the ports that it had are free now, also for another node that waits for them.
 func (f *Fabric) removeOld(ctx context.Context, n *node, seen *sighting) (engine.NodeSpec, error) {
 	name := n.handle.Object()
+	if err := f.checkNew(ctx, n, seen); err != nil {
+		return engine.NodeSpec{}, err
+	}
 	if err := f.takeDown(ctx, n); err != nil {
 		return engine.NodeSpec{}, err
 	}
@@ -311,6 +355,19 @@ func (f *Fabric) takeDown(ctx context.Context, n *node) error {
 		}
 	}
 	return f.stop(ctx, n.handle)
+}
+
+// checkNew has the engine look at the new container while the old one is still there: whatever it does
+// not like of it, a log driver or a limit, must not cost the node. Ports that are not chosen yet are
+// left out.
+func (f *Fabric) checkNew(ctx context.Context, n *node, seen *sighting) error {
+	ports := slices.DeleteFunc(slices.Clone(seen.ports), func(p engine.Port) bool { return p.Host == 0 })
+	spec := n.spec(seen.image.ID, ports)
+	spec.Labels[labelOnce] = "true"
+	if err := f.engine.CheckNode(ctx, spec); err != nil {
+		return fmt.Errorf("%s was not changed, and goes on as it is: %w", n.handle, err)
+	}
+	return nil
 }
 
 // ensureVolume makes the node's volume unless it is there, and tells whether it is a new one.
@@ -440,6 +497,9 @@ func (n *node) files(have nodeFiles, material map[string][]byte) []engine.File {
 	return files
 }
 
+// operationsPurpose is the purpose of the port of a node's operations endpoint, where it has one.
+const operationsPurpose = "operations"
+
 // publish gives the ports as wanted, in the order of their purposes.
 func (n *node) publish() []engine.Port {
 	var out []engine.Port
@@ -552,10 +612,16 @@ func (f *Fabric) awaitReady(ctx context.Context, n *node) error {
 // errExited: a node's process ended although it was to run.
 var errExited = errors.New("it exited")
 
+// killedCode is the exit code of a process that was ended by SIGKILL.
+const killedCode = 137
+
 // exited says how a node's process ended.
 func (f *Fabric) exited(ctx context.Context, h Handle, code int) error {
 	if n, err := f.engine.Node(ctx, h.Object()); err == nil && n.OOMKilled {
 		return fmt.Errorf("%w with code %d, killed for want of memory: raise memory_mib in limits", errExited, code)
+	}
+	if code == killedCode { // by the time that it is looked at, the engine may have started it again
+		return fmt.Errorf("%w with code %d: it was killed, most likely for want of memory: raise memory_mib in limits", errExited, code)
 	}
 	return fmt.Errorf("%w with code %d", errExited, code)
 }
@@ -683,6 +749,9 @@ func (f *Fabric) readNode(ctx context.Context, h Handle, ports map[string]int) (
 		if state.Status == engine.Running {
 			if state.Status, err = f.onNetwork(ctx, h, current); err != nil {
 				return state, err
+			}
+			if state.Status == engine.Running && f.ailment(ctx, h, current, ports[operationsPurpose]) != nil {
+				state.Status = Unhealthy
 			}
 		}
 	}

@@ -97,6 +97,11 @@ func (f *Fabric) PreflightOrdererCluster(ctx context.Context, spec ClusterSpec) 
 // started at once; nodes that run are changed one after the other, so that every channel keeps its
 // quorum. Nodes that were made are in the answer also when another one failed.
 func (f *Fabric) EnsureOrdererCluster(ctx context.Context, spec ClusterSpec) (map[string]MemberState, error) {
+	defer f.lockChange(spec.Handle)()
+	return f.ensureOrdererCluster(ctx, spec)
+}
+
+func (f *Fabric) ensureOrdererCluster(ctx context.Context, spec ClusterSpec) (map[string]MemberState, error) {
 	work := &clusterWork{Fabric: f, spec: spec, states: map[string]MemberState{}}
 	return work.states, work.do(ctx)
 }
@@ -118,6 +123,9 @@ func (w *clusterWork) do(ctx context.Context) (err error) {
 	}
 	atOnce, rolled, err := w.order(ctx)
 	if err != nil {
+		return err
+	}
+	if rolled, err = w.rekeyed(atOnce, rolled); err != nil {
 		return err
 	}
 	if err := w.start(ctx, atOnce); err != nil {
@@ -154,6 +162,9 @@ func (w *clusterWork) stopped() bool {
 
 // change makes a node that runs anew, and tells the channels when it has another key or address since.
 func (w *clusterWork) change(ctx context.Context, o Handle, spared func(context.Context) error) error {
+	if err := w.announceKey(ctx, o); err != nil {
+		return err
+	}
 	down := false
 	err := w.ensure(ctx, o, func(ctx context.Context) error {
 		down = true
@@ -179,7 +190,11 @@ func (w *clusterWork) change(ctx context.Context, o Handle, spared func(context.
 
 // ensure makes one node; spared is asked before it is taken down.
 func (w *clusterWork) ensure(ctx context.Context, o Handle, spared func(context.Context) error) error {
-	n, err := w.clusterNode(w.spec, o.Name)
+	spec := w.spec
+	if spared == nil {
+		spec = spec.keepingKey(o.Name)
+	}
+	n, err := w.clusterNode(spec, o.Name)
 	if err != nil {
 		return err
 	}
@@ -227,7 +242,7 @@ func (w *clusterWork) order(ctx context.Context) (atOnce, rolled []Handle, err e
 			continue
 		case err != nil:
 			return nil, nil, err
-		case current.Status == engine.Running:
+		case current.Status == engine.Running && !spec.expired(time.Now()):
 			rolled = append(rolled, o)
 		default:
 			atOnce = append(atOnce, o)
@@ -335,7 +350,7 @@ func (f *Fabric) ordererNode(spec OrdererSpec) (*node, error) {
 		command:  []string{"orderer"},
 		env:      map[string]string{"FABRIC_CFG_PATH": nodeRoot + "/config"},
 		config:   map[string][]byte{"config/orderer.yaml": config},
-		material: f.memberMaterial(h, "orderer", spec.hosts(h)),
+		material: f.memberMaterial(h, "orderer", spec.NodeOptions),
 		ready:    func(ctx context.Context) error { return f.ordererAnswers(ctx, h) },
 	}, nil
 }
@@ -415,6 +430,7 @@ func (f *Fabric) Orderers(ctx context.Context, cluster Handle) ([]Handle, error)
 // DeleteOrdererCluster removes the nodes of a cluster and, unless they are to be kept, their volumes:
 // those that are given, and those that an apply which was killed left on the engine.
 func (f *Fabric) DeleteOrdererCluster(ctx context.Context, cluster Handle, orderers map[string]Handle, keepVolumes bool) error {
+	defer f.lockChange(cluster)()
 	nodes, err := f.Orderers(ctx, cluster)
 	if err != nil {
 		return err

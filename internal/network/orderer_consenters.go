@@ -264,7 +264,7 @@ func (k *channelWork) introduceNode(ctx context.Context, o Handle) error {
 	if err != nil {
 		return err
 	}
-	return k.introduce(ctx, keys.Definition, []string{joinAddress(address)}, false)
+	return k.introduce(ctx, keys.member(), []string{joinAddress(address)}, false)
 }
 
 // introduce adds an organization to the ordering organizations of the channel. Its endpoints come later

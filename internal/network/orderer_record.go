@@ -93,7 +93,7 @@ func (f *Fabric) addOrdering(ctx context.Context, cluster Handle, channel *confi
 			return err
 		}
 		channel.Consenters = append(channel.Consenters, consenter)
-		addEndpoint(channel, keys.Definition, addressOf(consenter))
+		addEndpoint(channel, keys.member(), addressOf(consenter))
 	}
 	for _, name := range slices.Sorted(maps.Keys(record.External)) {
 		e := record.External[name]

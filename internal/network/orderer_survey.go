@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -248,12 +247,11 @@ func (f *Fabric) knowsLeader(ctx context.Context, o Handle, channel string) (boo
 
 // metrics reads the metrics of a peer or an ordering node.
 func (f *Fabric) metrics(ctx context.Context, h Handle) (operations.Metrics, error) {
-	const port = ordererOperationsPort // a peer has the same
-	client, err := f.operationsClient(ctx, h, port)
+	client, err := f.operationsOf(ctx, h, ordererOperationsPort) // a peer has the same
 	if err != nil {
 		return nil, err
 	}
-	return (&operations.Client{BaseURL: fmt.Sprintf("https://%s:%d", h.Host(), port), HTTP: client}).Metrics(ctx)
+	return client.Metrics(ctx)
 }
 
 // summaryOf fetches the configuration of a channel from the node that has most of it.

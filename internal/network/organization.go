@@ -24,15 +24,23 @@ type OrganizationSpec struct {
 	Definition msp.Definition
 	// Image is any image of the engine, for the keeper of a partner's key volume.
 	Image string
+	// TLSRootVersion counts the organization's TLS roots; 0 is the first, as 1 is.
+	TLSRootVersion int
+	// Renewal is of the admin's certificate and key.
+	Renewal
 }
 
 // OrganizationState is what is known of an organization.
 type OrganizationState struct {
+	Handle Handle
 	// CA is the name of its CA; empty for a partner's.
 	CA         string
 	Definition msp.Definition
-	// AdminCertificate is the admin's, in PEM; empty for a partner's.
+	// AdminCertificate is the admin's, in PEM; empty for a partner's. KeyVersion counts its keys.
 	AdminCertificate string
+	KeyVersion       int
+	// TLSRootVersion counts its TLS roots; -1 while it is on its way to another one.
+	TLSRootVersion int
 	// Lost tells that the key volume is gone.
 	Lost bool
 	// Superseded tells that its CA was begun anew since: it has other roots than the definition.
@@ -104,10 +112,7 @@ func (f *Fabric) requireUnshared(ctx context.Context, org, from Handle) error {
 // CreateOrganization records the organization in a key volume of its own and enrols its admin.
 // What an earlier attempt did is kept.
 func (f *Fabric) CreateOrganization(ctx context.Context, spec OrganizationSpec) (OrganizationState, error) {
-	record := struct {
-		CA         string         `json:"ca,omitempty"`
-		Definition msp.Definition `json:"definition"`
-	}{Definition: spec.Definition}
+	record := organizationKeys{Definition: spec.Definition, TLSRootVersion: spec.TLSRootVersion}
 	labels := map[string]string{}
 	image := spec.Image
 	if spec.CA != nil {
@@ -138,37 +143,70 @@ func (f *Fabric) CreateOrganization(ctx context.Context, spec OrganizationSpec) 
 	if err := f.createKeys(ctx, spec.Handle, resolved.ID, labels); err != nil {
 		return OrganizationState{}, err
 	}
+	return f.recordOrganization(ctx, spec, record)
+}
+
+// UpdateOrganization has the organization's admin enrol again as the renewal asks for, and gives the
+// organization another TLS root when that has another version. Whoever acts as the admin reads its
+// certificate at that time, so nothing restarts for it.
+func (f *Fabric) UpdateOrganization(ctx context.Context, spec OrganizationSpec) (OrganizationState, error) {
+	record, from, err := f.issuer(ctx, spec.Handle)
+	if err != nil {
+		return OrganizationState{}, err
+	}
+	spec.CA = &from
+	if _, err := f.recordOrganization(ctx, spec, *record); err != nil {
+		return OrganizationState{}, err
+	}
+	if err := f.RollTLSRoot(ctx, spec.Handle, spec.TLSRootVersion); err != nil {
+		return OrganizationState{}, err
+	}
+	return f.ReadOrganization(ctx, spec.Handle)
+}
+
+// recordOrganization writes the record, and beside it the admin, whom it enrols unless there is one
+// that may stay.
+func (f *Fabric) recordOrganization(ctx context.Context, spec OrganizationSpec, record organizationKeys) (OrganizationState, error) {
+	record.AdminKeyVersion = spec.KeyVersion
 	raw, err := json.Marshal(record)
 	if err != nil {
 		return OrganizationState{}, err
 	}
 	files := map[string][]byte{organizationRecord: raw}
 	if spec.CA != nil {
-		if err := f.enrollMember(ctx, spec.Handle, *spec.CA, adminFolder, ca.Registration{ID: "admin", Type: "admin", MaxEnrollments: ca.Unlimited}, files); err != nil {
+		if err := f.enrollAdmin(ctx, spec, files); err != nil {
 			return OrganizationState{}, err
 		}
 	}
 	if err := f.writeKeys(ctx, spec.Handle, files); err != nil {
 		return OrganizationState{}, err
 	}
+	if err := f.revoke(ctx, spec.Handle, spec.Revoke); err != nil {
+		return OrganizationState{}, err
+	}
 	return f.ReadOrganization(ctx, spec.Handle)
 }
 
-// enrollMember enrols an identity of an organization into a folder of its key volume, unless it is
-// there already. The files are added to files, to be written together with others.
-func (f *Fabric) enrollMember(ctx context.Context, org, from Handle, folder string, registration ca.Registration, files map[string][]byte) error {
-	have, err := f.readKeys(ctx, org)
+// adminName is the enrolment ID of an organization's admin.
+const adminName = "admin"
+
+// enrollAdmin enrols the organization's admin unless there is one whose certificate may stay. The
+// files are added to files, to be written together with others.
+func (f *Fabric) enrollAdmin(ctx context.Context, spec OrganizationSpec, files map[string][]byte) error {
+	have, err := f.readKeys(ctx, spec.Handle)
 	if err != nil {
 		return err
 	}
-	if paired(pairIn(have, folder)) {
+	certPEM, keyPEM := pairIn(have, adminFolder)
+	if paired(certPEM, keyPEM) && !spec.replaces(certPEM) {
 		return nil
 	}
-	enrollment, err := f.enrollNew(ctx, from, enrollmentCA, registration, ca.EnrollRequest{})
+	enrollment, err := f.enrollNew(ctx, *spec.CA, enrollmentCA,
+		ca.Registration{ID: adminName, Type: "admin", MaxEnrollments: ca.Unlimited}, ca.EnrollRequest{Key: spec.keptKey(certPEM, keyPEM)})
 	if err != nil {
 		return err
 	}
-	return putPair(files, folder, enrollment.KeyPair)
+	return putPair(files, adminFolder, enrollment.KeyPair)
 }
 
 // ReadOrganization reads the organization back. One whose create failed reads as empty.
@@ -176,14 +214,18 @@ func (f *Fabric) ReadOrganization(ctx context.Context, h Handle) (OrganizationSt
 	keys, err := f.organizationKeys(ctx, h)
 	switch {
 	case errors.Is(err, ErrLost):
-		return OrganizationState{Lost: true}, nil
+		return OrganizationState{Handle: h, Lost: true}, nil
 	case errors.Is(err, ErrNotFound):
-		return OrganizationState{}, nil
+		return OrganizationState{Handle: h}, nil
 	case err != nil:
 		return OrganizationState{}, err
 	}
 	state := OrganizationState{
-		CA: keys.CA, Definition: keys.Definition, AdminCertificate: string(keys.files[adminFolder+"/cert.pem"]),
+		Handle: h, CA: keys.CA, Definition: keys.Definition, AdminCertificate: string(keys.files[adminFolder+"/cert.pem"]), KeyVersion: keys.AdminKeyVersion,
+		TLSRootVersion: keys.TLSRootVersion,
+	}
+	if keys.TLSRollover != nil {
+		state.TLSRootVersion = -1
 	}
 	if keys.CA == "" {
 		return state, nil
@@ -205,7 +247,7 @@ func (f *Fabric) ReadOrganization(ctx context.Context, h Handle) (OrganizationSt
 }
 
 // DeleteOrganization takes the organization out of its channels, and removes its key volume with every
-// key in it, its admin's among them. The admin stays registered at the CA; an organization that comes after gets a new secret for it.
+// key in it, its admin's among them.
 func (f *Fabric) DeleteOrganization(ctx context.Context, h Handle) error {
 	if err := f.withdrawOrganization(ctx, h); err != nil {
 		return err

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
@@ -32,6 +34,11 @@ type PeerSpec struct {
 	Config  nodeconfig.Overlay
 	// StateDatabase is the CouchDB beside the peer; nil is goleveldb.
 	StateDatabase *StateDatabase
+	// MaxUnavailable is how many peers of the organization may be down at a time while it is changed,
+	// this one included; 0 is 1.
+	MaxUnavailable int
+	// Timeout bounds the change itself, and not the wait for its turn; 0 is no bound.
+	Timeout time.Duration
 }
 
 // Endpoint is the address by which others reach a node: the advertised one, or its host name and port.
@@ -62,12 +69,63 @@ func (f *Fabric) PreflightPeer(ctx context.Context, spec PeerSpec) error {
 	return f.preflightStateDatabase(ctx, spec, n)
 }
 
-// EnsurePeer makes the peer as it is wanted and waits until its endorser answers.
+// EnsurePeer makes the peer as it is wanted and waits until its endorser answers. One that is there
+// waits for the ordering nodes of its channels when it is to run a newer release, and for its turn
+// among the peers of its organization when it must be stopped for the change.
 func (f *Fabric) EnsurePeer(ctx context.Context, spec PeerSpec) (MemberState, error) {
+	defer f.lockChange(spec.Handle)()
+	reason := ""
+	if spec.Stopped {
+		reason = restStopped
+	}
+	if err := f.rest(ctx, spec.Handle, reason); err != nil {
+		return MemberState{}, err
+	}
+	return f.ensurePeer(ctx, spec)
+}
+
+func (f *Fabric) ensurePeer(ctx context.Context, spec PeerSpec) (MemberState, error) {
 	n, err := f.peerNode(spec)
 	if err != nil {
 		return MemberState{}, err
 	}
+	if spec.Stopped || !spec.Existing { // neither waits for others
+		state, err := f.changePeer(ctx, spec, n, false)
+		f.rolls.settle(spec.Handle, err)
+		return state, err
+	}
+	if err := f.awaitOrderers(ctx, spec); err != nil {
+		return MemberState{}, err
+	}
+	turn, err := f.awaitTurn(ctx, spec, n)
+	if err != nil {
+		return MemberState{}, err
+	}
+	state, err := f.changePeer(ctx, spec, n, turn.takesDown)
+	turn.end(err)
+	return state, err
+}
+
+// changePeer makes a peer as it is wanted. One that was taken down for it is waited for until it is
+// abreast of the others again.
+func (f *Fabric) changePeer(ctx context.Context, spec PeerSpec, n *node, takesDown bool) (MemberState, error) {
+	ctx, cancel := spec.bounded(ctx)
+	defer cancel()
+	state, err := f.makePeer(ctx, spec, n)
+	if err == nil && takesDown {
+		err = f.awaitAbreast(ctx, spec.Handle)
+	}
+	return state, err
+}
+
+func (s PeerSpec) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.Timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, s.Timeout)
+}
+
+func (f *Fabric) makePeer(ctx context.Context, spec PeerSpec, n *node) (MemberState, error) {
 	if spec.StateDatabase != nil {
 		return f.ensureWithDatabase(ctx, spec, n)
 	}
@@ -124,7 +182,7 @@ func (f *Fabric) peerNode(spec PeerSpec) (*node, error) {
 			"CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG": fmt.Sprintf("{\"peername\":%q}", h.Host()),
 		},
 		config:   map[string][]byte{"config/core.yaml": config},
-		material: f.memberMaterial(h, "peer", spec.hosts(h)),
+		material: f.memberMaterial(h, "peer", spec.NodeOptions),
 		ready:    func(ctx context.Context) error { return f.peerReady(ctx, spec) },
 	}, nil
 }
@@ -184,23 +242,5 @@ func (f *Fabric) peerLedger(ctx context.Context, h Handle, node NodeState) (Ledg
 	if f.pledged(ctx, h) {
 		return LedgerHeld, nil
 	}
-	return f.recorded(ctx, h, func(record channelRecord) bool {
-		for _, org := range record.Organizations {
-			for _, p := range org.Peers {
-				if p.Name == h.Name {
-					return true
-				}
-			}
-		}
-		return false
-	})
-}
-
-// DeletePeer removes a peer with the database beside it and, unless they are to be kept, the volumes
-// with ledgers and state.
-func (f *Fabric) DeletePeer(ctx context.Context, h Handle, keepVolume bool) error {
-	if err := f.removeNode(ctx, h, keepVolume); err != nil {
-		return err
-	}
-	return f.removeStateDatabase(ctx, h, keepVolume)
+	return f.recorded(ctx, h, func(record channelRecord) bool { return slices.Contains(peersOf(record.Organizations), h) })
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	ordererproto "github.com/hyperledger/fabric-protos-go-apiv2/orderer"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer/lifecycle"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/test/bufconn"
@@ -117,7 +118,7 @@ func (s *sketch) addOrganization(mspID string, of sketchOrganization) {
 	s.must(err)
 	files := map[string][]byte{organizationRecord: raw}
 	s.must(putPair(files, adminFolder, admin))
-	s.must(s.fabric.writeStore(ctx, h.keys(), files))
+	s.must(s.fabric.writeKeys(ctx, h, files))
 
 	ca := s.network.With(KindCA, of.ca, "")
 	s.must(s.fabric.createKeys(ctx, ca, "ca:1.5.13", nil)) // a keeper, which is no node
@@ -206,11 +207,15 @@ func (s *sketch) serve(h Handle, port int, register func(*grpc.Server)) {
 	s.fake.HandleDial(h.Object(), port, func(ctx context.Context) (net.Conn, error) { return listener.DialContext(ctx) })
 }
 
-// sketchPeer answers the calls of cscc and qscc that read a channel.
+// sketchPeer answers the calls of cscc, qscc and the lifecycle that read a channel.
 type sketchPeer struct {
 	peer.UnimplementedEndorserServer
 	height uint64
 	config *common.Block
+	// collections are those of chaincode kv, which is committed.
+	collections *peer.CollectionConfigPackage
+	// nowhere: it has joined no channel.
+	nowhere bool
 }
 
 func (p *sketchPeer) ProcessProposal(_ context.Context, signed *peer.SignedProposal) (*peer.ProposalResponse, error) {
@@ -230,6 +235,13 @@ func (p *sketchPeer) ProcessProposal(_ context.Context, signed *peer.SignedPropo
 		}
 	case "GetChannels":
 		answer = &peer.ChannelQueryResponse{Channels: []*peer.ChannelInfo{{ChannelId: "trade"}}}
+		if p.nowhere {
+			answer = &peer.ChannelQueryResponse{}
+		}
+	case "QueryChaincodeDefinitions":
+		answer = &lifecycle.QueryChaincodeDefinitionsResult{ChaincodeDefinitions: []*lifecycle.QueryChaincodeDefinitionsResult_ChaincodeDefinition{
+			{Name: "kv", Version: "1.0", Sequence: 1, Collections: p.collections},
+		}}
 	}
 	raw, err := proto.Marshal(answer)
 	return &peer.ProposalResponse{Response: &peer.Response{Status: 200, Payload: raw}}, err

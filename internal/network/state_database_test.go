@@ -463,7 +463,7 @@ func TestStateDatabaseIsRemovedWithItsPeer(t *testing.T) {
 	r.make()
 	ctx := t.Context()
 	password := r.password()
-	r.must(r.fabric.DeletePeer(ctx, r.peer, true))
+	r.must(r.fabric.DeletePeer(ctx, r.peer, Removal{KeepVolumes: true}))
 	for _, volume := range []string{r.peer.Object(), r.database.Object()} {
 		if r.fake.Files(volume) == nil {
 			t.Errorf("volume %s was to be kept", volume)
@@ -475,7 +475,7 @@ func TestStateDatabaseIsRemovedWithItsPeer(t *testing.T) {
 	if r.make(); r.password() != password {
 		t.Error("the volume was kept and its password was not")
 	}
-	r.must(r.fabric.DeletePeer(ctx, r.peer, false))
+	r.must(r.fabric.DeletePeer(ctx, r.peer, Removal{}))
 	for _, volume := range []string{r.peer.Object(), r.database.Object()} {
 		if r.fake.Files(volume) != nil {
 			t.Errorf("volume %s is left", volume)
@@ -484,7 +484,7 @@ func TestStateDatabaseIsRemovedWithItsPeer(t *testing.T) {
 	if r.password() != "" {
 		t.Error("the password is left")
 	}
-	r.must(r.fabric.DeletePeer(ctx, r.peer, false)) // what is gone may be removed again
+	r.must(r.fabric.DeletePeer(ctx, r.peer, Removal{})) // what is gone may be removed again
 	r.make()
 	if r.password() == password {
 		t.Error("a new database has the password of an old one")
@@ -503,7 +503,7 @@ func TestPeerWithTheNameOfAStateDatabase(t *testing.T) {
 	if _, err := r.ensure(r.spec(acceptLoss)); !errors.Is(err, engine.ErrForeign) {
 		t.Errorf("the error is %v", err)
 	}
-	r.must(r.fabric.DeletePeer(t.Context(), r.peer, false))
+	r.must(r.fabric.DeletePeer(t.Context(), r.peer, Removal{}))
 	if node, err := r.fake.Node(t.Context(), other.Object()); err != nil || node.Status != engine.Running || r.fake.Files(other.Object()) == nil {
 		t.Errorf("the peer of that name went with a peer that has no database: %v", err)
 	}

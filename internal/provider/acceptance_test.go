@@ -64,6 +64,11 @@ func nothingLeft(t *testing.T, network string) func(*terraform.State) error {
 		for _, n := range nodes {
 			left = append(left, fmt.Errorf("container %s is left", n.Name))
 		}
+		leases, err := e.Leases(ctx, labels)
+		left = append(left, err)
+		for _, l := range leases {
+			left = append(left, fmt.Errorf("lease %s is left", l.Name))
+		}
 		volumes, err := e.Volumes(ctx, labels)
 		left = append(left, err)
 		for _, v := range volumes {

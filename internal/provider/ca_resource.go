@@ -16,7 +16,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
@@ -43,23 +42,33 @@ func newCAResource() resource.Resource { return &caResource{} }
 // caModel is a fabric_ca.
 type caModel struct {
 	runModel
-	Network                 types.Object `tfsdk:"network"`
-	Name                    types.String `tfsdk:"name"`
-	Organization            types.String `tfsdk:"organization"`
-	CommonName              types.String `tfsdk:"common_name"`
-	KeyAlgorithm            types.String `tfsdk:"key_algorithm"`
-	ValidityYears           types.Int64  `tfsdk:"validity_years"`
-	CertificateValidityDays types.Int64  `tfsdk:"certificate_validity_days"`
-	IdentityValidityDays    types.Set    `tfsdk:"identity_validity_days"`
-	Affiliations            types.List   `tfsdk:"affiliations"`
-	Parent                  types.Object `tfsdk:"parent"`
-	AdvertisedAddress       types.String `tfsdk:"advertised_address"`
-	SANs                    types.List   `tfsdk:"sans"`
-	Port                    types.Int64  `tfsdk:"port"`
-	OperationsPort          types.Int64  `tfsdk:"operations_port"`
-	Endpoint                types.String `tfsdk:"endpoint"`
-	Certificate             types.String `tfsdk:"certificate"`
-	TLSCertificate          types.String `tfsdk:"tls_certificate"`
+	renewalModel
+	RenewBefore           types.String `tfsdk:"renew_before"`
+	Network               types.Object `tfsdk:"network"`
+	Name                  types.String `tfsdk:"name"`
+	Organization          types.String `tfsdk:"organization"`
+	CommonName            types.String `tfsdk:"common_name"`
+	KeyAlgorithm          types.String `tfsdk:"key_algorithm"`
+	ValidityYears         types.Int64  `tfsdk:"validity_years"`
+	CertificateValidity   types.String `tfsdk:"certificate_validity"`
+	IdentityValidities    types.Set    `tfsdk:"identity_validities"`
+	CRLValidity           types.String `tfsdk:"crl_validity"`
+	Affiliations          types.List   `tfsdk:"affiliations"`
+	Parent                types.Object `tfsdk:"parent"`
+	AdvertisedAddress     types.String `tfsdk:"advertised_address"`
+	SANs                  types.List   `tfsdk:"sans"`
+	Port                  types.Int64  `tfsdk:"port"`
+	OperationsPort        types.Int64  `tfsdk:"operations_port"`
+	Endpoint              types.String `tfsdk:"endpoint"`
+	Certificate           types.String `tfsdk:"certificate"`
+	TLSCertificate        types.String `tfsdk:"tls_certificate"`
+	ListenerCertificate   types.String `tfsdk:"listener_certificate"`
+	OperationsCertificate types.String `tfsdk:"operations_certificate"`
+}
+
+// held are the certificates of the listeners: those of the CAs are not renewed.
+func (m *caModel) held() map[string]*types.String {
+	return map[string]*types.String{network.CertificateListener: &m.ListenerCertificate, network.CertificateOperations: &m.OperationsCertificate}
 }
 
 const caHolds = "a registry of issued certificates and the keys of two CAs"
@@ -80,9 +89,10 @@ func (r *caResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp 
 			"A CA has two volumes, one for its database and its own keys and one for the registrars. A container that is gone is made again with both. When a volume is gone the plan fails; " +
 			"with `accept_data_loss = true` a new CA with new roots takes the place of the lost one. What the old one certified goes on working, and the organization keeps the old roots until it is replaced, " +
 			"because channels know its members by them: replace the `fabric_organization`, its nodes and its identities, and update the channels, to use the new CA.",
-		Attributes: merge(runAttributes(ctx, "CA", caHolds, "hyperledger/fabric-ca:"+defaultCAVersion), addressAttributes("CA", 7054), map[string]schema.Attribute{
-			"network": on,
-			"name":    nameAttribute("CA", "ca.org1"),
+		Attributes: merge(runAttributes(ctx, "CA", caHolds, "hyperledger/fabric-ca:"+defaultCAVersion), addressAttributes("CA", 7054), renewalAttributes("CA's listeners", "They get new keys and certificates, and the server restarts. The keys of the two CAs stay."), map[string]schema.Attribute{
+			"renew_before": renewBeforeAttribute(),
+			"network":      on,
+			"name":         nameAttribute("CA", "ca.org1"),
 			"organization": schema.StringAttribute{
 				Required:            true,
 				MarkdownDescription: "Organization (O) in the subject of the CA certificates; that of an intermediate has none, because its parent certifies no such name. Changing it replaces the CA.",
@@ -107,15 +117,20 @@ func (r *caResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp 
 				Validators:          []validator.Int64{int64validator.Between(1, 50), int64validator.ConflictsWith(path.MatchRoot("parent"))},
 				PlanModifiers:       []planmodifier.Int64{int64planmodifier.RequiresReplace()},
 			},
-			"certificate_validity_days": schema.Int64Attribute{
-				Optional: true, Computed: true, Default: int64default.StaticInt64(365),
-				MarkdownDescription: "Validity of the certificates that the CAs issue, in days. Defaults to 365. A change restarts the CA and counts for certificates that are issued from then on.",
-				Validators:          []validator.Int64{int64validator.Between(1, 3650)},
+			"certificate_validity": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString("8760h"),
+				MarkdownDescription: "How long the certificates that the CAs issue are valid, as a duration in whole minutes, the listener's own among them. Defaults to `8760h` (a year). A change restarts the CA and counts for certificates that are issued from then on.",
+				Validators:          []validator.String{validityText},
 			},
-			"identity_validity_days": schema.SetAttribute{
-				Optional: true, ElementType: types.Int64Type,
-				MarkdownDescription: "Further validities, in days, that a `fabric_identity` may choose from by its `validity_days`. Fabric CA issues certificates of validities that its configuration names only. A change restarts the CA.",
-				Validators:          []validator.Set{setvalidator.ValueInt64sAre(int64validator.Between(1, 3650))},
+			"identity_validities": schema.SetAttribute{
+				Optional: true, ElementType: types.StringType,
+				MarkdownDescription: "Further validities that a `fabric_identity` may choose from by its `validity`. Fabric CA issues certificates of validities that its configuration names only. A change restarts the CA.",
+				Validators:          []validator.Set{setvalidator.ValueStringsAre(validityText)},
+			},
+			"crl_validity": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString("8760h"),
+				MarkdownDescription: "How long a revocation list is current, as a duration in whole minutes: a `fabric_crl` renews it in time. Defaults to `8760h` (a year). A change restarts the CA.",
+				Validators:          []validator.String{validityText},
 			},
 			"affiliations": schema.ListAttribute{
 				Optional: true, ElementType: types.StringType,
@@ -138,6 +153,14 @@ func (r *caResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp 
 				Computed:            true,
 				MarkdownDescription: "Certificate of the TLS CA, in PEM. Applications verify nodes and the CA itself by it.",
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			},
+			"listener_certificate": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Certificate of the REST API, in PEM, issued by the TLS CA.",
+			},
+			"operations_certificate": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Certificate of the operations endpoint, in PEM. Its root is the provider's own.",
 			},
 		}),
 	}
@@ -187,9 +210,19 @@ func (r *caResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequ
 	var before *runModel
 	if !req.State.Raw.IsNull() {
 		before = &prior.runModel
-		if lostWillBeNew(before, &plan.runModel) {
-			plan.Certificate, plan.TLSCertificate = types.StringUnknown(), types.StringUnknown()
+	}
+	switch {
+	case before == nil:
+		planNewCertificates(&plan)
+	case lostWillBeNew(before, &plan.runModel):
+		plan.Certificate, plan.TLSCertificate = types.StringUnknown(), types.StringUnknown()
+		planNewCertificates(&plan)
+	default:
+		var names []string
+		if changed(prior.AdvertisedAddress, plan.AdvertisedAddress, prior.SANs, plan.SANs) {
+			names = []string{network.CertificateListener, network.CertificateOperations}
 		}
+		planCertificates(&plan, &prior, changed(prior.RenewBefore, plan.RenewBefore), restarts("CA", plan.Name), names...)
 	}
 	plan.plan(before, &config.runModel, r.session.caImage(), &resp.Diagnostics)
 	plan.Handle = planHandle(ctx, plan.Network, network.KindCA, plan.Name, types.StringNull(), &resp.Diagnostics)
@@ -203,7 +236,7 @@ func (r *caResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequ
 	}
 	r.session.claims.name(ctx, network.KindCA, plan.Network, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	r.session.ports.want(plan.Handle, plan.wantedPorts(), &resp.Diagnostics)
-	r.session.claims.validities(plan.Handle, plan.CertificateValidityDays, plan.IdentityValidityDays)
+	r.session.claims.validities(plan.Handle, plan.CertificateValidity, plan.IdentityValidities)
 }
 
 func (m *caModel) wantedPorts() []portWish {
@@ -217,17 +250,17 @@ func (m *caModel) validate(diags *diag.Diagnostics) {
 	if m.ValidityYears.IsNull() || m.ValidityYears.IsUnknown() {
 		return
 	}
-	most := m.ValidityYears.ValueInt64() * 365
-	refuse := func(at path.Path, days types.Int64) {
-		if !days.IsNull() && !days.IsUnknown() && days.ValueInt64() > most {
+	most := time.Duration(m.ValidityYears.ValueInt64()) * 365 * day
+	refuse := func(at path.Path, validity types.String) {
+		if durationOf(validity) > most {
 			diags.AddAttributeError(at, "Validity beyond that of the CA",
-				fmt.Sprintf("Certificates of %d days would outlive the CA, whose validity_years = %d are %d days. Choose fewer days, or more years.", days.ValueInt64(), m.ValidityYears.ValueInt64(), most))
+				fmt.Sprintf("Certificates of %s would outlive the CA, whose validity_years = %d are %s. Choose a shorter validity, or more years.", validity.ValueString(), m.ValidityYears.ValueInt64(), durationText(most)))
 		}
 	}
-	refuse(path.Root("certificate_validity_days"), m.CertificateValidityDays)
-	for _, e := range m.IdentityValidityDays.Elements() {
-		if days, ok := e.(types.Int64); ok {
-			refuse(path.Root("identity_validity_days"), days)
+	refuse(path.Root("certificate_validity"), m.CertificateValidity)
+	for _, e := range m.IdentityValidities.Elements() {
+		if validity, ok := e.(types.String); ok {
+			refuse(path.Root("identity_validities"), validity)
 		}
 	}
 }
@@ -246,9 +279,9 @@ func (m *caModel) spec(ctx context.Context, diags *diag.Diagnostics) network.CAS
 		Organization: m.Organization.ValueString(), CommonName: m.CommonName.ValueString(),
 		KeyAlgorithm:        certificate.KeyAlgorithm(m.KeyAlgorithm.ValueString()),
 		RootValidity:        time.Duration(m.ValidityYears.ValueInt64()) * 365 * 24 * time.Hour,
-		CertificateValidity: time.Duration(m.CertificateValidityDays.ValueInt64()) * 24 * time.Hour,
-		Affiliations:        stringList(ctx, m.Affiliations, diags),
-		Validities:          daysOf(m.IdentityValidityDays),
+		CertificateValidity: durationOf(m.CertificateValidity), CRLValidity: durationOf(m.CRLValidity),
+		Affiliations: stringList(ctx, m.Affiliations, diags),
+		Validities:   durationsOf(m.IdentityValidities),
 	}
 	if !m.Parent.IsNull() {
 		parent := handleFrom(ctx, m.Parent, diags)
@@ -260,28 +293,28 @@ func (m *caModel) spec(ctx context.Context, diags *diag.Diagnostics) network.CAS
 
 const day = 24 * time.Hour
 
-// daysOf reads a set of days, in ascending order.
-func daysOf(set types.Set) []time.Duration {
+// durationsOf reads a set of durations, in ascending order.
+func durationsOf(set types.Set) []time.Duration {
 	var out []time.Duration
 	for _, e := range set.Elements() {
-		if days, ok := e.(types.Int64); ok {
-			out = append(out, time.Duration(days.ValueInt64())*day)
+		if text, ok := e.(types.String); ok {
+			out = append(out, durationOf(text))
 		}
 	}
 	slices.Sort(out)
-	return out
+	return slices.Compact(out)
 }
 
-// daysValue writes a set of days; an empty one is null.
-func daysValue(validities []time.Duration) types.Set {
-	if len(validities) == 0 {
-		return types.SetNull(types.Int64Type)
+// durationsValue writes a set of durations; an empty one is null.
+func durationsValue(durations []time.Duration) types.Set {
+	if len(durations) == 0 {
+		return types.SetNull(types.StringType)
 	}
-	days := make([]attr.Value, len(validities))
-	for i, v := range validities {
-		days[i] = types.Int64Value(int64(v / day))
+	texts := make([]attr.Value, len(durations))
+	for i, d := range durations {
+		texts[i] = types.StringValue(durationText(d))
 	}
-	return types.SetValueMust(types.Int64Type, days)
+	return types.SetValueMust(types.StringType, texts)
 }
 
 func (m *caModel) merge(s network.CAState) {
@@ -319,6 +352,7 @@ func (r *caResource) Create(ctx context.Context, req resource.CreateRequest, res
 	}
 	beginProtection(ctx, resp.Private, &resp.Diagnostics)
 	plan.merge(state)
+	takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
@@ -333,7 +367,8 @@ func (r *caResource) Read(ctx context.Context, req resource.ReadRequest, resp *r
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	found, err := f.ReadCA(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics))
+	h := handleFrom(ctx, state.Handle, &resp.Diagnostics)
+	found, err := f.ReadCA(ctx, h)
 	if err != nil {
 		addError(&resp.Diagnostics, "Unable to read CA "+state.Name.ValueString(), err)
 		return
@@ -342,6 +377,10 @@ func (r *caResource) Read(ctx context.Context, req resource.ReadRequest, resp *r
 	if found.HostPorts != nil {
 		state.Port, state.OperationsPort = portOf(found.HostPorts, "api"), portOf(found.HostPorts, "operations")
 	}
+	if found.TLS != "" {
+		state.Certificate, state.TLSCertificate = types.StringValue(found.Enrollment), types.StringValue(found.TLS)
+	}
+	readNodeCertificates(ctx, f, &state, h, state.RenewBefore, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 }
@@ -358,6 +397,7 @@ func (r *caResource) Update(ctx context.Context, req resource.UpdateRequest, res
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	spec := plan.spec(ctx, &resp.Diagnostics)
+	spec.Renewal = renewalOf(&plan, &prior)
 	spec.Former = stringList(ctx, prior.Affiliations, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
@@ -373,6 +413,7 @@ func (r *caResource) Update(ctx context.Context, req resource.UpdateRequest, res
 			"CA "+plan.Name.ValueString()+" goes on to know the affiliations "+strings.Join(state.Kept, ", ")+", because identities belong to them. They are no longer managed here.")
 	}
 	plan.merge(state)
+	takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 

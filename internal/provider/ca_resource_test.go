@@ -110,7 +110,7 @@ func TestAccCA(t *testing.T) {
   key_algorithm          = "ecdsa-p384"
   validity_years         = 3
   affiliations           = ["org1.sales"]
-  identity_validity_days = [30, 7]
+  identity_validities    = ["720h", "168h"]
   advertised_address     = "ca.public.example.com:7054"
   sans                   = ["10.1.2.3", "other"]
 `
@@ -153,8 +153,8 @@ func TestAccCA(t *testing.T) {
   common_name               = "Org1 CA"
   key_algorithm             = "ecdsa-p384"
   validity_years            = 3
-  certificate_validity_days = 90
-  identity_validity_days    = [30]
+  certificate_validity      = "2160h"
+  identity_validities       = ["720h"]
   affiliations              = ["org1.hr"]
   sans                      = ["third"]
   image                     = "` + imageID(t, "hyperledger/fabric-ca:1.5.13") + `"
@@ -166,7 +166,7 @@ func TestAccCA(t *testing.T) {
   type          = "admin"
   affiliation   = "org1.hr"
   attributes    = { rank = "low" }
-  validity_days = 30
+  validity      = "720h"
 `
 				}),
 				ConfigPlanChecks: onlyUpdated(caAddress, aliceAddress),
@@ -273,8 +273,8 @@ resource "fabric_identity" "carol" {
 				ExpectError: tells("Unable to create identity carol", "carol is registered at CA ca.org1 already, and not by this provider"),
 			},
 			{ // a validity that the CA does not have
-				Config:      with(func(a *authority) { a.ofAlice = "validity_days = 30" }),
-				ExpectError: tells("Validity that the CA does not issue", "CA ca.org1 issues no certificates of 30 days, but of 365 days"),
+				Config:      with(func(a *authority) { a.ofAlice = `validity = "720h"` }),
+				ExpectError: tells("Validity that the CA does not issue", "CA ca.org1 issues no certificates of 720h, but of 8760h"),
 			},
 			{Config: with(func(a *authority) { a.ofAlice = "" }), Destroy: true, ExpectError: tells("Protected from deletion", "deletion_protection = false")},
 			{ // another subject would be another CA
@@ -701,6 +701,22 @@ func (c *caServer) knows(ids ...string) resource.TestCheckFunc {
 			wrong = append(wrong, err)
 		}
 		return errors.Join(wrong...)
+	}
+}
+
+// knowsNot checks that both registries have nobody of that name.
+func (c *caServer) knowsNot(id string) resource.TestCheckFunc {
+	return func(*terraform.State) error {
+		for _, part := range []string{"ca", "tls"} {
+			client, registrar, err := c.client(part)
+			if err != nil {
+				return err
+			}
+			if _, err := client.Identity(c.t.Context(), registrar, id); !errors.Is(err, ca.ErrNotFound) {
+				return fmt.Errorf("%s is registered at %s, %v", id, part, err)
+			}
+		}
+		return nil
 	}
 }
 

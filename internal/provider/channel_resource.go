@@ -320,6 +320,7 @@ func (r *channelResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	}
 	r.refuseCapability(&plan, &resp.Diagnostics)
 	plan.refuseConfig(ctx, &resp.Diagnostics)
+	r.session.claims.orderersFirst(plan.Orderers, plan.members(ctx, &resp.Diagnostics), &resp.Diagnostics)
 	plan.LastChange = types.ListNull(types.StringType)
 	switch {
 	case !exists:

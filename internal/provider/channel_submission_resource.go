@@ -51,7 +51,8 @@ func (r *channelSubmissionResource) Schema(ctx context.Context, _ resource.Schem
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A config update with the signatures of several organizations, sent to the ordering nodes once. It is created when the channel has the new configuration. " +
 			"Each signature is held to the update beforehand, and all together to the policies of the channel. An update that is in force already, because another state submitted it or an apply was cut short, is success. " +
-			"Afterwards the resource stays as it is, however the channel moves on. Destroying it changes nothing on the channel.",
+			"Afterwards the resource stays as it is, however the channel moves on. Destroying it changes nothing on the channel. " +
+			"In the state that owns the channel, `fabric_channel` shows what the update changed as drift: say the same there in the next apply, or leave an argument to proposals with `lifecycle { ignore_changes = [...] }`.",
 		Attributes: merge(accessAttributes(), factAttributes(), map[string]schema.Attribute{
 			"organization": handleInput("Handle of the `fabric_organization` whose admin submits the update, and signs it too.", network.KindOrganization),
 			"update":       updateInput(),

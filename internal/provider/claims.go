@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
@@ -33,6 +34,9 @@ type claim struct {
 	// holder is for whom an exclusive thing is claimed.
 	holder     string
 	validities []time.Duration
+	// release is what a node is planned to run, raised that it is newer than what it runs.
+	release nodeconfig.Version
+	raised  bool
 }
 
 // name claims the name of a thing on a network, given the handle of the network or of anything on it.
@@ -90,19 +94,19 @@ func (c *claims) put(key string, mine claim) {
 
 // validities remembers which lifetimes a CA issues, caOf which organization it serves, so that an
 // identity can be told at plan what it may choose from. It is told nothing of a CA of another state.
-func (c *claims) validities(ca types.Object, standard types.Int64, further types.Set) {
+func (c *claims) validities(ca types.Object, standard types.String, further types.Set) {
 	on, name := handleMember(ca, "network"), handleMember(ca, "name")
 	if on.IsUnknown() || name.IsUnknown() || standard.IsUnknown() || further.IsUnknown() || slices.ContainsFunc(further.Elements(), attr.Value.IsUnknown) {
 		return
 	}
-	days := append([]time.Duration{time.Duration(standard.ValueInt64()) * day}, daysOf(further)...)
+	issued := append([]time.Duration{durationOf(standard)}, durationsOf(further)...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.put("validities "+on.ValueString()+"/"+name.ValueString(), claim{validities: days})
+	c.put("validities "+on.ValueString()+"/"+name.ValueString(), claim{validities: issued})
 }
 
 // validity refuses a lifetime that the CA of the organization does not issue, as far as it is planned here.
-func (c *claims) validity(organization types.Object, wanted types.Int64, diags *diag.Diagnostics) {
+func (c *claims) validity(organization types.Object, wanted types.String, diags *diag.Diagnostics) {
 	on, mspID := handleMember(organization, "network"), handleMember(organization, "msp_id")
 	if wanted.IsNull() || wanted.IsUnknown() || on.IsUnknown() || mspID.IsUnknown() {
 		return
@@ -111,13 +115,13 @@ func (c *claims) validity(organization types.Object, wanted types.Int64, diags *
 	defer c.mu.Unlock()
 	serves, known := c.made["issuer "+on.ValueString()+"/"+mspID.ValueString()]
 	issues, planned := c.made["validities "+serves.holder]
-	if !known || !planned || slices.Contains(issues.validities, time.Duration(wanted.ValueInt64())*day) {
+	if !known || !planned || slices.Contains(issues.validities, durationOf(wanted)) {
 		return
 	}
 	_, name, _ := strings.Cut(serves.holder, "/")
 	h := network.Handle{Kind: network.KindCA, Network: on.ValueString(), Name: name}
-	diags.AddAttributeError(path.Root("validity_days"), "Validity that the CA does not issue", explain(&network.ValidityError{
-		CA: h, Wanted: time.Duration(wanted.ValueInt64()) * day, Known: issues.validities,
+	diags.AddAttributeError(path.Root("validity"), "Validity that the CA does not issue", explain(&network.ValidityError{
+		CA: h, Wanted: durationOf(wanted), Known: issues.validities,
 	}))
 }
 

@@ -210,7 +210,7 @@ func handleOf(kind, name, mspID string) values {
 func completeNetwork() values { return values{"name": "dev", "domain": "example.com"} }
 func completeCA() values {
 	return values{"network": handleOf("network", "dev", ""), "name": "ca.org1", "organization": "org1", "common_name": "Org1 CA",
-		"validity_years": 5, "certificate_validity_days": 90, "identity_validity_days": []any{30}, "affiliations": []any{"org1.sales"},
+		"validity_years": 5, "certificate_validity": "2160h", "identity_validities": []any{"720h"}, "affiliations": []any{"org1.sales"},
 		"advertised_address": "ca.example.net:443", "sans": []any{"10.0.0.1", "ca"}, "port": 17054, "operations_port": 17943,
 		"labels": values{"team": "x"}, "limits": values{"memory_mib": 256, "pids": 64, "cpus": 1}, "log": values{"driver": "journald"}}
 }
@@ -233,7 +233,7 @@ func completePartner(t *testing.T) values {
 
 func completeIdentity() values {
 	return values{"organization": handleOf("organization", "Org1MSP", "Org1MSP"), "name": "alice", "type": "admin", "affiliation": "org1.sales",
-		"attributes": values{"rank": "high", "hf.Registrar.Roles": "client"}, "validity_days": 30, "directory": "wallet/alice"}
+		"attributes": values{"rank": "high", "hf.Registrar.Roles": "client"}, "validity": "720h", "directory": "wallet/alice"}
 }
 
 func with(config values, changes values) values {
@@ -254,7 +254,8 @@ func TestBadInput(t *testing.T) {
 		}},
 		"fabric_ca": {completeCA(), map[string][]any{
 			"name": {"", "CA", "ca_1", "ca.", "-ca", long}, "organization": {"", long}, "common_name": {"", strings.Repeat("x", 62)},
-			"key_algorithm": {"rsa", ""}, "validity_years": {0, 51}, "certificate_validity_days": {0, 3651}, "identity_validity_days": {[]any{0}, []any{4000}},
+			"key_algorithm": {"rsa", ""}, "validity_years": {0, 51}, "certificate_validity": {"1m", "90000h", "90s1ms", "a year"}, "identity_validities": {[]any{"0s"}, []any{"96000h"}},
+			"renew_before": {"0s", "45 days"}, "key_version": {0},
 			"affiliations": {[]any{"a b"}, []any{"Org1"}, []any{"a..b"}, []any{"a", "a"}, []any{""}}, "advertised_address": {"host", "host:0", "host:70000", "a b:1", ":1"},
 			"sans": {[]any{"a b"}, []any{"a", "a"}, []any{"*.example.com"}}, "bind_address": {"localhost", ""}, "port": {0, 65536}, "operations_port": {-1},
 			"desired_state": {"paused"}, "on_destroy": {"archive"}, "labels": {values{"io.github.fabricops.kind": "x"}},
@@ -267,8 +268,8 @@ func TestBadInput(t *testing.T) {
 		}},
 		"fabric_identity": {completeIdentity(), map[string][]any{
 			"name": {"", "a/b", "a:b", ".", "..", long, "admin", "registrar"}, "type": {"boss", ""}, "affiliation": {"", "a..b", "a b", "."},
-			"attributes":    {values{"hf.Type": "x"}, values{"hf.Affiliation": "x"}, values{"hf.EnrollmentID": "x"}, values{"io.github.fabricops.kind": "x"}, values{"a": ""}, values{"": "a"}},
-			"validity_days": {0, 3651}, "directory": {""}, "organization": {handleOf("ca", "ca.org1", "")},
+			"attributes": {values{"hf.Type": "x"}, values{"hf.Affiliation": "x"}, values{"hf.EnrollmentID": "x"}, values{"io.github.fabricops.kind": "x"}, values{"a": ""}, values{"": "a"}},
+			"validity":   {"0s", "87601h"}, "renew_before": {"-1h"}, "key_version": {-1}, "directory": {""}, "organization": {handleOf("ca", "ca.org1", "")},
 		}},
 	} {
 		t.Run(kind, func(t *testing.T) {
@@ -305,8 +306,8 @@ func TestCombinationsThatCannotBe(t *testing.T) {
 		config          values
 		texts           []string
 	}{
-		"a lifetime beyond that of the CA": {"fabric_ca", "certificate_validity_days", with(completeCA(), values{"validity_years": 1, "certificate_validity_days": 366}), []string{"366 days", "365 days"}},
-		"a further one":                    {"fabric_ca", "identity_validity_days", with(completeCA(), values{"validity_years": 1, "identity_validity_days": []any{10, 400}}), []string{"400 days"}},
+		"a lifetime beyond that of the CA": {"fabric_ca", "certificate_validity", with(completeCA(), values{"validity_years": 1, "certificate_validity": "8784h"}), []string{"8784h", "8760h"}},
+		"a further one":                    {"fabric_ca", "identity_validities", with(completeCA(), values{"validity_years": 1, "identity_validities": []any{"240h", "9600h"}}), []string{"9600h"}},
 		"one port twice":                   {"fabric_ca", "operations_port", with(completeCA(), values{"operations_port": 17054}), []string{"17054"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -451,7 +452,7 @@ func TestCAPlansInPlace(t *testing.T) {
 	for name, change := range map[string]values{
 		"image": {"image": "hyperledger/fabric-ca:1.5.14"}, "port": {"port": 17055}, "limits": {"limits": nil}, "labels": {"labels": values{"a": "b"}},
 		"log": {"log": nil}, "stopped": {"desired_state": "stopped"}, "sans": {"sans": []any{"other"}}, "address": {"advertised_address": nil},
-		"validity": {"certificate_validity_days": 30, "identity_validity_days": nil}, "affiliations": {"affiliations": nil}, "bind": {"bind_address": "0.0.0.0"},
+		"validity": {"certificate_validity": "720h", "identity_validities": nil}, "affiliations": {"affiliations": nil}, "bind": {"bind_address": "0.0.0.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlanner(t, nil)
@@ -558,16 +559,16 @@ func TestValidityThatTheCADoesNotIssue(t *testing.T) {
 	clean(t, diags)
 	_, diags = p.plan("fabric_organization", nil, completeOrganization())
 	clean(t, diags)
-	for days, fine := range map[int]bool{30: true, 90: true, 31: false, 365: false} {
-		_, diags = p.plan("fabric_identity", nil, with(completeIdentity(), values{"name": fmt.Sprintf("a%d", days), "directory": nil, "validity_days": days}))
+	for validity, fine := range map[string]bool{"720h": true, "43200m": true, "2160h": true, "744h": false, "8760h": false} {
+		_, diags = p.plan("fabric_identity", nil, with(completeIdentity(), values{"name": "a" + validity, "directory": nil, "validity": validity}))
 		if fine {
 			clean(t, diags)
 		} else {
-			diagnosed(t, diags, tfprotov6.DiagnosticSeverityError, "validity_days", "CA ca.org1", fmt.Sprintf("%d days", days), "90 days, 30 days")
+			diagnosed(t, diags, tfprotov6.DiagnosticSeverityError, "validity", "CA ca.org1", validity, "2160h, 720h")
 		}
 	}
 	// Of a CA in another state nothing is known at plan.
-	_, diags = newPlanner(t, nil).plan("fabric_identity", nil, with(completeIdentity(), values{"validity_days": 31}))
+	_, diags = newPlanner(t, nil).plan("fabric_identity", nil, with(completeIdentity(), values{"validity": "744h"}))
 	clean(t, diags)
 }
 

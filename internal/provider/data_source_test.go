@@ -83,6 +83,7 @@ func TestDataSourceSchemas(t *testing.T) {
 		"fabric_query":              {newQueryDataSource(), &queryModel{}},
 		"fabric_connection_profile": {newConnectionProfileDataSource(), &connectionProfileModel{}},
 		"fabric_node_config":        {newNodeConfigDataSource(), &nodeConfigModel{}},
+		"fabric_health":             {newHealthDataSource(), &healthModel{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			metadata := datasource.MetadataResponse{}

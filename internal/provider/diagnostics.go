@@ -30,7 +30,15 @@ func explain(err error) string {
 
 func wayOut(err error) string {
 	lost, admission := new(network.LostError), new(network.AdmissionError)
+	unavailable, older := new(network.UnavailableError), new(network.OlderOrdererError)
 	switch {
+	case errors.As(err, &unavailable):
+		return "Mend what is down first: a peer that is down may always be changed, and the next apply goes on with the others. To let more peers of the organization be down at a time, raise max_unavailable."
+	case errors.As(err, &older):
+		return "Give their fabric_orderer_cluster that fabric_version, in this apply or in one before it; an ordering node of another state is raised there. " +
+			"Where more peers wait than Terraform works on at a time (-parallelism), the cluster has no turn: name it in depends_on of the peers, or raise it first."
+	case errors.As(err, new(*network.LastHolderError)):
+		return "Join another peer of an organization in the member_policy to the channel, or start one, and let it have the data first. If the loss is meant: apply accept_data_loss = true, then remove the peer."
 	case errors.Is(err, errUnknownSetting):
 		return "Give the provider block values that are known during plan, or apply what they depend on first (terraform apply -target)."
 	case errors.Is(err, network.ErrOtherEngine):
@@ -43,6 +51,8 @@ func wayOut(err error) string {
 		return "Restore the volume under its name, or set accept_data_loss = true to begin with an empty one."
 	case errors.Is(err, engine.ErrForeign):
 		return "Choose another name, or remove that object yourself. If it belongs to this network and the state was lost, import it, or set owner_id of fabric_network to the owner_id named here."
+	case errors.Is(err, network.ErrRevoked):
+		return "Take it out of the configuration. To have it admitted again, with a new key: take it out of revoke of the fabric_crl, and make it anew with terraform apply -replace=ADDRESS."
 	case errors.Is(err, engine.ErrNoImage):
 		return "Load or build the image on the engine, or set image (or image_registry in the provider block) to one that can be pulled."
 	case errors.Is(err, engine.ErrPortTaken):

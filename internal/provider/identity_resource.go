@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
-	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -40,17 +38,23 @@ func newIdentityResource() resource.Resource { return &identityResource{} }
 
 // identityModel is a fabric_identity.
 type identityModel struct {
+	renewalModel
+	RenewBefore  types.String   `tfsdk:"renew_before"`
 	Organization types.Object   `tfsdk:"organization"`
 	Name         types.String   `tfsdk:"name"`
 	Type         types.String   `tfsdk:"type"`
 	Affiliation  types.String   `tfsdk:"affiliation"`
 	Attributes   types.Map      `tfsdk:"attributes"`
-	ValidityDays types.Int64    `tfsdk:"validity_days"`
+	Validity     types.String   `tfsdk:"validity"`
 	Directory    types.String   `tfsdk:"directory"`
 	Certificate  types.String   `tfsdk:"certificate"`
 	NotAfter     types.String   `tfsdk:"not_after"`
 	Handle       types.Object   `tfsdk:"handle"`
 	Timeouts     timeouts.Value `tfsdk:"timeouts"`
+}
+
+func (m *identityModel) held() map[string]*types.String {
+	return map[string]*types.String{network.CertificateEnrollment: &m.Certificate}
 }
 
 func (r *identityResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
@@ -62,7 +66,8 @@ func (r *identityResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "An identity of an organization, registered at the organization's CA and enrolled. Its private key lives in the organization's key volume on the engine, or in a local directory; never in the state.",
-		Attributes: map[string]schema.Attribute{
+		Attributes: merge(renewalAttributes("identity", "It gets a new key and certificate, and what the CA issued for the old key is revoked; a `fabric_crl` makes the network refuse it. Nothing restarts, but applications must read the new key."), map[string]schema.Attribute{
+			"renew_before": renewBeforeAttribute(),
 			"organization": of,
 			"name": schema.StringAttribute{
 				Required:            true,
@@ -91,10 +96,10 @@ func (r *identityResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 					mapvalidator.ValueStringsAre(stringvalidator.LengthAtLeast(1)),
 				},
 			},
-			"validity_days": schema.Int64Attribute{
+			"validity": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "Validity of the certificate in days: one of `identity_validity_days` of the `fabric_ca`. Defaults to its `certificate_validity_days`. A change enrols the identity again, with the same key.",
-				Validators:          []validator.Int64{int64validator.Between(1, 3650)},
+				MarkdownDescription: "How long the certificate is valid, as a duration: one of `identity_validities` of the `fabric_ca`. Defaults to its `certificate_validity`. A change enrols the identity again, with the same key.",
+				Validators:          []validator.String{validityText},
 			},
 			"directory": schema.StringAttribute{
 				Optional:            true,
@@ -112,7 +117,7 @@ func (r *identityResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 			},
 			"handle":   handleOutput("identity"),
 			"timeouts": operationTimeouts(ctx),
-		},
+		}),
 	}
 }
 
@@ -131,19 +136,23 @@ func (r *identityResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	}
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindIdentity, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	if !req.State.Raw.IsNull() {
-		gone := state.Certificate.ValueString() == ""
-		if gone || changed(state.Type, plan.Type, state.Affiliation, plan.Affiliation, state.Attributes, plan.Attributes, state.ValidityDays, plan.ValidityDays) {
-			plan.Certificate, plan.NotAfter = types.StringUnknown(), types.StringUnknown()
-		} else {
-			plan.Certificate, plan.NotAfter = state.Certificate, state.NotAfter
+		var names []string
+		if changed(state.Type, plan.Type, state.Affiliation, plan.Affiliation, state.Attributes, plan.Attributes, state.Validity, plan.Validity) {
+			names = []string{network.CertificateEnrollment}
 		}
+		planCertificates(&plan, &state, changed(state.RenewBefore, plan.RenewBefore), "nothing restarts", names...)
+		if plan.NotAfter = state.NotAfter; plan.Certificate.IsUnknown() {
+			plan.NotAfter = types.StringUnknown()
+		}
+	} else {
+		planNewCertificates(&plan)
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	if !req.State.Raw.IsNull() && changed(state.Organization, plan.Organization, state.Directory, plan.Directory) {
 		return // it is planned anew
 	}
 	r.session.claims.name(ctx, network.KindIdentity, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
-	r.session.claims.validity(plan.Organization, plan.ValidityDays, &resp.Diagnostics)
+	r.session.claims.validity(plan.Organization, plan.Validity, &resp.Diagnostics)
 	r.claimDirectory(&plan, &resp.Diagnostics)
 }
 
@@ -175,14 +184,20 @@ func (m *identityModel) spec(ctx context.Context, diags *diag.Diagnostics) netwo
 	return network.IdentitySpec{
 		Handle: org.With(network.KindIdentity, m.Name.ValueString(), org.MSPID), Type: m.Type.ValueString(),
 		Affiliation: m.Affiliation.ValueString(), Attributes: stringMap(ctx, m.Attributes, diags), Directory: m.Directory.ValueString(),
-		Validity: time.Duration(m.ValidityDays.ValueInt64()) * day,
+		Validity: durationOf(m.Validity), Renewal: firstKeys(m),
 	}
 }
 
-// merge takes the certificate; an empty one says that the key is gone.
-func (m *identityModel) merge(s network.IdentityState) {
-	m.Certificate, m.NotAfter = types.StringValue(s.Certificate), types.StringValue("")
-	if facts, err := certificate.ReadFacts([]byte(s.Certificate)); err == nil {
+// merge takes the certificate that an apply found.
+func (m *identityModel) merge(s network.IdentityState, h network.Handle) {
+	takeCertificates(m, map[string]string{network.CertificateEnrollment: s.Certificate}, h, m.RenewBefore)
+	m.dated()
+}
+
+// dated tells when the certificate expires. An empty one says that the key is gone.
+func (m *identityModel) dated() {
+	m.NotAfter = types.StringValue("")
+	if facts, err := certificate.ReadFacts([]byte(m.Certificate.ValueString())); err == nil {
 		m.NotAfter = types.StringValue(facts.NotAfter)
 	}
 }
@@ -190,7 +205,7 @@ func (m *identityModel) merge(s network.IdentityState) {
 // addIdentityError reports an error, at the attribute that it is about where there is one.
 func addIdentityError(diags *diag.Diagnostics, summary string, err error) {
 	if errors.Is(err, network.ErrNoValidity) {
-		diags.AddAttributeError(path.Root("validity_days"), summary, explain(err)+"\n\nChoose one of these, or add it to identity_validity_days of the fabric_ca.")
+		diags.AddAttributeError(path.Root("validity"), summary, explain(err)+"\n\nChoose one of these, or add it to identity_validities of the fabric_ca.")
 		return
 	}
 	addError(diags, summary, err)
@@ -223,7 +238,7 @@ func (r *identityResource) Create(ctx context.Context, req resource.CreateReques
 		addError(&resp.Diagnostics, "Unable to create identity "+plan.Name.ValueString(), err)
 		return
 	}
-	plan.merge(state)
+	plan.merge(state, spec.Handle)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
@@ -241,9 +256,10 @@ func (r *identityResource) Read(ctx context.Context, req resource.ReadRequest, r
 	known := network.IdentityState{
 		Certificate: state.Certificate.ValueString(), Registered: true, Type: state.Type.ValueString(),
 		Affiliation: state.Affiliation.ValueString(), Attributes: stringMap(ctx, state.Attributes, &resp.Diagnostics),
-		Validity: time.Duration(state.ValidityDays.ValueInt64()) * day,
+		Validity: durationOf(state.Validity), KeyVersion: firstKeys(&state).KeyVersion,
 	}
-	found, err := f.ReadIdentity(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics), state.Directory.ValueString(), known)
+	h := handleFrom(ctx, state.Handle, &resp.Diagnostics)
+	found, err := f.ReadIdentity(ctx, h, state.Directory.ValueString(), known)
 	switch {
 	case errors.Is(err, engine.ErrUnreachable) || errors.Is(err, engine.ErrForeign):
 		addError(&resp.Diagnostics, "Unable to read identity "+state.Name.ValueString(), err)
@@ -254,8 +270,13 @@ func (r *identityResource) Read(ctx context.Context, req resource.ReadRequest, r
 		resp.State.RemoveResource(ctx)
 		return
 	}
-	state.merge(found)
-	state.Type, state.ValidityDays = types.StringValue(found.Type), daysOrNull(found.Validity)
+	state.Certificate = types.StringValue(found.Certificate)
+	state.dated()
+	readCertificates(ctx, &state, h, state.RenewBefore, nil, &resp.Diagnostics)
+	state.Type, state.KeyVersion = types.StringValue(found.Type), keyVersion(found.KeyVersion)
+	if durationOf(state.Validity) != found.Validity { // the same may be written in another way
+		state.Validity = durationOrNull(found.Validity)
+	}
 	if found.Affiliation != "" || !state.Affiliation.IsNull() {
 		state.Affiliation = types.StringValue(found.Affiliation)
 	}
@@ -280,12 +301,13 @@ func (r *identityResource) Update(ctx context.Context, req resource.UpdateReques
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	spec.Renewal = renewalOf(&plan, &state)
 	found, err := f.UpdateIdentity(ctx, spec, before)
 	if err != nil {
 		addIdentityError(&resp.Diagnostics, "Unable to update identity "+plan.Name.ValueString(), err)
 		return
 	}
-	plan.merge(found)
+	plan.merge(found, spec.Handle)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 

@@ -69,14 +69,6 @@ func orNull(text string) types.String {
 	return types.StringValue(text)
 }
 
-// daysOrNull writes a number of days; zero is none.
-func daysOrNull(d time.Duration) types.Int64 {
-	if d == 0 {
-		return types.Int64Null()
-	}
-	return types.Int64Value(int64(d / day))
-}
-
 // ImportState takes NETWORK/NAME.
 func (r *caResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &caModel{}
@@ -95,7 +87,12 @@ func (r *caResource) ImportState(ctx context.Context, req resource.ImportStateRe
 		m.Organization, m.CommonName = types.StringValue(spec.Organization), types.StringValue(spec.CommonName)
 		m.KeyAlgorithm = types.StringValue(string(spec.KeyAlgorithm))
 		m.ValidityYears = types.Int64Value(int64(spec.RootValidity / (365 * day)))
-		m.CertificateValidityDays, m.IdentityValidityDays = types.Int64Value(int64(spec.CertificateValidity/day)), daysValue(spec.Validities)
+		m.CertificateValidity, m.IdentityValidities = types.StringValue(durationText(spec.CertificateValidity)), durationsValue(spec.Validities)
+		m.CRLValidity = types.StringValue(durationText(spec.CRLValidity))
+		m.KeyVersion, m.RenewBefore = keyVersion(spec.KeyVersion), defaultRenewBefore()
+		if state.Certificates, err = f.ReadCertificates(ctx, spec.Handle); err != nil {
+			return err
+		}
 		m.Affiliations, m.SANs = listOf(ctx, spec.Affiliations, &resp.Diagnostics), listOf(ctx, spec.Hosts, &resp.Diagnostics)
 		m.AdvertisedAddress, m.Parent = orNull(spec.AdvertisedAddress), types.ObjectNull(handleTypes)
 		if spec.Parent != nil {
@@ -104,6 +101,7 @@ func (r *caResource) ImportState(ctx context.Context, req resource.ImportStateRe
 		m.Endpoint = planEndpoint(m.AdvertisedAddress, m.Handle, 7054)
 		state.ImageID = spec.ImageID
 		m.merge(state)
+		takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore)
 		beginProtection(ctx, resp.Private, &resp.Diagnostics)
 		return nil
 	}, "NETWORK", "NAME")
@@ -125,6 +123,7 @@ func (r *organizationResource) ImportState(ctx context.Context, req resource.Imp
 			m.Network = place(h)
 			m.Certificates = certificatesValue(ctx, state.Definition, &resp.Diagnostics)
 		}
+		m.KeyVersion, m.RenewBefore = keyVersion(state.KeyVersion), defaultRenewBefore()
 		m.merge(ctx, state, &resp.Diagnostics)
 		return nil
 	}, "NETWORK", "MSP_ID")
@@ -148,8 +147,9 @@ func (r *identityResource) ImportState(ctx context.Context, req resource.ImportS
 		}
 		m.Organization, m.Name, m.Handle, m.Timeouts = handleValue(org), types.StringValue(parts[2]), handleValue(h), noTimeouts()
 		m.Type, m.Affiliation, m.Directory = types.StringValue(state.Type), orNull(state.Affiliation), types.StringNull()
-		m.Attributes, m.ValidityDays = mapOf(ctx, state.Attributes, &resp.Diagnostics), daysOrNull(state.Validity)
-		m.merge(state)
+		m.Attributes, m.Validity = mapOf(ctx, state.Attributes, &resp.Diagnostics), durationOrNull(state.Validity)
+		m.KeyVersion, m.RenewBefore = keyVersion(state.KeyVersion), defaultRenewBefore()
+		m.merge(state, h)
 		return nil
 	}, "NETWORK", "MSP_ID", "NAME")
 }
@@ -166,7 +166,7 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		if err != nil {
 			return err
 		}
-		if err := f.ReadCertificates(ctx, spec.Handle, &state); err != nil {
+		if state.Certificates, err = f.ReadCertificates(ctx, spec.Handle); err != nil {
 			return err
 		}
 		m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
@@ -174,13 +174,15 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		m.Organization, m.Name = handleValue(spec.Handle.Organization()), types.StringValue(spec.Handle.Name)
 		m.FabricVersion, m.Config = types.StringValue(spec.Version.String()), overlayValue(ctx, spec.Config)
 		m.AdvertisedAddress, m.SANs = orNull(spec.AdvertisedAddress), listOf(ctx, spec.Hosts, &resp.Diagnostics)
-		m.Endpoint = planEndpoint(m.AdvertisedAddress, m.Handle, 7051)
+		m.Endpoint, m.MaxUnavailable = planEndpoint(m.AdvertisedAddress, m.Handle, 7051), types.Int64Value(defaultMaxUnavailable)
 		m.takeStateDatabase(ctx, spec.StateDatabase, &resp.Diagnostics)
 		if m.readStateDatabase(ctx, f, spec.Handle, &state, &resp.Diagnostics); resp.Diagnostics.HasError() {
 			return nil
 		}
 		state.ImageID = spec.ImageID
 		m.merge(state)
+		m.memberCertificates, m.RenewBefore = importedCertificates(spec.KeyVersion), defaultRenewBefore()
+		takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore)
 		return nil
 	}, "NETWORK", "NAME")
 }
@@ -202,7 +204,8 @@ func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.I
 			advertised := orNull(spec.AdvertisedAddress)
 			nodes[name] = ordererModel{
 				Organization: types.ObjectNull(handleTypes), AdvertisedAddress: advertised, SANs: listOf(ctx, spec.Hosts, &resp.Diagnostics),
-				Endpoint: planEndpoint(advertised, handleValue(spec.Handle), 7050),
+				Endpoint:           planEndpoint(advertised, handleValue(spec.Handle), 7050),
+				memberCertificates: importedCertificates(spec.KeyVersion),
 			}
 			if spec.Handle.MSPID != found.Handle.MSPID {
 				n := nodes[name]
@@ -215,13 +218,14 @@ func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.I
 			return err
 		}
 		for name, state := range states {
-			if err := f.ReadCertificates(ctx, handles[name], &state); err != nil {
+			if state.Certificates, err = f.ReadCertificates(ctx, handles[name]); err != nil {
 				return err
 			}
 			states[name] = state
 		}
 		m.Timeouts, m.Handle = noTimeouts(), handleValue(found.Handle)
 		m.Organization, m.Name, m.Consensus = handleValue(found.Handle.Organization()), types.StringValue(found.Handle.Name), types.StringValue("raft")
+		m.RenewBefore = defaultRenewBefore()
 		m.takeChannels(ctx, found, &resp.Diagnostics)
 		m.setNodes(ctx, nodes, &resp.Diagnostics)
 		m.merge(ctx, states, &resp.Diagnostics)
@@ -288,17 +292,8 @@ func (m *channelModel) take(ctx context.Context, spec network.ChannelSpec, diags
 	}
 }
 
-// durationText writes a duration as people do: 2s, not 2s000ms; 1m30s, not 90s.
-func durationText(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
-}
+// durationText writes a duration as people do.
+func durationText(d time.Duration) string { return network.DurationText(d) }
 
 // ImportState takes NETWORK/CHANNEL/NAME.
 func (r *chaincodeResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {

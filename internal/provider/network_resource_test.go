@@ -275,6 +275,10 @@ func sweepNetwork(t *testing.T, name string) {
 		for _, n := range nodes {
 			err = errors.Join(err, e.RemoveNode(ctx, n.Name, n.Labels[engine.LabelOwner]))
 		}
+		leases, leased := e.Leases(ctx, labels)
+		for _, l := range leases {
+			leased = errors.Join(leased, e.RemoveLease(ctx, l))
+		}
 		volumes, listed := e.Volumes(ctx, labels)
 		for _, v := range volumes {
 			listed = errors.Join(listed, e.RemoveVolume(ctx, v.Name, v.Labels[engine.LabelOwner]))
@@ -285,7 +289,7 @@ func sweepNetwork(t *testing.T, name string) {
 		} else if errors.Is(found, engine.ErrNotFound) {
 			found = nil
 		}
-		if err := errors.Join(err, listed, found); err != nil {
+		if err := errors.Join(err, leased, listed, found); err != nil {
 			t.Error(err)
 		}
 	})

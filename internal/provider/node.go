@@ -144,10 +144,22 @@ func runAttributes(ctx context.Context, what, holds, defaultImage string) map[st
 		},
 		"status": schema.StringAttribute{
 			Computed:            true,
-			MarkdownDescription: "What the engine says: `running`, `detached` when it runs but was taken off the network, `stopped`, `absent` when the container is gone, `lost` when the volume is. The next apply repairs what differs from `desired_state`.",
+			MarkdownDescription: "What the engine says: `running`, `unhealthy` when it runs but fails its health check for 10 seconds, `detached` when it runs but was taken off the network, `stopped` (or paused), `absent` when the container is gone, `lost` when the volume is. The next apply repairs what differs from `desired_state`; it starts an unhealthy one again.",
 		},
 		"handle":   handleOutput(what),
 		"timeouts": operationTimeouts(ctx),
+	}
+}
+
+// addToDescription adds a sentence to the description of an attribute.
+func addToDescription(attributes map[string]schema.Attribute, name, more string) {
+	switch a := attributes[name].(type) {
+	case schema.StringAttribute:
+		a.MarkdownDescription += " " + more
+		attributes[name] = a
+	case schema.BoolAttribute:
+		a.MarkdownDescription += " " + more
+		attributes[name] = a
 	}
 }
 
@@ -278,26 +290,6 @@ func (m *runModel) forgetLostImage(ctx context.Context, f *network.Fabric, statu
 	if !has {
 		m.ImageID = types.StringNull()
 	}
-}
-
-// dropStale takes certificates out of the state that their organization does not stand behind any
-// more, so that the plan shows that they will be issued again.
-func dropStale(ctx context.Context, f *network.Fabric, h network.Handle, enrollment, tls *types.String) {
-	staleEnrollment, staleTLS := f.Stale(ctx, h, enrollment.ValueString(), tls.ValueString())
-	if staleEnrollment {
-		*enrollment = types.StringNull()
-	}
-	if staleTLS {
-		*tls = types.StringNull()
-	}
-}
-
-// carried gives a computed value of the state, unknown when there is none.
-func carried(prior types.String) types.String {
-	if prior.IsNull() {
-		return types.StringUnknown()
-	}
-	return prior
 }
 
 // nullable writes a text, null when it is empty.

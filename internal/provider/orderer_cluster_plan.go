@@ -311,7 +311,7 @@ func fullyKnown(value attr.Value) bool {
 		}
 		for name, member := range v.Attributes() {
 			switch name {
-			case "port", "admin_port", "operations_port", "status", "enrollment_certificate", "tls_certificate":
+			case "port", "admin_port", "operations_port", "status", "enrollment_certificate", "tls_certificate", "operations_certificate", "renewal_at", "last_renewal":
 				continue
 			}
 			if !fullyKnown(member) {
@@ -339,7 +339,7 @@ func (m *ordererClusterModel) planned(ctx context.Context, prior *ordererCluster
 	for name, n := range m.nodes(ctx, diags) {
 		planned := network.PlannedOrderer{Address: n.Endpoint.ValueString(), Status: engine.Status(n.Status.ValueString())}
 		if was, ok := before[name]; ok {
-			planned.Restart = all || was.TLSCertificate.IsNull() || was.EnrollmentCertificate.IsNull() ||
+			planned.Restart = all || renews(&n) ||
 				changed(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs, was.Port, n.Port, was.AdminPort, n.AdminPort, was.OperationsPort, n.OperationsPort)
 		}
 		out[name] = planned

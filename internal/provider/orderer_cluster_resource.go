@@ -52,28 +52,27 @@ type ordererClusterModel struct {
 	Nodes         types.Map     `tfsdk:"nodes"`
 	Channels      types.Map     `tfsdk:"channels"`
 	LastChange    types.List    `tfsdk:"last_change"`
+	RenewBefore   types.String  `tfsdk:"renew_before"`
 }
 
 // ordererModel is one node of a cluster.
 type ordererModel struct {
-	Organization          types.Object `tfsdk:"organization"`
-	AdvertisedAddress     types.String `tfsdk:"advertised_address"`
-	SANs                  types.List   `tfsdk:"sans"`
-	Port                  types.Int64  `tfsdk:"port"`
-	AdminPort             types.Int64  `tfsdk:"admin_port"`
-	OperationsPort        types.Int64  `tfsdk:"operations_port"`
-	Endpoint              types.String `tfsdk:"endpoint"`
-	Status                types.String `tfsdk:"status"`
-	EnrollmentCertificate types.String `tfsdk:"enrollment_certificate"`
-	TLSCertificate        types.String `tfsdk:"tls_certificate"`
+	memberCertificates
+	Organization      types.Object `tfsdk:"organization"`
+	AdvertisedAddress types.String `tfsdk:"advertised_address"`
+	SANs              types.List   `tfsdk:"sans"`
+	Port              types.Int64  `tfsdk:"port"`
+	AdminPort         types.Int64  `tfsdk:"admin_port"`
+	OperationsPort    types.Int64  `tfsdk:"operations_port"`
+	Endpoint          types.String `tfsdk:"endpoint"`
+	Status            types.String `tfsdk:"status"`
 }
 
-var ordererType = types.ObjectType{AttrTypes: map[string]attr.Type{
+var ordererType = types.ObjectType{AttrTypes: mergeTypes(memberCertificatesTypes, map[string]attr.Type{
 	"organization": handleType, "advertised_address": types.StringType, "sans": types.ListType{ElemType: types.StringType},
 	"port": types.Int64Type, "admin_port": types.Int64Type, "operations_port": types.Int64Type,
 	"endpoint": types.StringType, "status": types.StringType,
-	"enrollment_certificate": types.StringType, "tls_certificate": types.StringType,
-}}
+})}
 
 const clusterHolds = "the blocks of a channel"
 
@@ -110,6 +109,7 @@ func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRe
 			},
 			"fabric_version": versionAttribute(),
 			"config":         overlayAttribute("orderer.yaml"),
+			"renew_before":   renewBeforeAttribute(),
 			"raft":           raftAttribute(),
 			"admins": schema.MapAttribute{
 				Optional: true, ElementType: handleType,
@@ -132,15 +132,13 @@ func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRe
 					"A cluster of an even number of nodes survives no more failures than one with a node less.",
 				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.KeysAre(nodeName)},
 				NestedObject: schema.NestedAttributeObject{
-					Attributes: merge(addressAttributes("ordering node", 7050), map[string]schema.Attribute{
-						"organization":           ofNode,
-						"port":                   portAttribute("node's gRPC services"),
-						"admin_port":             portAttribute("channel participation endpoint, which wants a client certificate"),
-						"operations_port":        portAttribute("operations endpoint, which wants a client certificate"),
-						"endpoint":               computed("Address (`host:port`) of the node on the network, or the advertised one."),
-						"status":                 computed("What the engine says of the node: `running`, `detached`, `stopped`, `absent` or `lost`; `unlisted` when it runs and is no consenter of a channel of the cluster."),
-						"enrollment_certificate": computed("Enrolment certificate of the node, in PEM."),
-						"tls_certificate":        computed("TLS certificate of the node, in PEM."),
+					Attributes: merge(addressAttributes("ordering node", 7050), memberCertificatesAttributes("node", ordererRotation), map[string]schema.Attribute{
+						"organization":    ofNode,
+						"port":            portAttribute("node's gRPC services"),
+						"admin_port":      portAttribute("channel participation endpoint, which wants a client certificate"),
+						"operations_port": portAttribute("operations endpoint, which wants a client certificate"),
+						"endpoint":        computed("Address (`host:port`) of the node on the network, or the advertised one."),
+						"status":          computed("What the engine says of the node: `running`, `detached`, `stopped`, `absent` or `lost`; `unlisted` when it runs and is no consenter of a channel of the cluster."),
 					}),
 				},
 			},
@@ -210,6 +208,7 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 		return // Terraform plans it once more, as a new one
 	}
 	r.session.claims.name(ctx, network.KindOrdererCluster, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
+	r.session.claims.release(plan.Handle, prior.FabricVersion, plan.FabricVersion)
 	for _, node := range plan.wantedPorts(ctx, &resp.Diagnostics) {
 		name := handleMember(node.handle, "name")
 		r.session.claims.name(ctx, network.KindOrderer, plan.Organization, name, path.Root("nodes").AtMapKey(name.ValueString()), req, &resp.Diagnostics)
@@ -273,12 +272,10 @@ func (m *ordererClusterModel) planNodes(ctx context.Context, prior *ordererClust
 		handle := m.planNodeHandle(ctx, name, n, diags)
 		n.Endpoint = planEndpoint(n.AdvertisedAddress, handle, 7050)
 		n.Status = m.DesiredState
-		n.EnrollmentCertificate, n.TLSCertificate = types.StringUnknown(), types.StringUnknown()
+		planNewCertificates(&n)
 		if was, ok := before[name]; ok && !(was.Status.ValueString() == statusLost && m.AcceptDataLoss.ValueBool()) {
-			n.EnrollmentCertificate = carried(was.EnrollmentCertificate)
-			if !changed(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs) {
-				n.TLSCertificate = carried(was.TLSCertificate)
-			}
+			planCertificates(&n, &was, changed(prior.RenewBefore, m.RenewBefore), restarts("ordering node", types.StringValue(name)),
+				reissued(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs)...)
 		}
 		nodes[name] = n
 	}
@@ -324,10 +321,9 @@ func (m *ordererClusterModel) nodes(ctx context.Context, diags *diag.Diagnostics
 // unknownOrderer is a node of which only the name is known.
 func unknownOrderer() ordererModel {
 	return ordererModel{
-		Organization: types.ObjectUnknown(handleTypes), AdvertisedAddress: types.StringUnknown(), SANs: types.ListUnknown(types.StringType),
+		memberCertificates: unknownCertificates(), Organization: types.ObjectUnknown(handleTypes), AdvertisedAddress: types.StringUnknown(), SANs: types.ListUnknown(types.StringType),
 		Port: types.Int64Unknown(), AdminPort: types.Int64Unknown(), OperationsPort: types.Int64Unknown(),
 		Endpoint: types.StringUnknown(), Status: types.StringUnknown(),
-		EnrollmentCertificate: types.StringUnknown(), TLSCertificate: types.StringUnknown(),
 	}
 }
 
@@ -357,6 +353,7 @@ func (m *ordererClusterModel) spec(ctx context.Context, diags *diag.Diagnostics)
 		options.HostPorts = map[string]int{
 			"grpc": int(n.Port.ValueInt64()), "admin": int(n.AdminPort.ValueInt64()), "operations": int(n.OperationsPort.ValueInt64()),
 		}
+		options.Renewal = firstKeys(&n)
 		spec.Nodes[name] = network.OrdererSpec{
 			Handle: org.With(network.KindOrderer, name, handleMember(m.organizationOf(n), "msp_id").ValueString()), NodeOptions: options, Version: version, Config: overlay, Cluster: m.Name.ValueString(),
 		}
@@ -375,7 +372,7 @@ func (m *ordererClusterModel) handles(ctx context.Context, diags *diag.Diagnosti
 
 // merge takes what was found of the nodes; the cluster's status is that of the node which is worst off.
 func (m *ordererClusterModel) merge(ctx context.Context, states map[string]network.MemberState, diags *diag.Diagnostics) {
-	nodes := m.nodes(ctx, diags)
+	nodes, handles := m.nodes(ctx, diags), m.handles(ctx, diags)
 	for name, s := range states {
 		n, ok := nodes[name]
 		if !ok {
@@ -385,8 +382,8 @@ func (m *ordererClusterModel) merge(ctx context.Context, states map[string]netwo
 		if s.HostPorts != nil {
 			n.Port, n.AdminPort, n.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "admin"), portOf(s.HostPorts, "operations")
 		}
-		if s.TLSCertificate != "" {
-			n.EnrollmentCertificate, n.TLSCertificate = nullable(s.EnrollmentCertificate), nullable(s.TLSCertificate)
+		if s.Certificates != nil {
+			takeCertificates(&n, s.Certificates, handles[name], m.RenewBefore)
 		}
 		nodes[name] = n
 	}
@@ -394,10 +391,10 @@ func (m *ordererClusterModel) merge(ctx context.Context, states map[string]netwo
 	m.Status = worst(nodes)
 }
 
-func (m *ordererClusterModel) dropStale(ctx context.Context, f *network.Fabric, handles map[string]network.Handle, diags *diag.Diagnostics) {
+func (m *ordererClusterModel) readCertificates(ctx context.Context, f *network.Fabric, handles map[string]network.Handle, diags *diag.Diagnostics) {
 	nodes := m.nodes(ctx, diags)
 	for name, n := range nodes {
-		dropStale(ctx, f, handles[name], &n.EnrollmentCertificate, &n.TLSCertificate)
+		readNodeCertificates(ctx, f, &n, handles[name], m.RenewBefore, diags)
 		nodes[name] = n
 	}
 	m.setNodes(ctx, nodes, diags)
@@ -418,7 +415,7 @@ func held(ctx context.Context, f *network.Fabric, handles map[string]network.Han
 }
 
 func worst(nodes map[string]ordererModel) types.String {
-	for _, status := range []string{statusLost, string(engine.Absent), string(engine.Stopped), string(network.Detached), string(network.Unlisted)} {
+	for _, status := range []string{statusLost, string(engine.Absent), string(engine.Stopped), string(network.Detached), string(network.Unhealthy), string(network.Unlisted)} {
 		for _, n := range nodes {
 			if n.Status.ValueString() == status {
 				return types.StringValue(status)
@@ -493,7 +490,7 @@ func (r *ordererClusterResource) Read(ctx context.Context, req resource.ReadRequ
 	}
 	state.merge(ctx, states, &resp.Diagnostics)
 	state.readChannels(ctx, f, req.Private, resp.Private, &resp.Diagnostics)
-	state.dropStale(ctx, f, handles, &resp.Diagnostics)
+	state.readCertificates(ctx, f, handles, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	setProtection(ctx, resp.Private, ledgers(states), &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
@@ -514,16 +511,22 @@ func (r *ordererClusterResource) Update(ctx context.Context, req resource.Update
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	planned, before := plan.nodes(ctx, &resp.Diagnostics), state.nodes(ctx, &resp.Diagnostics)
+	var leaving []network.Handle
 	for name := range state.Nodes.Elements() {
 		if node, stays := spec.Nodes[name]; stays {
-			node.Existing = true
+			now, was := planned[name], before[name]
+			node.Existing, node.Renewal = true, renewalOf(&now, &was)
 			spec.Nodes[name] = node
+		} else {
+			leaving = append(leaving, state.handles(ctx, &resp.Diagnostics)[name])
 		}
 	}
 	r.apply(ctx, f, &plan, spec, "update", &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	unregister(ctx, f, &resp.Diagnostics, leaving...)
 	plan.rememberChannels(ctx, f, req.Private, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
@@ -548,5 +551,7 @@ func (r *ordererClusterResource) Delete(ctx context.Context, req resource.Delete
 	}
 	if err := f.DeleteOrdererCluster(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics), handles, state.keepVolumes()); err != nil {
 		addError(&resp.Diagnostics, "Unable to delete ordering cluster "+state.Name.ValueString(), err)
+	} else if !state.keepVolumes() {
+		unregister(ctx, f, &resp.Diagnostics, slices.Collect(maps.Values(handles))...)
 	}
 }

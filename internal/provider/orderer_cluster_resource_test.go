@@ -46,7 +46,7 @@ func validateCluster(t *testing.T, n int) diag.Diagnostics {
 	m := emptyCluster(t, shape.Schema)
 	nodes := map[string]ordererModel{}
 	for i := range n {
-		nodes[fmt.Sprintf("orderer%d", i)] = ordererModel{Organization: types.ObjectNull(handleTypes), SANs: types.ListNull(types.StringType)}
+		nodes[fmt.Sprintf("orderer%d", i)] = ordererModel{Organization: types.ObjectNull(handleTypes), SANs: types.ListNull(types.StringType), memberCertificates: unknownCertificates()}
 	}
 	var diags diag.Diagnostics
 	m.setNodes(t.Context(), nodes, &diags)

@@ -36,22 +36,25 @@ func newOrdererResource() resource.Resource { return &ordererResource{} }
 // joinedOrdererModel is a fabric_orderer.
 type joinedOrdererModel struct {
 	runModel
-	Organization          types.Object  `tfsdk:"organization"`
-	Name                  types.String  `tfsdk:"name"`
-	FabricVersion         types.String  `tfsdk:"fabric_version"`
-	Config                types.Dynamic `tfsdk:"config"`
-	AdvertisedAddress     types.String  `tfsdk:"advertised_address"`
-	SANs                  types.List    `tfsdk:"sans"`
-	Port                  types.Int64   `tfsdk:"port"`
-	AdminPort             types.Int64   `tfsdk:"admin_port"`
-	OperationsPort        types.Int64   `tfsdk:"operations_port"`
-	Channels              types.Set     `tfsdk:"channels"`
-	Orderers              types.Map     `tfsdk:"orderers"`
-	Relations             types.Map     `tfsdk:"relations"`
-	Endpoint              types.String  `tfsdk:"endpoint"`
-	EnrollmentCertificate types.String  `tfsdk:"enrollment_certificate"`
-	TLSCertificate        types.String  `tfsdk:"tls_certificate"`
+	memberCertificates
+	Organization      types.Object  `tfsdk:"organization"`
+	Name              types.String  `tfsdk:"name"`
+	FabricVersion     types.String  `tfsdk:"fabric_version"`
+	Config            types.Dynamic `tfsdk:"config"`
+	AdvertisedAddress types.String  `tfsdk:"advertised_address"`
+	SANs              types.List    `tfsdk:"sans"`
+	Port              types.Int64   `tfsdk:"port"`
+	AdminPort         types.Int64   `tfsdk:"admin_port"`
+	OperationsPort    types.Int64   `tfsdk:"operations_port"`
+	Channels          types.Set     `tfsdk:"channels"`
+	Orderers          types.Map     `tfsdk:"orderers"`
+	Relations         types.Map     `tfsdk:"relations"`
+	Endpoint          types.String  `tfsdk:"endpoint"`
+	RenewBefore       types.String  `tfsdk:"renew_before"`
 }
+
+// joinedRotation says what another key means.
+const joinedRotation = "The node gets new keys and certificates, and the CA revokes its old enrolment certificate. Where it is a consenter, it takes part again when the owner of the cluster lists its new `tls_certificate`."
 
 func (r *ordererResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_orderer"
@@ -60,15 +63,12 @@ func (r *ordererResource) Metadata(_ context.Context, req resource.MetadataReque
 func (r *ordererResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	of := handleInput("Handle of the `fabric_organization` that the node belongs to. Changing it replaces the node.", network.KindOrganization)
 	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
-	computed := func(what string) schema.StringAttribute {
-		return schema.StringAttribute{Computed: true, MarkdownDescription: what}
-	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "One ordering node of an organization, in a cluster that another state owns. It joins the channels that let its organization read them, each with the latest config block, and follows them with all their blocks. " +
 			"Whether it is a consenter is up to the owner of the cluster, who lists it under `external_consenters` of the `fabric_orderer_cluster`: hand over `endpoint`, `tls_certificate` and the organization's `definition`. " +
 			"An apply does not wait for that: `relations` says what the node is to each channel, and the next apply joins those that it has been let into meanwhile.\n\n" +
 			"It is made anew on its volume only when each channel of which it is a consenter can spare it, and removed only when none counts on it any more. For a cluster of your own use `fabric_orderer_cluster`.",
-		Attributes: merge(runAttributes(ctx, "ordering node", clusterHolds, "hyperledger/fabric-orderer:FABRIC_VERSION"), addressAttributes("ordering node", 7050), map[string]schema.Attribute{
+		Attributes: merge(runAttributes(ctx, "ordering node", clusterHolds, "hyperledger/fabric-orderer:FABRIC_VERSION"), addressAttributes("ordering node", 7050), memberCertificatesAttributes("ordering node", joinedRotation), map[string]schema.Attribute{
 			"organization":    of,
 			"name":            nameAttribute("ordering node", "orderer0.org1"),
 			"fabric_version":  versionAttribute(),
@@ -88,9 +88,11 @@ func (r *ordererResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 				Computed: true, ElementType: types.StringType,
 				MarkdownDescription: "What the node is to each channel: `consenter`; `follower`, which has the blocks and hands out none; `waiting` while the channel does not let the organization read it or none of `orderers` answers; `admitted` when it does since the last apply, and the next one will join it; `silent` while the node does not answer.",
 			},
-			"endpoint":               computed("Address (`host:port`) of the node on the network, or the advertised one."),
-			"enrollment_certificate": computed("Enrolment certificate of the node, in PEM."),
-			"tls_certificate":        computed("TLS certificate of the node, in PEM."),
+			"renew_before": renewBeforeAttribute(),
+			"endpoint": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Address (`host:port`) of the node on the network, or the advertised one.",
+			},
 		}),
 	}
 }
@@ -134,12 +136,11 @@ func (r *ordererResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	plan.runModel.plan(before, &config.runModel, r.session.image("hyperledger/fabric-orderer", plan.FabricVersion), &resp.Diagnostics)
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindOrderer, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	plan.Endpoint = planEndpoint(plan.AdvertisedAddress, plan.Handle, 7050)
-	plan.EnrollmentCertificate, plan.TLSCertificate = types.StringUnknown(), types.StringUnknown()
-	if before != nil && !lostWillBeNew(before, &plan.runModel) {
-		plan.EnrollmentCertificate = carried(prior.EnrollmentCertificate)
-		if !changed(prior.AdvertisedAddress, plan.AdvertisedAddress, prior.SANs, plan.SANs) {
-			plan.TLSCertificate = carried(prior.TLSCertificate)
-		}
+	if before == nil || lostWillBeNew(before, &plan.runModel) {
+		planNewCertificates(&plan)
+	} else {
+		planCertificates(&plan, &prior, changed(prior.RenewBefore, plan.RenewBefore), restarts("ordering node", plan.Name),
+			reissued(prior.AdvertisedAddress, plan.AdvertisedAddress, prior.SANs, plan.SANs)...)
 	}
 	plan.planRelations(&prior)
 	validateOrdererConfig(ctx, plan.Config, plan.FabricVersion, &resp.Diagnostics)
@@ -186,7 +187,7 @@ func (m *joinedOrdererModel) wantedPorts() []portWish {
 func (m *joinedOrdererModel) spec(ctx context.Context, diags *diag.Diagnostics) network.JoinedOrdererSpec {
 	org := handleFrom(ctx, m.Organization, diags)
 	options := m.options(ctx, diags)
-	options.AdvertisedAddress, options.Hosts = m.AdvertisedAddress.ValueString(), stringList(ctx, m.SANs, diags)
+	options.AdvertisedAddress, options.Hosts, options.Renewal = m.AdvertisedAddress.ValueString(), stringList(ctx, m.SANs, diags), firstKeys(m)
 	options.HostPorts = map[string]int{"grpc": int(m.Port.ValueInt64()), "admin": int(m.AdminPort.ValueInt64()), "operations": int(m.OperationsPort.ValueInt64())}
 	version, err := nodeconfig.ParseVersion(m.FabricVersion.ValueString())
 	if err != nil {
@@ -214,9 +215,6 @@ func (m *joinedOrdererModel) merge(s network.JoinedOrdererState) {
 	m.Status = statusOf(s.NodeState)
 	if s.HostPorts != nil {
 		m.Port, m.AdminPort, m.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "admin"), portOf(s.HostPorts, "operations")
-	}
-	if s.TLSCertificate != "" {
-		m.EnrollmentCertificate, m.TLSCertificate = nullable(s.EnrollmentCertificate), nullable(s.TLSCertificate)
 	}
 	relations := map[string]attr.Value{}
 	for name, relation := range s.Channels {
@@ -269,6 +267,7 @@ func (r *ordererResource) apply(ctx context.Context, f *network.Fabric, plan *jo
 	planned := plan.Relations
 	plan.merge(state)
 	plan.ImageID = types.StringValue(state.ImageID)
+	takeCertificates(plan, state.Certificates, spec.Handle, plan.RenewBefore)
 	if !planned.IsUnknown() {
 		plan.Relations = planned
 	}
@@ -292,7 +291,7 @@ func (r *ordererResource) Read(ctx context.Context, req resource.ReadRequest, re
 	}
 	keepSilent(found.Channels, state.Relations)
 	state.merge(found)
-	dropStale(ctx, f, handleFrom(ctx, state.Handle, &resp.Diagnostics), &state.EnrollmentCertificate, &state.TLSCertificate)
+	readNodeCertificates(ctx, f, &state, handleFrom(ctx, state.Handle, &resp.Diagnostics), state.RenewBefore, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	setProtection(ctx, resp.Private, []network.Ledger{found.Ledger}, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
@@ -309,7 +308,8 @@ func keepSilent(relations map[string]string, known types.Map) {
 }
 
 func (r *ordererResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	var plan joinedOrdererModel
+	var plan, prior joinedOrdererModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
 	f := r.fabric(&resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
@@ -322,7 +322,7 @@ func (r *ordererResource) Update(ctx context.Context, req resource.UpdateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	spec.Existing = true
+	spec.Existing, spec.Renewal = true, renewalOf(&plan, &prior)
 	r.apply(ctx, f, &plan, spec, "update", &resp.Diagnostics)
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
@@ -351,6 +351,8 @@ func (r *ordererResource) Delete(ctx context.Context, req resource.DeleteRequest
 	}
 	if err := f.DeleteJoinedOrderer(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics), state.keepVolumes()); err != nil {
 		state.addError(&resp.Diagnostics, "delete", err)
+	} else if !state.keepVolumes() {
+		unregister(ctx, f, &resp.Diagnostics, handleFrom(ctx, state.Handle, &resp.Diagnostics))
 	}
 }
 
@@ -366,7 +368,7 @@ func (r *ordererResource) ImportState(ctx context.Context, req resource.ImportSt
 		if err != nil {
 			return err
 		}
-		if err := f.ReadCertificates(ctx, spec.Handle, &state.MemberState); err != nil {
+		if state.Certificates, err = f.ReadCertificates(ctx, spec.Handle); err != nil {
 			return err
 		}
 		m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
@@ -381,6 +383,8 @@ func (r *ordererResource) ImportState(ctx context.Context, req resource.ImportSt
 			m.Channels = names
 		}
 		m.merge(state)
+		m.memberCertificates, m.RenewBefore = importedCertificates(spec.KeyVersion), defaultRenewBefore()
+		takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore)
 		return nil
 	}, "NETWORK", "NAME")
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/objectvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
@@ -34,6 +36,9 @@ func newOrganizationResource() resource.Resource { return &organizationResource{
 
 // organizationModel is a fabric_organization.
 type organizationModel struct {
+	renewalModel
+	RenewBefore      types.String   `tfsdk:"renew_before"`
+	TLSRootVersion   types.Int64    `tfsdk:"tls_root_version"`
 	MSPID            types.String   `tfsdk:"msp_id"`
 	CA               types.Object   `tfsdk:"ca"`
 	Network          types.Object   `tfsdk:"network"`
@@ -42,6 +47,10 @@ type organizationModel struct {
 	AdminCertificate types.String   `tfsdk:"admin_certificate"`
 	Handle           types.Object   `tfsdk:"handle"`
 	Timeouts         timeouts.Value `tfsdk:"timeouts"`
+}
+
+func (m *organizationModel) held() map[string]*types.String {
+	return map[string]*types.String{network.CertificateAdmin: &m.AdminCertificate}
 }
 
 // definitionModel is an MSP definition.
@@ -88,7 +97,15 @@ func (r *organizationResource) Schema(ctx context.Context, _ resource.SchemaRequ
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "An organization: an MSP whose certificates come from a CA of this network, or a partner's, given by its certificates. " +
 			"The organization's admin is enrolled, and lives in a key volume of the organization on the engine.",
-		Attributes: map[string]schema.Attribute{
+		Attributes: merge(renewalAttributes("organization's admin", "The admin gets a new key and certificate, and what the CA issued for the old key is revoked; a `fabric_crl` makes the network refuse it. Nothing restarts."), map[string]schema.Attribute{
+			"renew_before": renewBeforeAttribute(),
+			"tls_root_version": schema.Int64Attribute{
+				Optional: true, Computed: true, Default: int64default.StaticInt64(1),
+				MarkdownDescription: "Counts the TLS roots of the organization. A change makes a new one, while the network runs: it is trusted beside the old one by the nodes of the organization and on its channels; its CA issues from it, and every node gets a certificate of it for the key that it has; " +
+					"the consenters of its channels get theirs on the ledger, one after the other; and the old root is trusted no more. The organization's nodes restart three times for that, one after the other, which takes a while: raise `timeouts`. An apply that was cut short goes on where it stopped. " +
+					"Applications and nodes of others must know the new root, by the connection profile or the channel, before the old one goes. Not for a CA with a `parent`. Defaults to `1`.",
+				Validators: []validator.Int64{int64validator.AtLeast(1)},
+			},
 			"msp_id": schema.StringAttribute{
 				Required:            true,
 				MarkdownDescription: "MSP ID, for example `Org1MSP`. Changing it replaces the organization.",
@@ -117,11 +134,10 @@ func (r *organizationResource) Schema(ctx context.Context, _ resource.SchemaRequ
 			"admin_certificate": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "Enrolment certificate of the organization's admin, in PEM; null for a partner's organization.",
-				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
 			"handle":   handleOutput("organization"),
 			"timeouts": operationTimeouts(ctx),
-		},
+		}),
 	}
 }
 
@@ -135,14 +151,17 @@ func (r *organizationResource) ModifyPlan(ctx context.Context, req resource.Modi
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	var state organizationModel
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	}
 	plan.Handle = planHandle(ctx, plan.place(), network.KindOrganization, plan.MSPID, plan.MSPID, &resp.Diagnostics)
+	plan.planAdmin(&state, !req.State.Raw.IsNull())
 	if req.State.Raw.IsNull() {
 		plan.foretell(ctx, &resp.Diagnostics)
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	if !req.State.Raw.IsNull() {
-		var state organizationModel
-		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
 		if changed(state.CA, plan.CA, state.Network, plan.Network, state.Certificates, plan.Certificates) {
 			return // it is planned anew
 		}
@@ -163,6 +182,33 @@ func (m *organizationModel) foretell(ctx context.Context, diags *diag.Diagnostic
 	if definition, known := m.partner(ctx, diags); known {
 		m.Definition, m.AdminCertificate = definitionValue(ctx, definition, diags), types.StringNull()
 	}
+}
+
+// planAdmin plans the admin's certificate. A partner's organization has no admin here.
+func (m *organizationModel) planAdmin(prior *organizationModel, exists bool) {
+	switch {
+	case m.CA.IsNull():
+		m.AdminCertificate, m.RenewalAt, m.LastRenewal, m.RenewalDue = types.StringNull(), types.StringNull(), types.StringNull(), nothingDue()
+	case exists:
+		planCertificates(m, prior, changed(prior.RenewBefore, m.RenewBefore), "nothing restarts")
+		m.planTLSRoot(prior)
+	default:
+		planNewCertificates(m)
+	}
+}
+
+// planTLSRoot says what another TLS root means.
+func (m *organizationModel) planTLSRoot(prior *organizationModel) {
+	if prior.TLSRootVersion.IsNull() || !changed(prior.TLSRootVersion, m.TLSRootVersion) {
+		return
+	}
+	m.Definition = types.ObjectUnknown(definitionTypes)
+	words := "a new TLS root, trusted beside the old one by the nodes and on the channels of " + m.MSPID.ValueString() +
+		"; then certificates of it for every node, and for its consenters on the ledger, one in each config update; then the old root goes. Its nodes restart three times, one after the other"
+	if changed(prior.LastRenewal, m.LastRenewal) {
+		words = m.LastRenewal.ValueString() + "; " + words
+	}
+	m.LastRenewal = types.StringValue(words)
 }
 
 // verify refuses certificates of a partner that make no MSP. It is asked of a new organization only:
@@ -245,7 +291,8 @@ func (r *organizationResource) Create(ctx context.Context, req resource.CreateRe
 	defer cancel()
 	spec := network.OrganizationSpec{
 		Handle: handleFrom(ctx, plan.place(), &resp.Diagnostics).With(network.KindOrganization, plan.MSPID.ValueString(), plan.MSPID.ValueString()),
-		Image:  r.session.caImage().ValueString(),
+		Image:  r.session.caImage().ValueString(), Renewal: firstKeys(&plan),
+		TLSRootVersion: laterVersion(plan.TLSRootVersion),
 	}
 	if !plan.CA.IsNull() {
 		from := handleFrom(ctx, plan.CA, &resp.Diagnostics)
@@ -275,11 +322,11 @@ func (r *organizationResource) Create(ctx context.Context, req resource.CreateRe
 }
 
 func (m *organizationModel) merge(ctx context.Context, s network.OrganizationState, diags *diag.Diagnostics) {
-	m.Definition = definitionValue(ctx, s.Definition, diags)
-	m.AdminCertificate = types.StringNull()
-	if s.AdminCertificate != "" {
-		m.AdminCertificate = types.StringValue(s.AdminCertificate)
+	if m.TLSRootVersion.IsNull() {
+		m.TLSRootVersion = keyVersion(s.TLSRootVersion)
 	}
+	m.Definition = definitionValue(ctx, s.Definition, diags)
+	takeCertificates(m, map[string]string{network.CertificateAdmin: s.AdminCertificate}, s.Handle, m.RenewBefore)
 }
 
 func (r *organizationResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
@@ -312,13 +359,43 @@ func (r *organizationResource) Read(ctx context.Context, req resource.ReadReques
 			"Its CA was begun anew and has other roots than the organization's definition. Its nodes and members go on with the certificates that they have, and what the new CA issues is not recognised on its channels. "+
 				"Replace the organization (terraform apply -replace=ADDRESS) and what has certificates of it.")
 	}
-	state.merge(ctx, found, &resp.Diagnostics)
+	state.Definition, state.AdminCertificate = definitionValue(ctx, found.Definition, &resp.Diagnostics), nullable(found.AdminCertificate)
+	readCertificates(ctx, &state, found.Handle, state.RenewBefore, nil, &resp.Diagnostics)
+	if state.TLSRootVersion = keyVersion(found.TLSRootVersion); found.TLSRootVersion < 0 { // differs from every configuration
+		state.TLSRootVersion = types.Int64Value(0)
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 }
 
-// Update has nothing to do: every change of an organization replaces it.
+// Update renews the admin: every other change of an organization replaces it.
 func (r *organizationResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	resp.State.Raw = req.Plan.Raw
+	var plan, prior organizationModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
+	f := r.fabric(&resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if plan.CA.IsNull() {
+		resp.State.Raw = req.Plan.Raw
+		return
+	}
+	ctx, cancel := bounded(ctx, plan.Timeouts.Update, &resp.Diagnostics)
+	defer cancel()
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
+	h := handleFrom(ctx, plan.Handle, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	state, err := f.UpdateOrganization(ctx, network.OrganizationSpec{
+		Handle: h, Renewal: renewalOf(&plan, &prior), TLSRootVersion: laterVersion(plan.TLSRootVersion),
+	})
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to update organization "+plan.MSPID.ValueString(), err)
+		return
+	}
+	plan.merge(ctx, state, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
 func (r *organizationResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
@@ -334,7 +411,11 @@ func (r *organizationResource) Delete(ctx context.Context, req resource.DeleteRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.DeleteOrganization(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics)); err != nil {
+	h := handleFrom(ctx, state.Handle, &resp.Diagnostics)
+	if !state.CA.IsNull() {
+		unregister(ctx, f, &resp.Diagnostics, h)
+	}
+	if err := f.DeleteOrganization(ctx, h); err != nil {
 		addError(&resp.Diagnostics, "Unable to delete organization "+state.MSPID.ValueString(), err)
 	}
 }

@@ -141,7 +141,7 @@ func TestAccSecrets(t *testing.T) {
 	w.capture("first.json", "show", "-json", "first.plan")
 	w.run("apply", "-auto-approve", "first.plan")
 	a.ofAlice = `attributes = { rank = "low" }`
-	a.ofCA = `identity_validity_days = [7]`
+	a.ofCA = `identity_validities = ["168h"]`
 	w.write("main.tf", config+a.String())
 	w.run("plan", "-out=second.plan")
 	w.capture("second.json", "show", "-json", "second.plan")

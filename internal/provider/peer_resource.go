@@ -3,12 +3,15 @@ package provider
 import (
 	"context"
 
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
@@ -28,21 +31,25 @@ func newPeerResource() resource.Resource { return &peerResource{} }
 // peerModel is a fabric_peer.
 type peerModel struct {
 	runModel
-	Organization          types.Object  `tfsdk:"organization"`
-	Name                  types.String  `tfsdk:"name"`
-	FabricVersion         types.String  `tfsdk:"fabric_version"`
-	Config                types.Dynamic `tfsdk:"config"`
-	StateDatabase         types.Object  `tfsdk:"state_database"`
-	AdvertisedAddress     types.String  `tfsdk:"advertised_address"`
-	SANs                  types.List    `tfsdk:"sans"`
-	Port                  types.Int64   `tfsdk:"port"`
-	OperationsPort        types.Int64   `tfsdk:"operations_port"`
-	Endpoint              types.String  `tfsdk:"endpoint"`
-	EnrollmentCertificate types.String  `tfsdk:"enrollment_certificate"`
-	TLSCertificate        types.String  `tfsdk:"tls_certificate"`
+	memberCertificates
+	Organization      types.Object  `tfsdk:"organization"`
+	Name              types.String  `tfsdk:"name"`
+	FabricVersion     types.String  `tfsdk:"fabric_version"`
+	Config            types.Dynamic `tfsdk:"config"`
+	StateDatabase     types.Object  `tfsdk:"state_database"`
+	AdvertisedAddress types.String  `tfsdk:"advertised_address"`
+	SANs              types.List    `tfsdk:"sans"`
+	Port              types.Int64   `tfsdk:"port"`
+	OperationsPort    types.Int64   `tfsdk:"operations_port"`
+	MaxUnavailable    types.Int64   `tfsdk:"max_unavailable"`
+	Endpoint          types.String  `tfsdk:"endpoint"`
+	RenewBefore       types.String  `tfsdk:"renew_before"`
 }
 
 const peerHolds = "a ledger"
+
+// defaultMaxUnavailable is how many peers of an organization may be down at a time when nothing is said.
+const defaultMaxUnavailable = 1
 
 func (r *peerResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_peer"
@@ -51,9 +58,16 @@ func (r *peerResource) Metadata(_ context.Context, req resource.MetadataRequest,
 func (r *peerResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	of := handleInput("Handle of the `fabric_organization` that the peer belongs to. Changing it replaces the peer.", network.KindOrganization)
 	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
+	run := runAttributes(ctx, "peer", peerHolds, "hyperledger/fabric-peer:FABRIC_VERSION")
+	addToDescription(run, "on_destroy", "A peer that is destroyed leaves its channels, so what is kept are its keys, and no ledger.")
+	addToDescription(run, "accept_data_loss", "It also lets a peer be destroyed that is the last one to hold a private data collection.")
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A peer of an organization, with its ledgers and, where asked for, a CouchDB beside it for their state. It is created when its endorser answers. Its keys are made by the provider, certified by the organization's CA, and live in the peer's own volume.",
-		Attributes: merge(runAttributes(ctx, "peer", peerHolds, "hyperledger/fabric-peer:FABRIC_VERSION"), addressAttributes("peer", 7051), map[string]schema.Attribute{
+		MarkdownDescription: "A peer of an organization, with its ledgers and, where asked for, a CouchDB beside it for their state. It is created when its endorser answers. Its keys are made by the provider, certified by the organization's CA, and live in the peer's own volume.\n\n" +
+			"A change replaces the container and keeps its volume. When several peers of an organization change, they take turns (`max_unavailable`). " +
+			"A peer that is to run a newer `fabric_version` waits until the ordering nodes of its channels run it. " +
+			"A peer that is destroyed leaves its channels by itself; the last peer that runs of those that hold a private data collection is not destroyed unless `accept_data_loss` was applied before.",
+		Attributes: merge(run, addressAttributes("peer", 7051), memberCertificatesAttributes("peer", memberRotation), map[string]schema.Attribute{
+			"renew_before":    renewBeforeAttribute(),
 			"organization":    of,
 			"name":            nameAttribute("peer", "peer0.org1"),
 			"fabric_version":  versionAttribute(),
@@ -61,17 +75,15 @@ func (r *peerResource) Schema(ctx context.Context, _ resource.SchemaRequest, res
 			"state_database":  stateDatabaseAttribute(ctx),
 			"port":            portAttribute("peer's gRPC services"),
 			"operations_port": portAttribute("operations endpoint, which wants a client certificate"),
+			"max_unavailable": schema.Int64Attribute{
+				Optional: true, Computed: true, Default: int64default.StaticInt64(defaultMaxUnavailable),
+				MarkdownDescription: "How many peers of the organization may be down at a time while this one is changed, itself included: it waits for its turn, also for peers of other provider aliases and other states on the same engine. " +
+					"When as many are down and nobody is at work on them, because their own change failed, it is not changed, and the apply fails for it. A peer that is down is always changed at once. Defaults to `1`.",
+				Validators: []validator.Int64{int64validator.AtLeast(1)},
+			},
 			"endpoint": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "Address (`host:port`) of the peer on the network, or the advertised one.",
-			},
-			"enrollment_certificate": schema.StringAttribute{
-				Computed:            true,
-				MarkdownDescription: "Enrolment certificate of the peer, in PEM.",
-			},
-			"tls_certificate": schema.StringAttribute{
-				Computed:            true,
-				MarkdownDescription: "TLS certificate of the peer, in PEM.",
 			},
 		}),
 	}
@@ -108,12 +120,11 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindPeer, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	plan.Endpoint = planEndpoint(plan.AdvertisedAddress, plan.Handle, 7051)
 	plan.StateDatabase = planStateDatabase(prior.StateDatabase, config.StateDatabase, r.session.image("couchdb", types.StringValue(couchVersion)))
-	plan.EnrollmentCertificate, plan.TLSCertificate = types.StringUnknown(), types.StringUnknown()
-	if before != nil && !lostWillBeNew(before, &plan.runModel) {
-		plan.EnrollmentCertificate = carried(prior.EnrollmentCertificate)
-		if !changed(prior.AdvertisedAddress, plan.AdvertisedAddress, prior.SANs, plan.SANs) {
-			plan.TLSCertificate = carried(prior.TLSCertificate)
-		}
+	if before == nil || lostWillBeNew(before, &plan.runModel) {
+		planNewCertificates(&plan)
+	} else {
+		planCertificates(&plan, &prior, changed(prior.RenewBefore, plan.RenewBefore), restarts("peer", plan.Name),
+			reissued(prior.AdvertisedAddress, plan.AdvertisedAddress, prior.SANs, plan.SANs)...)
 	}
 	plan.validate(ctx, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
@@ -127,6 +138,7 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	}
 	r.session.claims.name(ctx, network.KindPeer, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	r.session.ports.want(plan.Handle, plan.wantedPorts(), &resp.Diagnostics)
+	r.session.claims.release(plan.Handle, prior.FabricVersion, plan.FabricVersion)
 }
 
 func (m *peerModel) wantedPorts() []portWish {
@@ -169,6 +181,7 @@ func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.P
 	options := m.options(ctx, diags)
 	options.AdvertisedAddress, options.Hosts = m.AdvertisedAddress.ValueString(), stringList(ctx, m.SANs, diags)
 	options.HostPorts = map[string]int{"grpc": int(m.Port.ValueInt64()), "operations": int(m.OperationsPort.ValueInt64())}
+	options.Renewal = firstKeys(m)
 	version, err := nodeconfig.ParseVersion(m.FabricVersion.ValueString())
 	if err != nil {
 		addError(diags, "Unsupported Fabric version", err)
@@ -179,14 +192,13 @@ func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.P
 	}
 	return network.PeerSpec{
 		Handle: org.With(network.KindPeer, m.Name.ValueString(), org.MSPID), NodeOptions: options, Version: version, Config: overlay,
-		StateDatabase: m.stateDatabaseSpec(ctx, diags),
+		StateDatabase: m.stateDatabaseSpec(ctx, diags), MaxUnavailable: int(m.MaxUnavailable.ValueInt64()),
 	}
 }
 
 func (m *peerModel) merge(s network.MemberState) {
 	m.Status, m.ImageID = statusOf(s.NodeState), types.StringValue(s.ImageID)
 	m.Port, m.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "operations")
-	m.EnrollmentCertificate, m.TLSCertificate = nullable(s.EnrollmentCertificate), nullable(s.TLSCertificate)
 	if s.StateDatabase != nil {
 		m.setStateDatabaseImage(nullable(s.StateDatabase.ImageID))
 	}
@@ -217,6 +229,7 @@ func (r *peerResource) Create(ctx context.Context, req resource.CreateRequest, r
 		return
 	}
 	plan.merge(state)
+	takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
@@ -244,33 +257,35 @@ func (r *peerResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	if found.HostPorts != nil {
 		state.Port, state.OperationsPort = portOf(found.HostPorts, "grpc"), portOf(found.HostPorts, "operations")
 	}
-	dropStale(ctx, f, h, &state.EnrollmentCertificate, &state.TLSCertificate)
+	readNodeCertificates(ctx, f, &state, h, state.RenewBefore, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	setProtection(ctx, resp.Private, []network.Ledger{found.Ledger}, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 }
 
 func (r *peerResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	var plan peerModel
+	var plan, prior peerModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 	f := r.fabric(&resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel := bounded(ctx, plan.Timeouts.Update, &resp.Diagnostics)
-	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	spec := plan.spec(ctx, &resp.Diagnostics)
+	limit, diags := plan.Timeouts.Update(ctx, defaultTimeout)
+	resp.Diagnostics.Append(diags...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	spec.Existing = true
+	spec.Existing, spec.Timeout, spec.Renewal = true, limit, renewalOf(&plan, &prior)
 	state, err := f.EnsurePeer(ctx, spec)
 	if err != nil {
 		plan.addNodeError(&resp.Diagnostics, "Unable to update peer "+plan.Name.ValueString(), err)
 		return
 	}
 	plan.merge(state)
+	takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
@@ -295,7 +310,10 @@ func (r *peerResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.DeletePeer(ctx, h, state.keepVolumes()); err != nil {
-		addError(&resp.Diagnostics, "Unable to delete peer "+state.Name.ValueString(), err)
+	err := f.DeletePeer(ctx, h, network.Removal{KeepVolumes: state.keepVolumes(), AcceptDataLoss: state.AcceptDataLoss.ValueBool()})
+	if err != nil {
+		state.addNodeError(&resp.Diagnostics, "Unable to delete peer "+state.Name.ValueString(), err)
+	} else if !state.keepVolumes() {
+		unregister(ctx, f, &resp.Diagnostics, h)
 	}
 }

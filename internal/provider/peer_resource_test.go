@@ -324,6 +324,16 @@ func TestAccPeerLife(t *testing.T) {
 				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{plancheck.ExpectResourceAction("fabric_peer.this", plancheck.ResourceActionReplace)}},
 				Check:            resource.ComposeTestCheckFunc(remember, hardened(t, container)),
 			},
+			// What the engine refuses is found while the old container still runs.
+			unchanged(peer("log = { driver = \"json-file\", options = { nonsense = \"1\" } }"), "goes on as it is", "nonsense"),
+			{
+				PreConfig: func() {
+					if runningOf(t, []string{container}) != 1 {
+						t.Error("the peer does not run")
+					}
+				},
+				Config: peer(""), PlanOnly: true,
+			},
 			{ // In place too; the next apply mends it.
 				Config:      peer("config = { peer = { handlers = { authFilters = [{ name = \"mine\", library = \"/nowhere/mine.so\" }] } } }"),
 				ExpectError: says("Unable to update peer peer0.org1", "it exited with code", "last log lines"),

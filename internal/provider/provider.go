@@ -150,6 +150,7 @@ func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
 		newCAResource,
 		newOrganizationResource,
 		newIdentityResource,
+		newCRLResource,
 		newOrdererClusterResource,
 		newOrdererResource,
 		newPeerResource,
@@ -169,6 +170,7 @@ func (p *fabricProvider) DataSources(context.Context) []func() datasource.DataSo
 		newQueryDataSource,
 		newConnectionProfileDataSource,
 		newNodeConfigDataSource,
+		newHealthDataSource,
 	}
 }
 

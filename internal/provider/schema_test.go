@@ -166,6 +166,7 @@ var models = map[string]func() any{
 	"fabric_channel_submission": func() any { return &channelSubmissionModel{} },
 	"fabric_chaincode":          func() any { return &chaincodeModel{} },
 	"fabric_transaction":        func() any { return &transactionModel{} },
+	"fabric_crl":                func() any { return &crlModel{} },
 }
 
 // nestedModels are those of nested attributes, whatever resource they are in.
@@ -181,6 +182,7 @@ var nestedModels = map[string]func() any{
 	"orderers":            func() any { return &remoteOrdererModel{} },
 	"raft":                func() any { return &raftModel{} },
 	"server":              func() any { return &serverModel{} },
+	"revoke":              func() any { return &revocationModel{} },
 	// It is read member by member.
 	"state_database": nil,
 }

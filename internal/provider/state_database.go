@@ -179,5 +179,13 @@ func (m *peerModel) addNodeError(diags *diag.Diagnostics, summary string, err er
 		diags.AddAttributeError(path.Root("state_database"), summary, explain(err))
 		return
 	}
+	for attribute, kind := range map[string]any{
+		"max_unavailable": new(*network.UnavailableError), "fabric_version": new(*network.OlderOrdererError), "accept_data_loss": new(*network.LastHolderError),
+	} {
+		if errors.As(err, kind) {
+			diags.AddAttributeError(path.Root(attribute), summary, explain(err))
+			return
+		}
+	}
 	addNodeError(diags, summary, err, portPaths(m.wantedPorts()))
 }

@@ -193,7 +193,7 @@ resource "fabric_ca" "hidden" {
   parent                    = local.handles.ca
   sans                      = local.plain.list
   port                      = local.plain.number
-  certificate_validity_days = local.plain.number
+  certificate_validity      = local.plain.text
 }
 
 resource "fabric_organization" "hidden" {

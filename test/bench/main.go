@@ -63,10 +63,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	report, err := measure(ctx, s, stderr)
-	if err != nil {
+	if report == nil {
 		return err
 	}
-	return report.deliver(out, stdout)
+	if err != nil { // what was measured until then is printed; it becomes no record
+		out.write, out.strict = "", false
+	}
+	return errors.Join(err, report.deliver(out, stdout))
 }
 
 func parse(args []string, stderr io.Writer) (settings, outputs, error) {

@@ -33,39 +33,45 @@ type bench struct {
 	report *report
 }
 
-// measure does everything and takes everything away again.
+// measure does everything and takes everything away again. With an error it gives what was measured
+// before, or nil.
 func measure(ctx context.Context, s settings, log io.Writer) (r *report, err error) {
 	b := &bench{settings: s, log: log, report: &report{Began: time.Now().UTC().Truncate(time.Second)}}
 	if err := b.prepare(ctx); err != nil {
 		return nil, errors.Join(err, b.cleanUp(ctx))
 	}
 	defer func() { err = errors.Join(err, b.cleanUp(ctx)) }()
-	for i := range s.runs {
+	err = b.rounds(ctx)
+	b.report.LoadAfter = loadAverage()
+	return b.report, err
+}
+
+func (b *bench) rounds(ctx context.Context) error {
+	for i := range b.settings.runs {
 		turns := []func(context.Context) error{b.runDirect, b.runTerraform}
 		if i%2 == 1 { // who goes second finds caches that are warmer
 			turns[0], turns[1] = turns[1], turns[0]
 		}
 		for _, turn := range turns {
-			b.say("run %d of %d", i+1, s.runs)
+			b.say("run %d of %d", i+1, b.settings.runs)
 			if err := turn(ctx); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	for i := range s.changes {
-		b.say("change %d of %d", i+1, s.changes)
+	for i := range b.settings.changes {
+		b.say("change %d of %d", i+1, b.settings.changes)
 		if err := b.runChanges(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	for i := range s.large {
-		b.say("large network %d of %d", i+1, s.large)
+	for i := range b.settings.large {
+		b.say("large network %d of %d", i+1, b.settings.large)
 		if err := b.runLarge(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	b.report.LoadAfter = loadAverage()
-	return b.report, nil
+	return nil
 }
 
 func (b *bench) say(format string, args ...any) {

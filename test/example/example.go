@@ -42,6 +42,8 @@ type Options struct {
 	Secrets func(ctx context.Context, dir string) ([]string, error)
 	// After is called when the example is applied, before its steps, with the folder of the copy.
 	After func(ctx context.Context, dir string) error
+	// Before is called when all steps are applied, before destroy.
+	Before func(ctx context.Context) error
 	// Log receives what Terraform prints and how long each step takes; nil is nowhere.
 	Log io.Writer
 	// Trace makes Terraform and the provider write their TRACE log, which is searched for private keys.
@@ -154,6 +156,11 @@ func (r *run) everything(ctx context.Context) error {
 			if err := r.timed("check", func() error { return r.options.After(ctx, r.dir) }); err != nil {
 				return r.failed("check", err)
 			}
+		}
+	}
+	if r.options.Before != nil {
+		if err := r.timed("last check", func() error { return r.options.Before(ctx) }); err != nil {
+			return r.failed("last check", err)
 		}
 	}
 	if len(r.roots) < 2 {

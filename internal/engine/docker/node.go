@@ -36,6 +36,17 @@ func (e *Engine) CreateNode(ctx context.Context, spec engine.NodeSpec) error {
 	return nil
 }
 
+// CheckNode implements engine.Engine: an engine looks at a specification when it makes the container.
+func (e *Engine) CheckNode(ctx context.Context, spec engine.NodeSpec) error {
+	name := spec.Name
+	spec.Name += "-" + ending()
+	id, err := e.createNode(ctx, spec)
+	if err = errors.Join(err, e.discard(ctx, spec, id, err)); err != nil {
+		return fmt.Errorf("unable to create container %s: %w", name, err)
+	}
+	return nil
+}
+
 func (e *Engine) createNode(ctx context.Context, spec engine.NodeSpec) (id string, err error) {
 	owner, err := ownerOf(spec.Labels)
 	if err != nil {
@@ -253,7 +264,7 @@ func (e *Engine) nodes(ctx context.Context, labels map[string]string) ([]engine.
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxInspects)
 	for i, summary := range list {
-		if !carries(summary.Labels, labels) {
+		if !carries(summary.Labels, labels) || summary.Labels[engine.LabelLease] != "" {
 			continue
 		}
 		if summary.State == container.StateRunning {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -74,9 +72,7 @@ func (e *Engine) RunOnce(ctx context.Context, spec engine.NodeSpec) (engine.RunR
 	if err := cmp.Or(ctx.Err(), e.connect(ctx)); err != nil { // nothing can have been made, so nothing is to be removed
 		return engine.RunResult{}, fmt.Errorf("unable to run container %s: %w", spec.Name, err)
 	}
-	ending := make([]byte, 4)
-	_, _ = rand.Read(ending) // never fails
-	spec.Name += "-" + hex.EncodeToString(ending)
+	spec.Name += "-" + ending()
 	spec.Restart = false
 	if spec.Log.Driver == "" { // the engine's default may be one that cannot be read back
 		spec.Log = engine.Log{Driver: "json-file", Options: map[string]string{"max-size": "10m"}}

@@ -22,6 +22,10 @@ import (
 // AbsentImage is an image that is nowhere, at a registry where nobody listens.
 const AbsentImage = "127.0.0.1:1/fabricops/absent:0"
 
+// UnknownLogOption is an option that no log driver has. (A driver that it does not have, Docker looks
+// for during 15 s.)
+const UnknownLogOption = "fabricops-unknown"
+
 // Words that nodes of the suite run; the image must have sh, sleep and nc.
 var (
 	runs     = []string{"sleep", "3600"}
@@ -62,7 +66,7 @@ func Conformance(t *testing.T, open func(t *testing.T) engine.Engine, image stri
 		{"logs", (*suite).logs}, {"files", (*suite).files}, {"files over a node's life", (*suite).filesStay},
 		{"refused files", (*suite).refusedFiles}, {"ports", (*suite).ports}, {"dial", (*suite).dial},
 		{"lists", (*suite).lists}, {"remade network", (*suite).remadeNetwork}, {"cancelled context", (*suite).cancelled},
-		{"parallel", (*suite).parallel},
+		{"parallel", (*suite).parallel}, {"leases", (*suite).leases}, {"node check", (*suite).nodeCheck},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			id := make([]byte, 5)
@@ -98,6 +102,11 @@ func (s *suite) clean(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	own := map[string]string{engine.LabelOwner: s.owner}
+	leases, err := s.engine.Leases(ctx, own)
+	ok(t, err)
+	for _, l := range leases {
+		ok(t, s.engine.RemoveLease(ctx, l))
+	}
 	nodes, err := s.engine.Nodes(ctx, own)
 	ok(t, err)
 	for _, n := range nodes {
@@ -907,5 +916,125 @@ func foreign(t *testing.T, err error, kind, name, owner string) {
 	var other *engine.ForeignError
 	if !errors.Is(err, engine.ErrForeign) || !errors.As(err, &other) || *other != (engine.ForeignError{Kind: kind, Name: name, Owner: owner}) {
 		t.Errorf("somebody else's %s gave %v", kind, err)
+	}
+}
+
+func (s *suite) leases(t *testing.T) {
+	ctx, e := t.Context(), s.engine
+	image, err := e.ResolveImage(ctx, s.image)
+	ok(t, err)
+	spec := engine.LeaseSpec{Name: s.name("lease"), Image: image.ID, Labels: s.labels("holder", "first")}
+	first, err := e.CreateLease(ctx, spec)
+	ok(t, err)
+	again := spec
+	again.Labels = s.labels("holder", "second")
+	if _, err := e.CreateLease(ctx, again); !errors.Is(err, engine.ErrLeased) {
+		t.Errorf("a lease that is taken gave %v", err)
+	}
+	stranger := spec
+	stranger.Labels = s.labels(engine.LabelOwner, "other")
+	_, err = e.CreateLease(ctx, stranger)
+	foreign(t, err, "container", spec.Name, s.owner)
+	check := func(when string, want engine.Lease) {
+		t.Helper()
+		for _, labels := range []map[string]string{{engine.LabelOwner: s.owner}, {engine.LabelOwner: s.owner, "holder": want.Labels["holder"]}} {
+			got, err := e.Leases(ctx, labels)
+			ok(t, err)
+			if len(got) != 1 || got[0].ID != want.ID || got[0].Name != spec.Name || got[0].Beat != want.Beat || got[0].Labels["holder"] != want.Labels["holder"] {
+				t.Errorf("%s Leases gave %+v, want %+v", when, got, want)
+			}
+		}
+	}
+	check("when it was taken", first)
+	for range 3 {
+		before := first.Beat
+		first, err = e.RenewLease(ctx, first)
+		ok(t, err)
+		if first.Beat == before {
+			t.Error("a renewal did not change the beat")
+		}
+		check("after a renewal", first)
+	}
+	if none, err := e.Leases(ctx, map[string]string{engine.LabelOwner: s.owner, "holder": "nobody"}); err != nil || len(none) > 0 {
+		t.Errorf("Leases of other labels gave %v, %v", none, err)
+	}
+	ok(t, e.RemoveLease(ctx, first))
+	ok(t, e.RemoveLease(ctx, first))
+	if _, err := e.RenewLease(ctx, first); !errors.Is(err, engine.ErrNotFound) {
+		t.Errorf("renewing a lease that is gone gave %v", err)
+	}
+	second, err := e.CreateLease(ctx, again)
+	ok(t, err)
+	// Who had it before has no power over it.
+	ok(t, e.RemoveLease(ctx, first))
+	if _, err := e.RenewLease(ctx, first); !errors.Is(err, engine.ErrNotFound) {
+		t.Errorf("renewing a lease that another holder has gave %v", err)
+	}
+	check("after the one before had another try", second)
+	ok(t, e.RemoveLease(ctx, second))
+	// Of many that want it, one gets it.
+	won := make(chan error, 8)
+	for range cap(won) {
+		go func() { _, err := e.CreateLease(ctx, spec); won <- err }()
+	}
+	winners := 0
+	for range cap(won) {
+		switch err := <-won; {
+		case err == nil:
+			winners++
+		case !errors.Is(err, engine.ErrLeased):
+			t.Errorf("of many at once one got %v", err)
+		}
+	}
+	if winners != 1 {
+		t.Errorf("%d of %d got the lease", winners, cap(won))
+	}
+	// What is no lease is not taken for one.
+	node := s.spec("node", runs)
+	ok(t, e.CreateNode(ctx, node))
+	spec.Name = node.Name
+	if _, err := e.CreateLease(ctx, spec); err == nil || errors.Is(err, engine.ErrLeased) {
+		t.Errorf("a lease of a node's name gave %v", err)
+	}
+	if nodes, err := e.Nodes(ctx, map[string]string{engine.LabelOwner: s.owner}); err != nil || len(nodes) != 1 {
+		t.Errorf("the nodes are %+v, %v; want the one that is no lease", nodes, err)
+	}
+	volumes, err := e.Volumes(ctx, map[string]string{engine.LabelOwner: s.owner})
+	ok(t, err)
+	if len(volumes) > 0 {
+		t.Errorf("leases left volumes: %v", volumes)
+	}
+}
+
+func (s *suite) nodeCheck(t *testing.T) {
+	ctx, e := t.Context(), s.engine
+	ok(t, e.CreateVolume(ctx, engine.VolumeSpec{Name: s.name("vol"), Labels: s.labels()}))
+	good := s.spec("node", runs)
+	good.Mounts = []engine.Mount{{Volume: s.name("vol"), Target: "/data"}}
+	ok(t, e.CreateNode(ctx, good))
+	ok(t, e.StartNode(ctx, good.Name))
+	ok(t, e.CheckNode(ctx, good)) // one that is there is no hindrance
+	for what, change := range map[string]func(*engine.NodeSpec){
+		"log option": func(n *engine.NodeSpec) {
+			n.Log = engine.Log{Driver: "json-file", Options: map[string]string{UnknownLogOption: "1"}}
+		},
+		"user":   func(n *engine.NodeSpec) { n.User = "nobody" },
+		"image":  func(n *engine.NodeSpec) { n.Image = "sha256:" + strings.Repeat("0", 64) },
+		"volume": func(n *engine.NodeSpec) { n.Mounts = []engine.Mount{{Volume: s.name("none"), Target: "/data"}} },
+	} {
+		bad := good
+		change(&bad)
+		err := e.CheckNode(ctx, bad)
+		if err == nil {
+			t.Errorf("a node with an unknown %s passed", what)
+		}
+		if what == "log option" && !strings.Contains(err.Error(), UnknownLogOption) {
+			t.Errorf("an unknown log option gave %v", err)
+		}
+	}
+	nodes, err := e.Nodes(ctx, map[string]string{engine.LabelOwner: s.owner})
+	ok(t, err)
+	if len(nodes) != 1 || nodes[0].Status != engine.Running {
+		t.Errorf("the nodes are %+v, want the one that was there", nodes)
 	}
 }

@@ -60,6 +60,8 @@ type Fake struct {
 	networks  map[string]*engine.Network
 	volumes   map[string]*fakeVolume
 	nodes     map[string]*fakeNode
+	leases    map[string]*engine.Lease
+	drivers   map[string]bool   // log drivers that it lacks
 	images    map[string]string // reference -> ID; empty: absent
 	taken     map[hostPort]bool
 	programs  map[string]Program
@@ -108,6 +110,7 @@ func NewFake() *Fake {
 	f := &Fake{
 		info:     engine.Info{ID: "fake-engine", Name: "fake", Version: "0", Address: "fake://"},
 		networks: map[string]*engine.Network{}, volumes: map[string]*fakeVolume{}, nodes: map[string]*fakeNode{},
+		leases: map[string]*engine.Lease{},
 		images: map[string]string{AbsentImage: ""}, taken: map[hostPort]bool{}, programs: map[string]Program{},
 		dials: map[nodePort]func(context.Context) (net.Conn, error){}, failures: map[int]failure{},
 	}
@@ -468,29 +471,53 @@ func (f *Fake) CreateNode(ctx context.Context, spec engine.NodeSpec) error {
 	return f.call(ctx, "CreateNode", spec.Name, true, func() error { return f.createNode(spec) })
 }
 
-func (f *Fake) createNode(spec engine.NodeSpec) error {
-	fail := func(err error) error { return fmt.Errorf("unable to create container %s: %w", spec.Name, err) }
-	owner, err := ownerOf(spec.Labels)
-	if err != nil {
-		return fail(err)
+// CheckNode implements engine.Engine.
+func (f *Fake) CheckNode(ctx context.Context, spec engine.NodeSpec) error {
+	return f.call(ctx, "CheckNode", spec.Name, true, func() error {
+		if _, err := f.checkNode(spec); err != nil {
+			return fmt.Errorf("unable to create container %s: %w", spec.Name, err)
+		}
+		return nil
+	})
+}
+
+// checkNode gives the image of a node that can be made.
+func (f *Fake) checkNode(spec engine.NodeSpec) (image string, err error) {
+	if _, err := ownerOf(spec.Labels); err != nil {
+		return "", err
 	}
-	image, err := f.imageID(spec.Image)
-	if err != nil {
-		return fail(fmt.Errorf("image %s: %w on the engine", spec.Image, engine.ErrNoImage))
+	if image, err = f.imageID(spec.Image); err != nil {
+		return "", fmt.Errorf("image %s: %w on the engine", spec.Image, engine.ErrNoImage)
 	}
 	for _, m := range spec.Mounts {
 		if _, ok := f.volumes[m.Volume]; !ok {
-			return fail(&engine.NotFoundError{Kind: "volume", Name: m.Volume})
+			return "", &engine.NotFoundError{Kind: "volume", Name: m.Volume}
 		}
 	}
 	var uid, gid int
 	if _, err := fmt.Sscanf(spec.User, "%d:%d", &uid, &gid); err != nil {
-		return fail(fmt.Errorf("user %q is not of the form uid:gid in numbers", spec.User))
+		return "", fmt.Errorf("user %q is not of the form uid:gid in numbers", spec.User)
 	}
 	for _, p := range spec.Ports {
 		if net.ParseIP(p.Address) == nil || p.Host < 1 || p.Container < 1 {
-			return fail(fmt.Errorf("port %d cannot be published on %s:%d", p.Container, p.Address, p.Host))
+			return "", fmt.Errorf("port %d cannot be published on %s:%d", p.Container, p.Address, p.Host)
 		}
+	}
+	if _, ok := spec.Log.Options[UnknownLogOption]; ok {
+		return "", fmt.Errorf("unknown log opt '%s' for %s log driver", UnknownLogOption, spec.Log.Driver)
+	}
+	return image, nil
+}
+
+func (f *Fake) createNode(spec engine.NodeSpec) error {
+	fail := func(err error) error { return fmt.Errorf("unable to create container %s: %w", spec.Name, err) }
+	image, err := f.checkNode(spec)
+	if err != nil {
+		return fail(err)
+	}
+	owner := spec.Labels[engine.LabelOwner]
+	if f.leases[spec.Name] != nil {
+		return fail(engine.ErrConflict)
 	}
 	if have, ok := f.nodes[spec.Name]; ok {
 		if err := requireOwner("container", spec.Name, have.Labels, owner); err != nil {
@@ -862,6 +889,78 @@ func (f *Fake) Networks(ctx context.Context, labels map[string]string) (out []en
 		return nil
 	})
 	return out, err
+}
+
+// CreateLease implements engine.Engine.
+func (f *Fake) CreateLease(ctx context.Context, spec engine.LeaseSpec) (lease engine.Lease, err error) {
+	err = f.call(ctx, "CreateLease", spec.Name, true, func() error {
+		fail := func(err error) error { return fmt.Errorf("unable to take lease %s: %w", spec.Name, err) }
+		owner, err := ownerOf(spec.Labels)
+		if err != nil {
+			return fail(err)
+		}
+		if _, err := f.imageID(spec.Image); err != nil {
+			return fail(fmt.Errorf("image %s: %w on the engine", spec.Image, engine.ErrNoImage))
+		}
+		if have := f.leases[spec.Name]; have != nil {
+			if err := requireOwner("container", spec.Name, have.Labels, owner); err != nil {
+				return fail(err)
+			}
+			return fail(engine.ErrLeased)
+		}
+		if have := f.nodes[spec.Name]; have != nil {
+			return fail(cmp.Or(requireOwner("container", spec.Name, have.Labels, owner), engine.ErrConflict))
+		}
+		labels := maps.Clone(spec.Labels)
+		labels[engine.LabelLease] = "true"
+		f.leases[spec.Name] = &engine.Lease{Name: spec.Name, ID: f.nextID(), Labels: labels}
+		lease = copyLease(f.leases[spec.Name])
+		return nil
+	})
+	return lease, err
+}
+
+// RenewLease implements engine.Engine.
+func (f *Fake) RenewLease(ctx context.Context, lease engine.Lease) (out engine.Lease, err error) {
+	err = f.call(ctx, "RenewLease", lease.Name, true, func() error {
+		have := f.leases[lease.Name]
+		if have == nil || have.ID != lease.ID {
+			return fmt.Errorf("unable to renew lease %s: %w", lease.Name, &engine.NotFoundError{Kind: "lease", Name: lease.Name})
+		}
+		have.Beat = lease.Beat + 1
+		out = copyLease(have)
+		return nil
+	})
+	return out, err
+}
+
+// RemoveLease implements engine.Engine.
+func (f *Fake) RemoveLease(ctx context.Context, lease engine.Lease) error {
+	return f.call(ctx, "RemoveLease", lease.Name, true, func() error {
+		if have := f.leases[lease.Name]; have != nil && have.ID == lease.ID {
+			delete(f.leases, lease.Name)
+		}
+		return nil
+	})
+}
+
+// Leases implements engine.Engine.
+func (f *Fake) Leases(ctx context.Context, labels map[string]string) (out []engine.Lease, err error) {
+	err = f.call(ctx, "Leases", "", false, func() error {
+		for _, name := range slices.Sorted(maps.Keys(f.leases)) {
+			if lease := f.leases[name]; carries(lease.Labels, labels) {
+				out = append(out, copyLease(lease))
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+func copyLease(l *engine.Lease) engine.Lease {
+	out := *l
+	out.Labels = maps.Clone(l.Labels)
+	return out
 }
 
 // Dial implements engine.Engine by the handlers of HandleDial.

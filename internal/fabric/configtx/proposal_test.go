@@ -2,11 +2,13 @@ package configtx
 
 import (
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hyperledger/fabric-config/protolator"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -39,7 +41,10 @@ func TestTermsTravelInTheBytesThatAreSigned(t *testing.T) {
 	if want := (Terms{Sequence: 7, Expires: expires.Truncate(time.Second)}); !ok || terms != want {
 		t.Errorf("terms %v %v, want %v", terms, ok, want)
 	}
-	// Fabric sees an update like any other.
+	// Fabric and its tools see an update like any other.
+	if err := protolator.DeepMarshalJSON(io.Discard, parsed); err != nil {
+		t.Errorf("configtxlator would not read it: %v", err)
+	}
 	after, err := Apply(base, parsed)
 	if err != nil || !proto.Equal(after.Proto.GetChannelGroup().GetGroups()["Orderer"].GetGroups()["OrdererMSP"], base.Proto.GetChannelGroup().GetGroups()["Orderer"].GetGroups()["OrdererMSP"]) {
 		t.Errorf("the update does not apply: %v", err)

@@ -1,0 +1,123 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/ca"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+)
+
+// nextFolder holds the TLS certificate and the key that an ordering node is about to have, below
+// keysFolder.
+const nextFolder = "next"
+
+// rekeyed adds to the nodes that are rolled those of the others whose keys are to be replaced: they start
+// with the keys that they have, because channels are told of new ones while the node runs.
+func (w *clusterWork) rekeyed(atOnce, rolled []Handle) ([]Handle, error) {
+	for _, o := range atOnce {
+		spec := w.spec.Nodes[o.Name]
+		switch {
+		case len(spec.Revoke) == 0 || slices.Contains(rolled, o):
+		case spec.Stopped:
+			return nil, fmt.Errorf("the keys of %s cannot be replaced while its cluster is stopped: the channels know it by them, and cannot be told", o)
+		default:
+			rolled = append(rolled, o)
+		}
+	}
+	return rolled, nil
+}
+
+// keepingKey is the cluster with one node whose keys are not replaced.
+func (s ClusterSpec) keepingKey(name string) ClusterSpec {
+	node := s.Nodes[name]
+	node.Revoke = nil
+	s.Nodes = maps.Clone(s.Nodes)
+	s.Nodes[name] = node
+	return s
+}
+
+// announceKey tells channels the TLS key that a node is about to have, when its own is to be replaced.
+// Channels know consenters by that key. Where the others can order without the node, they take it up
+// with its new key after it has restarted; where they cannot, nobody could then any more.
+func (w *clusterWork) announceKey(ctx context.Context, o Handle) error {
+	spec := w.spec.Nodes[o.Name]
+	if len(spec.Revoke) == 0 {
+		return nil
+	}
+	have, err := w.nodeFiles(ctx, o)
+	if err != nil || !spec.distrusts(have.keys[tlsFolder+"/cert.pem"]) {
+		return err
+	}
+	return w.onChannels(ctx, w.all(), func(ctx context.Context, k *channelWork, c channelView) error {
+		if s := c.strength(); c.summary == nil || s.consenters-1 >= quorumOf(s.consenters, s.bft) {
+			return nil
+		}
+		own, err := k.consenter(ctx, o)
+		if err != nil {
+			return err
+		}
+		listed := entryOf(*c.summary, own)
+		if listed == nil {
+			return nil
+		}
+		next, err := k.stageKey(ctx, spec, have.keys)
+		if err != nil {
+			return err
+		}
+		own.ClientTLSCertPEM, own.ServerTLSCertPEM = next, next
+		return k.update(ctx, func(config *configtx.Config) error {
+			return config.ReplaceConsenter(configtx.Address{Host: listed.Host, Port: listed.Port}, own)
+		})
+	})
+}
+
+// stageKey has the TLS CA certify a new key of a node, and keeps both on the node's volume until it
+// restarts with them. An attempt that was cut short may have done so.
+func (w *clusterWork) stageKey(ctx context.Context, spec OrdererSpec, have map[string][]byte) (string, error) {
+	h := spec.Handle
+	defer w.locks.lock("next key of " + h.Object())()
+	files, err := w.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+nextFolder)
+	if err == nil {
+		for _, file := range files {
+			have[file.Name] = file.Content
+		}
+	}
+	if next := staged(have); next != nil {
+		return string(next.CertificatePEM()), nil
+	}
+	_, from, err := w.issuer(ctx, h.Organization())
+	if err != nil {
+		return "", err
+	}
+	enrolled, err := w.enrollNew(ctx, from, tlsCA, ca.Registration{ID: h.Name, Type: "orderer", MaxEnrollments: ca.Unlimited},
+		ca.EnrollRequest{Profile: ca.ProfileTLS, Hosts: spec.hosts(h)})
+	if err != nil {
+		return "", err
+	}
+	next := map[string][]byte{}
+	if err := putPair(next, nextFolder, enrolled.KeyPair); err != nil {
+		return "", err
+	}
+	var put []engine.File
+	for name, content := range next {
+		put = append(put, engine.File{Name: "keys/" + name, Content: content, Mode: 0o600, UID: nodeUID, GID: nodeUID})
+	}
+	if err := w.engine.PutFiles(ctx, h.Object(), nodeRoot, put); err != nil {
+		return "", fmt.Errorf("unable to keep the next key of %s: %w", h, err)
+	}
+	return string(enrolled.CertificatePEM()), nil
+}
+
+// staged gives the key pair that a node is about to have; nil when there is none.
+func staged(have map[string][]byte) *certificate.KeyPair {
+	pair, err := certificate.ParseKeyPair(have[nextFolder+"/cert.pem"], have[nextFolder+"/key.pem"])
+	if err != nil {
+		return nil
+	}
+	return pair
+}

@@ -1,0 +1,56 @@
+package provider
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
+)
+
+// release remembers which Fabric release a peer or an ordering cluster is planned to run, and which it
+// runs; before is null for a new one.
+func (c *claims) release(handle types.Object, before, now types.String) {
+	key, known := nodeIdentity(handle)
+	version, err := nodeconfig.ParseVersion(now.ValueString())
+	if !known || now.IsUnknown() || err != nil {
+		return
+	}
+	was, err := nodeconfig.ParseVersion(before.ValueString())
+	mine := claim{release: version, raised: err == nil && !before.IsNull() && was.Compare(version) < 0}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.put("release of "+key, mine)
+}
+
+// orderersFirst refuses a plan in which a peer of a channel is raised above the channel's ordering nodes:
+// it would wait for them in vain. A channel is planned after both, because it is given their handles.
+// It is told nothing of nodes of other states.
+func (c *claims) orderersFirst(orderers types.Object, organizations map[string]channelOrganizationModel, diags *diag.Diagnostics) {
+	cluster, known := nodeIdentity(orderers)
+	if !known {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ordering, planned := c.made["release of "+cluster]
+	if !planned {
+		return
+	}
+	for key, o := range organizations {
+		for name, element := range o.Peers.Elements() {
+			handle, ok := element.(types.Object)
+			if !ok {
+				continue
+			}
+			peer, known := nodeIdentity(handle)
+			if mine := c.made["release of "+peer]; known && mine.raised && ordering.release.Compare(mine.release) < 0 {
+				diags.AddAttributeError(path.Root("organizations").AtMapKey(key).AtName("peers").AtMapKey(name), "Ordering nodes come first", fmt.Sprintf(
+					"This plan has %s run Fabric %s, and leaves %s at %s. Fabric is upgraded orderers first: give the ordering cluster that fabric_version in the same apply, or in one before it.",
+					peer, mine.release, cluster, ordering.release))
+			}
+		}
+	}
+}
