@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,14 +11,6 @@ import (
 
 	"github.com/fabricops/terraform-provider-fabric/test/load"
 )
-
-// requireLong skips what takes long, unless that is asked for.
-func requireLong(t *testing.T) {
-	t.Helper()
-	if os.Getenv("FABRIC_LONG") == "" {
-		t.Skip("FABRIC_LONG=1 (make long) runs this test")
-	}
-}
 
 // underLoad is a load that goes on over the steps of a test.
 type underLoad struct {
