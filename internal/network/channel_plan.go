@@ -45,7 +45,7 @@ func (f *Fabric) ReadChannelBasis(ctx context.Context, spec ChannelSpec) (Channe
 	if basis.Config, err = (proto.MarshalOptions{Deterministic: true}).Marshal(config.Proto); err != nil {
 		return ChannelBasis{}, err
 	}
-	for _, admin := range spec.admins() {
+	for _, admin := range spec.admins(orderers) {
 		if _, err := f.identity(ctx, admin); err == nil { // a partner's admin signs elsewhere
 			basis.Admins = append(basis.Admins, admin.MSPID)
 		}
@@ -78,9 +78,15 @@ func (f *Fabric) before3(ctx context.Context, nodes []Handle) (map[string]string
 	return found, nil
 }
 
-// admins are those whose signatures an update of the channel may need.
-func (s ChannelSpec) admins() []Handle {
+// admins are those whose signatures an update of the channel may need: of the organizations that run its
+// ordering nodes, and of its members.
+func (s ChannelSpec) admins(orderers []Handle) []Handle {
 	admins := []Handle{s.Orderers.Organization()}
+	for _, o := range orderers {
+		if org := o.Organization(); !slices.Contains(admins, org) {
+			admins = append(admins, org)
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(s.Organizations)) {
 		if org := s.Organizations[key].Organization; !slices.Contains(admins, org) {
 			admins = append(admins, org)
@@ -289,8 +295,8 @@ func (f *Fabric) reconfigure(ctx context.Context, spec ChannelSpec, before chann
 	if err != nil {
 		return err
 	}
-	admins := spec.admins()
-	for _, admin := range (ChannelSpec{Orderers: before.Orderers, Organizations: before.Organizations}).admins() {
+	admins := spec.admins(orderers)
+	for _, admin := range (ChannelSpec{Orderers: before.Orderers, Organizations: before.Organizations}).admins(nil) {
 		if !slices.Contains(admins, admin) {
 			admins = append(admins, admin)
 		}

@@ -52,7 +52,7 @@ func (f *Fabric) withdrawFrom(ctx context.Context, org, channel Handle) error {
 	}
 	spec := ChannelSpec{Handle: channel, Orderers: record.Orderers, Organizations: record.Organizations, Config: record.Config}
 	_, err = f.updateChannel(ctx, configUpdate{
-		channel: channel, orderers: orderers, admins: spec.admins(),
+		channel: channel, orderers: orderers, admins: spec.admins(orderers),
 		edit: func(config *configtx.Config) error { return config.RemoveApplicationOrganization(org.MSPID) },
 	})
 	if err != nil {

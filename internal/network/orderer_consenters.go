@@ -44,10 +44,19 @@ func (w *clusterWork) onChannels(ctx context.Context, voices []Handle, work func
 	return jobs.wait()
 }
 
-// admit makes every wanted node a consenter of every channel: joined with the latest config block, with
-// all the blocks, listed by a config update each, at work, and at last an endpoint.
+// admit makes every wanted node a consenter of every channel: its organization known, joined with the
+// latest config block, with all the blocks, listed by a config update of its own, at work, and at last an
+// endpoint.
 func (w *clusterWork) admit(ctx context.Context) error {
 	return w.onChannels(ctx, w.all(), func(ctx context.Context, k *channelWork, c channelView) error {
+		for _, o := range w.wanted() { // the others refuse blocks to nodes of an unknown organization
+			if c.summary != nil && orders(*c.summary, o.MSPID) {
+				continue
+			}
+			if err := k.introduceNode(ctx, o); err != nil {
+				return err
+			}
+		}
 		if err := k.joinMissing(ctx, c); err != nil {
 			return err
 		}
@@ -220,7 +229,8 @@ func (k *channelWork) enlist(ctx context.Context, summary configtx.Summary, o Ha
 		return nil
 	}
 	if listed == nil {
-		if err := k.prepare(ctx, o); err != nil {
+		step := "adding " + o.Name
+		if err := k.awaitStrength(ctx, step, func(c channelView) error { return c.bearsMore(step, true) }); err != nil {
 			return err
 		}
 	}
@@ -244,9 +254,8 @@ func (k *channelWork) list(ctx context.Context, own configtx.Consenter) error {
 	})
 }
 
-// prepare makes sure that a node can become a consenter: its organization is known, and the others can
-// do with one more.
-func (k *channelWork) prepare(ctx context.Context, o Handle) error {
+// introduceNode makes the organization of a node known to the channel.
+func (k *channelWork) introduceNode(ctx context.Context, o Handle) error {
 	keys, err := k.organizationKeys(ctx, o.Organization())
 	if err != nil {
 		return err
@@ -255,11 +264,7 @@ func (k *channelWork) prepare(ctx context.Context, o Handle) error {
 	if err != nil {
 		return err
 	}
-	if err := k.introduce(ctx, keys.member(), []string{joinAddress(address)}, false); err != nil {
-		return err
-	}
-	step := "adding " + o.Name
-	return k.awaitStrength(ctx, step, func(c channelView) error { return c.bearsMore(step, true) })
+	return k.introduce(ctx, keys.member(), []string{joinAddress(address)}, false)
 }
 
 // introduce adds an organization to the ordering organizations of the channel. Its endpoints come later

@@ -288,3 +288,78 @@ func evictBehindBack(t *testing.T, on, node, by string) {
 		}
 	}
 }
+
+// TestAccClusterOrganizations has two organizations run the ordering nodes of a channel, and the first of
+// them leave.
+func TestAccClusterOrganizations(t *testing.T) {
+	name := networkName(t)
+	config := func(nodes, batch string) string {
+		return plainOrganizations(name, "3.1.1", "orderer", "second", "org1") + fmt.Sprintf(`
+resource "fabric_orderer_cluster" "this" {
+  organization        = fabric_organization.orderer.handle
+  nodes               = { %s }
+  deletion_protection = false
+  %s
+}
+
+resource "fabric_channel" "trade" {
+  name                = "trade"
+  orderers            = fabric_orderer_cluster.this.handle
+  max_message_count   = %s
+  deletion_protection = false
+  organizations = {
+    org1 = { organization = fabric_organization.org1.handle, definition = fabric_organization.org1.definition, peers = {} }
+  }
+}
+`, nodes, fastRaft, batch)
+	}
+	const second = "{ organization = fabric_organization.second.handle }"
+	organizations := func(want ...string) resource.TestCheckFunc {
+		return func(*terraform.State) error {
+			facts, err := channelFacts(t, name)
+			if err != nil {
+				return err
+			}
+			var got []string
+			for _, org := range facts.Summary.OrdererOrganizations {
+				got = append(got, org.Definition.ID)
+			}
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("ordering organizations %v, want %v", got, want)
+			}
+			return nil
+		}
+	}
+	sweepNetwork(t, name)
+	resource.Test(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories,
+		CheckDestroy:             nothingLeft(t, name),
+		Steps: []resource.TestStep{
+			{Config: config("orderer0 = {}", "1"), Check: resource.ComposeTestCheckFunc(organizations("OrdererMSP"), orderedBy(t, name, "orderer0"))},
+			{
+				Config: config("orderer0 = {}, orderer1 = "+second+", orderer2 = "+second, "1"),
+				Check:  resource.ComposeTestCheckFunc(organizations("OrdererMSP", "SecondMSP"), orderedBy(t, name, "orderer0", "orderer1", "orderer2")),
+			},
+			{ // Both sign what the channel changes.
+				Config: config("orderer0 = {}, orderer1 = "+second+", orderer2 = "+second, "2"),
+				Check: func(*terraform.State) error {
+					facts, err := channelFacts(t, name)
+					if err == nil && facts.Summary.Batch.MaxMessageCount != 2 {
+						err = fmt.Errorf("blocks hold %d transactions", facts.Summary.Batch.MaxMessageCount)
+					}
+					return err
+				},
+			},
+			{
+				ResourceName: clusterAddress, ImportState: true, ImportStateId: name + "/orderers", ImportStateVerify: true,
+				ImportStateVerifyIdentifierAttribute: "name",
+				ImportStateVerifyIgnore:              []string{"deletion_protection", "last_change"},
+			},
+			{Config: config("orderer0 = "+second+", orderer1 = "+second+", orderer2 = "+second, "2"), ExpectError: says("A node cannot change its organization", "belongs to OrdererMSP")},
+			{
+				Config: config("orderer1 = "+second+", orderer2 = "+second, "2"),
+				Check:  resource.ComposeTestCheckFunc(organizations("SecondMSP"), orderedBy(t, name, "orderer1", "orderer2")),
+			},
+		},
+	})
+}
