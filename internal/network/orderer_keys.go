@@ -41,6 +41,18 @@ func (s ClusterSpec) keepingKey(name string) ClusterSpec {
 	return s
 }
 
+// LoneConsenterError tells that the TLS certificate of a channel's only consenter was to be replaced on
+// the ledger. A Raft leader hands its office over before it orders that, and drops the update when there
+// is nobody to take it (Fabric, orderer/consensus/etcdraft, checkForEvictionNCertRotation).
+type LoneConsenterError struct {
+	Node    Handle
+	Channel string
+}
+
+func (e *LoneConsenterError) Error() string {
+	return fmt.Sprintf("%s is the only consenter of channel %s, which cannot order a change of its own certificate: add two ordering nodes first, and take them away afterwards", e.Node, e.Channel)
+}
+
 // announceKey tells channels the TLS key that a node is about to have, when its own is to be replaced.
 // Channels know consenters by that key. Where the others can order without the node, they take it up
 // with its new key after it has restarted; where they cannot, nobody could then any more.
@@ -62,8 +74,11 @@ func (w *clusterWork) announceKey(ctx context.Context, o Handle) error {
 			return err
 		}
 		listed := entryOf(*c.summary, own)
-		if listed == nil {
+		switch {
+		case listed == nil:
 			return nil
+		case len(c.summary.Consenters) == 1:
+			return &LoneConsenterError{Node: o, Channel: c.channel.Name}
 		}
 		next, err := k.stageKey(ctx, spec, have.keys)
 		if err != nil {

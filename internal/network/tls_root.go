@@ -39,6 +39,9 @@ func (f *Fabric) RollTLSRoot(ctx context.Context, org Handle, version int) error
 	if keys.TLSRootVersion == version && keys.TLSRollover == nil {
 		return nil
 	}
+	if err := f.requireFellows(ctx, org); err != nil {
+		return err
+	}
 	if err := f.beginTLSRoot(ctx, keys, from, version); err != nil {
 		return err
 	}
@@ -71,6 +74,33 @@ func (f *Fabric) RollTLSRoot(ctx context.Context, org Handle, version int) error
 		return err
 	}
 	return f.refreshMembers(ctx, org)
+}
+
+// requireFellows fails with *LoneConsenterError when a channel has no consenter but one of the organization.
+func (f *Fabric) requireFellows(ctx context.Context, org Handle) error {
+	nodes, err := f.membersOf(ctx, org)
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if n.handle.Kind != KindOrderer {
+			continue
+		}
+		own, err := f.consenter(ctx, n.handle)
+		if err != nil {
+			return err
+		}
+		views, err := f.survey(ctx, []Handle{n.handle})
+		if err != nil {
+			return err
+		}
+		for _, c := range views {
+			if c.summary != nil && len(c.summary.Consenters) == 1 && entryOf(*c.summary, own) != nil {
+				return &LoneConsenterError{Node: n.handle, Channel: c.channel.Name}
+			}
+		}
+	}
+	return nil
 }
 
 // beginTLSRoot makes the new root, keeps it with the CA's keys, and makes the organization trust it.

@@ -168,7 +168,7 @@ func unknownCertificates() memberCertificates {
 const (
 	memberRotation = "It gets new keys and certificates and restarts, and what its CA issued for the old keys is revoked; a `fabric_crl` makes the network refuse them."
 	// Its TLS key is what the channels know it by.
-	ordererRotation = memberRotation
+	ordererRotation = "The node gets new keys and certificates and restarts, its channels are told its new TLS key by a config update each, and what its CA issued for the old keys is revoked; a `fabric_crl` makes the network refuse them. Not for the only consenter of a channel."
 )
 
 // restarts says what a renewal restarts.

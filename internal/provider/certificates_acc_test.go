@@ -126,7 +126,7 @@ func TestAccCertificates(t *testing.T) {
 	}
 	var before map[string]string
 	var old []string
-	says := func(address, key string, words ...string) resource.TestCheckFunc {
+	tells := func(address, key string, words ...string) resource.TestCheckFunc {
 		return func(state *terraform.State) error {
 			said := attribute(state, address, key)
 			for _, w := range words {
@@ -155,10 +155,10 @@ func TestAccCertificates(t *testing.T) {
 				ExpectNonEmptyPlan: true, // the new certificates were issued today
 				Check: resource.ComposeTestCheckFunc(
 					seen.check, everyCertificate([]string{"orderer0"}, seen.renewed(true)),
-					says(peerAddress, "last_renewal", "new certificates for the keys that are there: enrollment (valid until", "peer peer0.org1 restarts"),
-					says(clusterAddress, "nodes.orderer0.last_renewal", "ordering node orderer0 restarts"),
-					says("fabric_ca.org1", "last_renewal", "listener (valid until", "CA ca.org1 restarts"),
-					says("fabric_organization.org1", "last_renewal", "admin (valid until", "nothing restarts"),
+					tells(peerAddress, "last_renewal", "new certificates for the keys that are there: enrollment (valid until", "peer peer0.org1 restarts"),
+					tells(clusterAddress, "nodes.orderer0.last_renewal", "ordering node orderer0 restarts"),
+					tells("fabric_ca.org1", "last_renewal", "listener (valid until", "CA ca.org1 restarts"),
+					tells("fabric_organization.org1", "last_renewal", "admin (valid until", "nothing restarts"),
 					func(*terraform.State) error {
 						for node, at := range starts(t, nodes...) {
 							if at == before[node] {
@@ -187,16 +187,23 @@ func TestAccCertificates(t *testing.T) {
 					return nil
 				}),
 			},
-			{ // Keys that somebody else may know: of every member, a lone consenter among them, and of the CAs' listeners.
+			{ // The channel could not be told the new key of its only consenter.
+				Config:      strings.Replace(a.String(), "orderer0 = {}", "orderer0 = { key_version = 2 }", 1),
+				ExpectError: says("Keys of a lone consenter", "orderer orderer0 is the only consenter of channel trade", "add two ordering nodes first"),
+			},
+			{ // Nor could it be told a certificate of another root.
+				Config:      strings.Replace(a.String(), "resource \"fabric_organization\" \"orderer\" {", "resource \"fabric_organization\" \"orderer\" {\n  tls_root_version = 2", 1),
+				ExpectError: says("Unable to update organization OrdererMSP", "orderer orderer0 is the only consenter of channel trade"),
+			},
+			{ // Keys that somebody else may know: of the members of one organization, and of its CA's listener.
 				Config: with(func(a *ageing) {
 					a.run++
-					a.nodes = "orderer0 = { key_version = 2 }"
 					a.peer, a.ofOrganization, a.ofIdentity, a.ofCA = "key_version = 2", "key_version = 2", "key_version = 2", "key_version = 2"
 				}),
-				ConfigPlanChecks: onlyUpdated(everything...),
+				ConfigPlanChecks: onlyUpdated(slices.DeleteFunc(slices.Clone(everything), func(address string) bool { return address == clusterAddress })...),
 				Check: resource.ComposeTestCheckFunc(
-					seen.check, everyCertificate([]string{"orderer0"}, seen.renewed(false)),
-					says(peerAddress, "last_renewal", "key_version is 2", "revoked"),
+					seen.check, everyCertificate(nil, seen.renewed(false)),
+					tells(peerAddress, "last_renewal", "key_version is 2", "revoked"),
 					func(state *terraform.State) error {
 						registry, registrar, err := server.client("ca")
 						if err != nil {

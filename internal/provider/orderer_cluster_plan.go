@@ -259,6 +259,24 @@ func (m *ordererClusterModel) planChange(ctx context.Context, prior *ordererClus
 	}
 	m.refuseTimers(ctx, prior, facts, diags)
 	m.refuseMoves(ctx, prior, diags)
+	m.refuseLoneKeys(ctx, prior, facts, diags)
+}
+
+// refuseLoneKeys refuses new keys for the only consenter of a channel, which could not order the change.
+func (m *ordererClusterModel) refuseLoneKeys(ctx context.Context, prior *ordererClusterModel, facts map[string]network.ClusterChannel, diags *diag.Diagnostics) {
+	before := prior.nodes(ctx, diags)
+	for name, n := range m.nodes(ctx, diags) {
+		was, existed := before[name]
+		if !existed || was.KeyVersion.IsNull() || !changed(was.KeyVersion, n.KeyVersion) {
+			continue
+		}
+		for channel, facts := range facts {
+			if slices.Equal(facts.Consenters, []string{was.Endpoint.ValueString()}) {
+				diags.AddAttributeError(path.Root("nodes").AtMapKey(name).AtName("key_version"), "Keys of a lone consenter",
+					sentence(&network.LoneConsenterError{Node: network.Handle{Kind: network.KindOrderer, Name: name}, Channel: channel}))
+			}
+		}
+	}
 }
 
 // refuseMoves refuses nodes that are to belong to another organization: they would be other nodes.
