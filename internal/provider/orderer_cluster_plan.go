@@ -85,8 +85,8 @@ func raftOptions(ctx context.Context, value types.Object, diags *diag.Diagnostic
 	diags.Append(value.As(ctx, &m, basetypes.ObjectAsOptions{})...)
 	interval, _ := time.ParseDuration(m.TickInterval.ValueString()) // the attribute's own validator says what is wrong
 	return configtx.RaftOptions{
-		TickInterval: interval, ElectionTick: uint32(m.ElectionTick.ValueInt64()), HeartbeatTick: uint32(m.HeartbeatTick.ValueInt64()), //nolint:gosec // validated
-		MaxInflightBlocks: uint32(m.MaxInflightBlocks.ValueInt64()), SnapshotIntervalSize: uint32(m.SnapshotIntervalSize.ValueInt64()), //nolint:gosec // validated
+		TickInterval: interval, ElectionTick: uint32(m.ElectionTick.ValueInt64()), HeartbeatTick: uint32(m.HeartbeatTick.ValueInt64()),
+		MaxInflightBlocks: uint32(m.MaxInflightBlocks.ValueInt64()), SnapshotIntervalSize: uint32(m.SnapshotIntervalSize.ValueInt64()),
 	}
 }
 

@@ -66,7 +66,9 @@ func (w world) steps() []step {
 		{"orderers", w.makeOrderers, func(ctx context.Context, f *network.Fabric) error {
 			return f.DeleteOrdererCluster(ctx, w.orderers(), map[string]network.Handle{"orderer0": w.orderer().Handle}, false)
 		}},
-		{"peer", w.makePeer, func(ctx context.Context, f *network.Fabric) error { return f.DeletePeer(ctx, w.peer(), network.Removal{}) }},
+		{"peer", w.makePeer, func(ctx context.Context, f *network.Fabric) error {
+			return f.DeletePeer(ctx, w.peer(), network.Removal{})
+		}},
 		{"channel", w.makeChannel, func(ctx context.Context, f *network.Fabric) error {
 			return f.DeleteChannel(ctx, w.channel(), w.orderers(), w.members())
 		}},
