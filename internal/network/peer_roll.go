@@ -160,6 +160,9 @@ func (f *Fabric) takesDown(ctx context.Context, spec PeerSpec, n *node, current 
 // awaitSlot takes one of the leases that the peers of an organization share, as many as may be down at
 // a time, and keeps it when the others are well enough.
 func (f *Fabric) awaitSlot(ctx context.Context, spec PeerSpec, imageID string) (*lease, error) {
+	if err := f.awaitPorts(ctx, spec); err != nil {
+		return nil, err
+	}
 	others := &lookout{peers: map[string]bool{}}
 	for {
 		l, err := f.takeSlot(ctx, spec, imageID, others)
@@ -204,6 +207,49 @@ func (f *Fabric) takeSlot(ctx context.Context, spec PeerSpec, imageID string, ot
 			return nil, err
 		}
 	}
+}
+
+// awaitPorts waits until no sibling has a host port that the peer is to have, as long as only one of them
+// may be down at a time: who gives a port up must have its turn before who takes it.
+func (f *Fabric) awaitPorts(ctx context.Context, spec PeerSpec) error {
+	if spec.mostDown() > 1 {
+		return nil
+	}
+	for since := time.Now(); ; {
+		ended := f.leases.anyEnd()
+		held, err := f.siblingsPort(ctx, spec)
+		if err != nil || held == nil {
+			return err
+		}
+		if time.Since(since) > f.rolls.patience {
+			return fmt.Errorf("%s was not changed, and goes on as it is: %w, and peers that exchange host ports must be down at the same time: raise max_unavailable of both to 2, or move one of them to another port first", spec.Handle, held)
+		}
+		if err := f.pauseForLease(ctx, ended); err != nil {
+			return fmt.Errorf("unable to wait for a host port of %s: %w", spec.Handle, errors.Join(held, err))
+		}
+	}
+}
+
+// siblingsPort finds a host port that a peer is to have and that another peer of its organization has;
+// nil when there is none.
+func (f *Fabric) siblingsPort(ctx context.Context, spec PeerSpec) (held error, err error) {
+	published, err := f.engine.PublishedPorts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	siblings, err := f.siblings(ctx, spec.Handle)
+	if err != nil {
+		return nil, err
+	}
+	for _, wanted := range spec.HostPorts {
+		for _, p := range published {
+			sibling := slices.ContainsFunc(siblings, func(s sibling) bool { return s.handle.Object() == p.Node })
+			if sibling && p.Port == wanted && overlap(p.Address, spec.BindAddress) {
+				return &engine.PortError{Node: spec.Handle.Object(), Address: p.Address, Port: p.Port, Holder: p.Node}, nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 // lookout is what a peer that waits for its turn has seen of the others.

@@ -357,3 +357,47 @@ func TestAbreast(t *testing.T) {
 	}
 	c.must(c.fabric.awaitAbreast(t.Context(), c.peers[1]))
 }
+
+// TestPortsPassOn: who gives a host port up has its turn before who takes it, and two that exchange
+// theirs are told that both must be down for it.
+func TestPortsPassOn(t *testing.T) {
+	c := newCrowd(t, 3)
+	ports := func(h Handle) map[string]int {
+		n, err := c.fake.Node(t.Context(), h.Object())
+		c.must(err)
+		return (&node{ports: PeerPorts()}).hostPorts(n.Ports)
+	}
+	giver, taker := smaller(c.spec(c.peers[1])), smaller(c.spec(c.peers[0]))
+	giver.HostPorts = map[string]int{"grpc": 16801, "operations": ports(giver.Handle)["operations"]}
+	taker.HostPorts = map[string]int{"grpc": ports(giver.Handle)["grpc"]}
+	exchanged := giver
+	exchanged.HostPorts = map[string]int{"grpc": ports(taker.Handle)["grpc"]}
+
+	begun, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- c.change(c.process(), taker, func() error { close(begun); return nil }) }()
+	time.Sleep(50 * time.Millisecond) // it waits, and holds nobody up
+	select {
+	case <-begun:
+		t.Fatal("the taker did not wait")
+	default:
+	}
+	c.must(c.change(c.process(), giver, func() error {
+		n, err := c.fake.Node(t.Context(), giver.Handle.Object())
+		n.Ports = []engine.Port{{Container: peerPort, Host: 16801, Address: "127.0.0.1"}}
+		c.fake.AddNode(n)
+		return err
+	}))
+	c.must(<-done)
+
+	taker.HostPorts = map[string]int{"grpc": 16801}
+	for _, spec := range []PeerSpec{taker, exchanged} {
+		_, err := c.turnOf(t.Context(), c.fabric, spec)
+		if !errors.Is(err, engine.ErrPortTaken) || !strings.Contains(err.Error(), "raise max_unavailable of both to 2") {
+			t.Errorf("an exchange gave %v", err)
+		}
+		spec.MaxUnavailable = 2
+		turn, err := c.turnOf(t.Context(), c.fabric, spec)
+		c.must(err)
+		turn.end(nil)
+	}
+}

@@ -97,7 +97,7 @@ data "fabric_health" "this" {
 					func(state *terraform.State) error {
 						for key, want := range map[string]string{
 							"nodes.ca.org1.certificate_days_left.listener": "364", "nodes.peer0.org1.certificate_days_left.enrollment": "364",
-							"nodes.orderer0.certificate_days_left.operations": "3649", "nodes.orderer1.channels.trade.height": "1",
+							"nodes.orderer0.certificate_days_left.operations": "364", "nodes.orderer1.channels.trade.height": "1",
 							"nodes.peer0.org1.channels.trade.lag": "0", "nodes.ca.org1.healthy": "true", "nodes.orderer2.kind": "orderer",
 						} {
 							if got := attribute(state, health, key); got != want {

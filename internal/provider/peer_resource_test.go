@@ -368,18 +368,23 @@ func TestAccPeerLife(t *testing.T) {
 				Config:      peer("accept_data_loss = true") + peerOf("twin", "name = \"peer0.org1\"\n  accept_data_loss = true"),
 				ExpectError: says("Name used twice"),
 			},
-			{ // A port passes from one node to another in one apply, while a third takes the first one's.
+			{ // A port passes from one peer to another in one apply: who gives it up has its turn first.
 				Config: peer("port = 16112") + peerOf("other", "name = \"peer1.org1\"\n port = 16113"),
 			},
 			{
-				Config:           peer("port = 16113") + peerOf("other", "name = \"peer1.org1\"\n port = 16112"),
+				Config:           peer("port = 16114") + peerOf("other", "name = \"peer1.org1\"\n port = 16112"),
 				ConfigPlanChecks: onlyUpdated("fabric_peer.this", "fabric_peer.other"),
 				Check: resource.ComposeTestCheckFunc(
-					resource.TestCheckResourceAttr("fabric_peer.this", "port", "16113"), resource.TestCheckResourceAttr("fabric_peer.other", "port", "16112")),
+					resource.TestCheckResourceAttr("fabric_peer.this", "port", "16114"), resource.TestCheckResourceAttr("fabric_peer.other", "port", "16112")),
+			},
+			{ // To exchange theirs, both must be down.
+				Config: peer("port = 16112\n  max_unavailable = 2") + peerOf("other", "name = \"peer1.org1\"\n port = 16114\n max_unavailable = 2"),
+				Check: resource.ComposeTestCheckFunc(
+					resource.TestCheckResourceAttr("fabric_peer.this", "port", "16112"), resource.TestCheckResourceAttr("fabric_peer.other", "port", "16114")),
 			},
 			{ // The resource gets another address: it is destroyed and made at once, on one port.
-				Config: base + peerOf("moved", "name = \"peer2.org1\"\n port = 16113"),
-				Check:  resource.TestCheckResourceAttr("fabric_peer.moved", "port", "16113"),
+				Config: base + peerOf("moved", "name = \"peer2.org1\"\n port = 16112"),
+				Check:  resource.TestCheckResourceAttr("fabric_peer.moved", "port", "16112"),
 			},
 			{ResourceName: "fabric_peer.moved", ImportState: true, ImportStateId: name + "/peer9.org1", ExpectError: says("no peer named peer9.org1 on network " + name)},
 			{ResourceName: "fabric_peer.moved", ImportState: true, ImportStateId: name, ExpectError: says("must be NETWORK/NAME")},
