@@ -120,7 +120,7 @@ func TestUnhealthyPeerTakesATurn(t *testing.T) {
 		}
 		turn, err := c.turnOf(t.Context(), c.fabric, spec)
 		c.must(err)
-		turn.end(nil)
+		turn.end(t.Context(), nil)
 		if turn.takesDown != (answer != http.StatusOK) {
 			t.Errorf("with status %d it is taken down: %t", answer, turn.takesDown)
 		}

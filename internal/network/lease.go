@@ -159,10 +159,10 @@ func (l *lease) renew(ctx context.Context) error {
 const releaseTime = 30 * time.Second
 
 // release gives the lease up. A lease that cannot be given up falls to others when leaseLife is over.
-func (l *lease) release() {
+func (l *lease) release(ctx context.Context) {
 	l.stop()
 	l.renews.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), releaseTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
 	defer cancel()
 	_ = l.fabric.engine.RemoveLease(ctx, l.have)
 	l.fabric.leases.wake()

@@ -45,11 +45,11 @@ func TestLeaseIsHeldUntilReleased(t *testing.T) {
 	go func() {
 		l, err := theirs.await(t.Context(), r.peer(), spec)
 		if err == nil {
-			l.release()
+			l.release(t.Context())
 		}
 		got <- err
 	}()
-	held.release()
+	held.release(t.Context())
 	r.must(<-got)
 	if left, err := r.fake.Leases(t.Context(), nil); err != nil || len(left) > 0 {
 		t.Errorf("left are %v, %v", left, err)
@@ -73,11 +73,11 @@ func TestLeaseOfAKilledProcess(t *testing.T) {
 	if err := held.renew(t.Context()); !errors.Is(err, engine.ErrNotFound) {
 		t.Errorf("the first holder is told %v", err)
 	}
-	held.release()
+	held.release(t.Context())
 	if left, err := r.fake.Leases(t.Context(), nil); err != nil || len(left) != 1 || left[0].ID != taken.have.ID {
 		t.Errorf("the leases are %v, %v", left, err)
 	}
-	taken.release()
+	taken.release(t.Context())
 }
 
 // TestLeaseOutlivesItsContext: work that is cut short still holds what it holds, until it is in order.
@@ -93,7 +93,7 @@ func TestLeaseOutlivesItsContext(t *testing.T) {
 	if _, err := theirs.await(limited, r.peer(), leaseSpec("work", r.peer(), "peer:3.1.1")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("waiting for it gave %v", err)
 	}
-	held.release()
+	held.release(t.Context())
 }
 
 func TestLeasesGoWithTheirNode(t *testing.T) {
@@ -105,7 +105,7 @@ func TestLeasesGoWithTheirNode(t *testing.T) {
 	killed(mine)
 	theirs, err := f.hold(t.Context(), leaseSpec("b", other, "peer:3.1.1"))
 	r.must(err)
-	defer theirs.release()
+	defer theirs.release(t.Context())
 	r.must(f.removeLeases(t.Context(), r.peer()))
 	left, err := r.fake.Leases(t.Context(), nil)
 	if err != nil || len(left) != 1 || left[0].Labels[labelPeer] != other.Name {

@@ -102,7 +102,7 @@ func (f *Fabric) ensurePeer(ctx context.Context, spec PeerSpec) (MemberState, er
 		return MemberState{}, err
 	}
 	state, err := f.changePeer(ctx, spec, n, turn.takesDown)
-	turn.end(err)
+	turn.end(ctx, err)
 	return state, err
 }
 

@@ -121,7 +121,7 @@ func (f *Fabric) lockChannels(ctx context.Context, h Handle, channels []Handle) 
 	var held []*lease
 	release = func() {
 		for _, l := range held {
-			l.release()
+			l.release(ctx)
 		}
 	}
 	image := ""

@@ -132,7 +132,7 @@ func (f *Fabric) releaseOf(ctx context.Context, h Handle) (version nodeconfig.Ve
 		return version, false, fmt.Errorf("unable to read %s: %w", h, err)
 	}
 	_, version, err = memberOf(n)
-	return version, err == nil, nil //nolint:nilerr // of what is not known nothing can be said
+	return version, err == nil, nil
 }
 
 // channelsWith gives the channels of ours whose record has the peer.

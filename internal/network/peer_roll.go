@@ -62,10 +62,10 @@ type turn struct {
 }
 
 // end gives the turn to others. They are told when the change failed.
-func (t *turn) end(err error) {
+func (t *turn) end(ctx context.Context, err error) {
 	t.fabric.rolls.settle(t.peer, err)
 	if t.lease != nil {
-		t.lease.release()
+		t.lease.release(ctx)
 	}
 }
 
@@ -137,7 +137,7 @@ func (f *Fabric) takesDown(ctx context.Context, spec PeerSpec, n *node, current 
 		}
 	}
 	if f.ailment(ctx, n.handle, current, n.ports[operationsPurpose]) != nil {
-		return true, nil
+		return true, nil //nolint:nilerr // that it is not well is what was asked
 	}
 	have, err := f.nodeFiles(ctx, n.handle)
 	if err != nil {
@@ -175,7 +175,7 @@ func (f *Fabric) awaitSlot(ctx context.Context, spec PeerSpec, imageID string) (
 		if err == nil {
 			return l, nil
 		}
-		l.release()
+		l.release(ctx)
 		if !errors.Is(err, engine.ErrNotFound) { // lost while it waited
 			return nil, err
 		}

@@ -69,7 +69,7 @@ func (c *crowd) change(f *Fabric, spec PeerSpec, work func() error) error {
 	if err == nil {
 		c.fake.SetStatus(spec.Handle.Object(), engine.Running, 0)
 	}
-	t.end(err)
+	t.end(context.WithoutCancel(c.t.Context()), err)
 	return err
 }
 
@@ -91,7 +91,7 @@ func TestRollTakesOneAtATime(t *testing.T) {
 						down++
 						worst = max(worst, down)
 						mu.Unlock()
-						time.Sleep(20 * time.Millisecond) // a change takes a while
+						c.must(pause(t.Context(), 20*time.Millisecond)) // a change takes a while
 						mu.Lock()
 						down--
 						mu.Unlock()
@@ -124,7 +124,7 @@ func TestRollStopsAtAFailure(t *testing.T) {
 			close(begun)
 		}
 		mu.Unlock()
-		time.Sleep(50 * time.Millisecond) // until the others wait
+		c.must(pause(t.Context(), 50*time.Millisecond)) // until the others wait
 		return &NodeError{Action: "start it", Cause: errors.New("it exited with code 2")}
 	}
 	var calls sync.WaitGroup
@@ -225,7 +225,7 @@ func TestTurnNeedsNoLease(t *testing.T) {
 			if turn.takesDown || name != test.lease {
 				t.Errorf("the turn is %+v with lease %q, want %q", turn, name, test.lease)
 			}
-			turn.end(nil)
+			turn.end(c.t.Context(), nil)
 		})
 	}
 }
@@ -287,7 +287,7 @@ func TestTurnLooksAtTheOthers(t *testing.T) {
 			c.must(err)
 			time.AfterFunc(3*c.fabric.rolls.patience, func() {
 				c.fake.SetStatus(c.peers[1].Object(), engine.Running, 0)
-				turn.end(nil)
+				turn.end(c.t.Context(), nil)
 			})
 		}, 1, nil, ""},
 	} {
@@ -304,7 +304,7 @@ func TestTurnLooksAtTheOthers(t *testing.T) {
 				if !turn.takesDown || turn.lease == nil {
 					t.Errorf("the turn is %+v", turn)
 				}
-				turn.end(nil)
+				turn.end(c.t.Context(), nil)
 				return
 			}
 			refused := new(UnavailableError)
@@ -340,7 +340,7 @@ func TestAllDownGoAtOnce(t *testing.T) {
 		turns[h] = turn
 	}
 	for turn := range maps.Values(turns) {
-		turn.end(nil)
+		turn.end(c.t.Context(), nil)
 	}
 }
 
@@ -375,7 +375,7 @@ func TestPortsPassOn(t *testing.T) {
 
 	begun, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- c.change(c.process(), taker, func() error { close(begun); return nil }) }()
-	time.Sleep(50 * time.Millisecond) // it waits, and holds nobody up
+	c.must(pause(t.Context(), 50*time.Millisecond)) // it waits, and holds nobody up
 	select {
 	case <-begun:
 		t.Fatal("the taker did not wait")
@@ -398,6 +398,6 @@ func TestPortsPassOn(t *testing.T) {
 		spec.MaxUnavailable = 2
 		turn, err := c.turnOf(t.Context(), c.fabric, spec)
 		c.must(err)
-		turn.end(nil)
+		turn.end(c.t.Context(), nil)
 	}
 }

@@ -61,7 +61,6 @@ type Fake struct {
 	volumes   map[string]*fakeVolume
 	nodes     map[string]*fakeNode
 	leases    map[string]*engine.Lease
-	drivers   map[string]bool   // log drivers that it lacks
 	images    map[string]string // reference -> ID; empty: absent
 	taken     map[hostPort]bool
 	programs  map[string]Program
