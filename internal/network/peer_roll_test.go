@@ -350,7 +350,7 @@ func TestAbreast(t *testing.T) {
 	behind := &sketchPeer{height: 4}
 	c.servePeer(c.peers[0], behind)
 	c.fabric.conns.forget(c.peers[0])
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	if err := c.fabric.awaitAbreast(ctx, c.peers[0]); err == nil || !strings.Contains(err.Error(), "it has 4 of 5 blocks") {
 		t.Errorf("one that is behind gave %v", err)
