@@ -255,7 +255,7 @@ resource "fabric_peer" "second" {
 func requireLong(t *testing.T) {
 	t.Helper()
 	if os.Getenv("FABRIC_LONG") == "" {
-		t.Skip("FABRIC_LONG=1 runs this test, which waits for certificates to grow old")
+		t.Skip("FABRIC_LONG=1 runs this test, which takes its time")
 	}
 }
 

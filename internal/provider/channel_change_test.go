@@ -109,64 +109,68 @@ func member(name, peers string) string {
 }
 
 // TestAccChannelChange changes everything that a fabric_channel owns on a running channel.
-func TestAccChannelChange(t *testing.T) {
-	for _, version := range []string{"2.5.9", "3.1.1"} {
-		t.Run(version, func(t *testing.T) {
-			sweepNetwork(t, networkName(t))
-			base := running{name: networkName(t), version: version, organizations: []string{"org1", "org2"}, settings: "  max_message_count = 1"}
-			tuned := base
-			tuned.settings = `
+func TestAccChannelChange(t *testing.T) { changeChannel(t, "3.1.1") }
+
+// TestLongChannelChange does it on Fabric 2.5.
+func TestLongChannelChange(t *testing.T) {
+	requireLong(t)
+	changeChannel(t, "2.5.9")
+}
+
+func changeChannel(t *testing.T, version string) {
+	sweepNetwork(t, networkName(t))
+	base := running{name: networkName(t), version: version, organizations: []string{"org1", "org2"}, settings: "  max_message_count = 1"}
+	tuned := base
+	tuned.settings = `
   batch_timeout        = "1s"
   max_message_count    = 1
   preferred_max_bytes  = 1048576
   acls                 = { "peer/Propose" = "Readers" }
   application_policies = { LifecycleEndorsement = "ANY Endorsement" }
 `
-			grown := tuned
-			grown.organizations = []string{"org1", "org2", "org3"}
-			steps := []resource.TestStep{
-				{Config: base.String(), Check: resource.TestCheckNoResourceAttr(tradeAddress, "last_change.#")},
-				{ // Settings: one config update, in words.
-					Config: tuned.String(), ConfigPlanChecks: planned(plancheck.ResourceActionUpdate, tradeAddress),
-					Check: resource.ComposeTestCheckFunc(
-						base.said(`batch.*2s.*1s`), base.said(`preferred_max_bytes.*1048576.*\[/Channel/Orderer/Admins`),
-						base.said(`peer/Propose.*\[/Channel/Application/Admins`), base.said(`LifecycleEndorsement`), base.configured(t, 1, 2),
-					),
-				},
-				{ // Somebody else's change is drift, field by field, and is taken back.
-					PreConfig: func() { base.changeOutside(t, func(c *configtx.Channel) { c.Batch.MaxMessageCount, c.ACLs = 7, nil }) },
-					Config:    tuned.String(), ConfigPlanChecks: planned(plancheck.ResourceActionUpdate, tradeAddress),
-					Check: resource.ComposeTestCheckFunc(base.said(`max_message_count.*7.*1`), base.said(`peer/Propose`), base.configured(t, 3, 2)),
-				},
-				{ // An organization joins with its peer, which serves the chaincode.
-					Config: grown.String(), ConfigPlanChecks: planned(plancheck.ResourceActionUpdate, tradeAddress),
-					Check: resource.ComposeTestCheckFunc(
-						base.said(`organization Org3MSP added.*\[/Channel/Application/Admins`), base.said(`peer peer0.org3 joins`),
-						base.configured(t, 4, 3), servers(t, base.name, "kv", "peer0.org1", "peer0.org2", "peer0.org3"),
-					),
-				},
-				{ // And is gone again, with its CA and its peer, in one apply.
-					Config: tuned.String(), Check: resource.ComposeTestCheckFunc(base.configured(t, 5, 2), servers(t, base.name, "kv", "peer0.org1", "peer0.org2")),
-				},
-			}
-			steps = append(steps, base.refused(tuned)...)
-			last := tuned
-			if version == "3.1.1" {
-				raised := tuned
-				raised.settings += `  channel_capability = "V3_0"` + "\n"
-				attested := raised
-				attested.settings += `  capability_attestation = "V3_0"` + "\n"
-				last = attested
-				steps = append(steps,
-					resource.TestStep{Config: raised.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`V3_0 wants an attestation`)},
-					resource.TestStep{Config: attested.String(), Check: resource.ComposeTestCheckFunc(base.said(`V3_0`), base.configured(t, 6, 2))},
-					resource.TestStep{Config: tuned.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`(?s)capability cannot be taken back`)},
-				)
-			}
-			steps = append(steps, last.partnered()...)
-			resource.Test(t, resource.TestCase{ProtoV6ProviderFactories: factories, CheckDestroy: nothingLeft(t, base.name), Steps: steps})
-		})
+	grown := tuned
+	grown.organizations = []string{"org1", "org2", "org3"}
+	steps := []resource.TestStep{
+		{Config: base.String(), Check: resource.TestCheckNoResourceAttr(tradeAddress, "last_change.#")},
+		{ // Settings: one config update, in words.
+			Config: tuned.String(), ConfigPlanChecks: planned(plancheck.ResourceActionUpdate, tradeAddress),
+			Check: resource.ComposeTestCheckFunc(
+				base.said(`batch.*2s.*1s`), base.said(`preferred_max_bytes.*1048576.*\[/Channel/Orderer/Admins`),
+				base.said(`peer/Propose.*\[/Channel/Application/Admins`), base.said(`LifecycleEndorsement`), base.configured(t, 1, 2),
+			),
+		},
+		{ // Somebody else's change is drift, field by field, and is taken back.
+			PreConfig: func() { base.changeOutside(t, func(c *configtx.Channel) { c.Batch.MaxMessageCount, c.ACLs = 7, nil }) },
+			Config:    tuned.String(), ConfigPlanChecks: planned(plancheck.ResourceActionUpdate, tradeAddress),
+			Check: resource.ComposeTestCheckFunc(base.said(`max_message_count.*7.*1`), base.said(`peer/Propose`), base.configured(t, 3, 2)),
+		},
+		{ // An organization joins with its peer, which serves the chaincode.
+			Config: grown.String(), ConfigPlanChecks: planned(plancheck.ResourceActionUpdate, tradeAddress),
+			Check: resource.ComposeTestCheckFunc(
+				base.said(`organization Org3MSP added.*\[/Channel/Application/Admins`), base.said(`peer peer0.org3 joins`),
+				base.configured(t, 4, 3), servers(t, base.name, "kv", "peer0.org1", "peer0.org2", "peer0.org3"),
+			),
+		},
+		{ // And is gone again, with its CA and its peer, in one apply.
+			Config: tuned.String(), Check: resource.ComposeTestCheckFunc(base.configured(t, 5, 2), servers(t, base.name, "kv", "peer0.org1", "peer0.org2")),
+		},
 	}
+	steps = append(steps, base.refused(tuned)...)
+	last := tuned
+	if version == "3.1.1" {
+		raised := tuned
+		raised.settings += `  channel_capability = "V3_0"` + "\n"
+		attested := raised
+		attested.settings += `  capability_attestation = "V3_0"` + "\n"
+		last = attested
+		steps = append(steps,
+			resource.TestStep{Config: raised.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`V3_0 wants an attestation`)},
+			resource.TestStep{Config: attested.String(), Check: resource.ComposeTestCheckFunc(base.said(`V3_0`), base.configured(t, 6, 2))},
+			resource.TestStep{Config: tuned.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`(?s)capability cannot be taken back`)},
+		)
+	}
+	steps = append(steps, last.partnered()...)
+	resource.Test(t, resource.TestCase{ProtoV6ProviderFactories: factories, CheckDestroy: nothingLeft(t, base.name), Steps: steps})
 }
 
 // partnered are steps in which two partners join, without whose signatures the members then decide

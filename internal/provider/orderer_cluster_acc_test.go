@@ -289,9 +289,10 @@ func evictBehindBack(t *testing.T, on, node, by string) {
 	}
 }
 
-// TestAccClusterOrganizations has two organizations run the ordering nodes of a channel, and the first of
+// TestLongClusterOrganizations has two organizations run the ordering nodes of a channel, and the first of
 // them leave.
-func TestAccClusterOrganizations(t *testing.T) {
+func TestLongClusterOrganizations(t *testing.T) {
+	requireLong(t)
 	name := networkName(t)
 	config := func(nodes, batch string) string {
 		return plainOrganizations(name, "3.1.1", "orderer", "second", "org1") + fmt.Sprintf(`
