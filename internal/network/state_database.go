@@ -347,7 +347,7 @@ func (f *Fabric) ReadStateDatabase(ctx context.Context, peer Handle, state *Memb
 }
 
 func wellness(status engine.Status) int {
-	return map[engine.Status]int{engine.Running: 2, engine.Stopped: 1, engine.Created: 1}[status]
+	return map[engine.Status]int{engine.Running: 3, Unhealthy: 2, engine.Stopped: 1, engine.Created: 1}[status]
 }
 
 // removeStateDatabase removes the database beside a peer and, unless it is to be kept, its volume

@@ -146,12 +146,17 @@ func clusterFacts(ctx context.Context, private privateState, diags *diag.Diagnos
 	return facts
 }
 
-// rememberChannels asks the nodes for their channels, and keeps what the next plan rests on.
-func (m *ordererClusterModel) rememberChannels(ctx context.Context, f *network.Fabric, before privateState, after privateStateWriter, diags *diag.Diagnostics) map[string]network.ClusterChannel {
+// rememberChannels asks the nodes for their channels, and keeps what the next plan rests on; after an
+// apply no more than was planned.
+func (m *ordererClusterModel) rememberChannels(ctx context.Context, f *network.Fabric, planned bool, before privateState, after privateStateWriter, diags *diag.Diagnostics) map[string]network.ClusterChannel {
 	facts, err := f.ReadClusterChannels(ctx, m.handles(ctx, diags), clusterFacts(ctx, before, diags))
 	if err != nil {
 		addError(diags, "Unable to read the channels of ordering cluster "+m.Name.ValueString(), err)
 		return nil
+	}
+	if !m.Channels.IsNull() && !m.Channels.IsUnknown() && planned {
+		// What this apply found beyond its plan is taken up with the next Read, together with the state.
+		maps.DeleteFunc(facts, func(name string, _ network.ClusterChannel) bool { _, ok := m.Channels.Elements()[name]; return !ok })
 	}
 	raw, err := json.Marshal(facts)
 	if err != nil {
@@ -164,7 +169,7 @@ func (m *ordererClusterModel) rememberChannels(ctx context.Context, f *network.F
 
 // readChannels takes over what the ledgers of the channels say.
 func (m *ordererClusterModel) readChannels(ctx context.Context, f *network.Fabric, before privateState, after privateStateWriter, diags *diag.Diagnostics) {
-	facts := m.rememberChannels(ctx, f, before, after, diags)
+	facts := m.rememberChannels(ctx, f, false, before, after, diags)
 	if diags.HasError() {
 		return
 	}

@@ -527,7 +527,7 @@ func (r *ordererClusterResource) Update(ctx context.Context, req resource.Update
 		return
 	}
 	unregister(ctx, f, &resp.Diagnostics, leaving...)
-	plan.rememberChannels(ctx, f, req.Private, resp.Private, &resp.Diagnostics)
+	plan.rememberChannels(ctx, f, true, req.Private, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 

@@ -282,7 +282,7 @@ func TestAccPeersRoll(t *testing.T) {
 		t.Errorf("%d are as before, %d run; want 2", same, runningOf(t, r.containers()))
 	}
 	plain := plainText(out)
-	for _, word := range []string{"was not changed, and goes on as it is", "max_unavailable", "Mend what is down first", "want of memory"} {
+	for _, word := range []string{"was not changed, and goes on as it is", "max_unavailable", "Mend what is down first", "it exited with code"} {
 		if !strings.Contains(plain, word) {
 			t.Errorf("%q is not in\n%s", word, out)
 		}
