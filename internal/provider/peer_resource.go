@@ -278,7 +278,10 @@ func (r *peerResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	spec.Existing, spec.Timeout, spec.Renewal = true, limit, renewalOf(&plan, &prior)
+	spec.Existing, spec.Timeout = true, limit
+	if !lostWillBeNew(&prior.runModel, &plan.runModel) { // else what is gone is made, and what is there is kept
+		spec.Renewal = renewalOf(&plan, &prior)
+	}
 	state, err := f.EnsurePeer(ctx, spec)
 	if err != nil {
 		plan.addNodeError(&resp.Diagnostics, "Unable to update peer "+plan.Name.ValueString(), err)
