@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
-	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
@@ -65,19 +64,14 @@ func fullReference(reference string) string {
 // foundPolicies gives those of the application that are not Fabric's defaults, in the user's spelling
 // where the meaning is the same.
 func (m *channelModel) foundPolicies(ctx context.Context, summary configtx.Summary, diags *diag.Diagnostics) types.Map {
-	const group = "/Channel/Application/"
 	before, found := stringMap(ctx, m.ApplicationPolicies, diags), map[string]string{}
-	defaults := configtx.DefaultApplicationPolicies()
-	for path, text := range summary.Policies {
-		name, ok := strings.CutPrefix(path, group)
-		if !ok || strings.Contains(name, "/") {
-			continue
-		}
-		wanted, overridden := before[name]
+	maps.Copy(found, summary.ApplicationPolicies)
+	for name, wanted := range before {
+		text, ok := summary.Policies[fullReference(name)]
 		switch {
-		case overridden && samePolicy(wanted, text):
+		case ok && samePolicy(wanted, text):
 			found[name] = wanted
-		case overridden || !samePolicy(defaults[name], text):
+		case ok:
 			found[name] = text
 		}
 	}
@@ -124,9 +118,9 @@ func (m *channelModel) takeOrganizations(ctx context.Context, summary configtx.S
 		if selfManaged[key] {
 			continue
 		}
-		if !sameDefinition(member.Definition, has.Definition) {
+		has.Definition.RevocationLists = member.Definition.RevocationLists // they are fabric_crl's
+		if !configtx.SameDefinition(member.Definition, has.Definition) {
 			o := organizations[key]
-			has.Definition.RevocationLists = member.Definition.RevocationLists
 			o.Definition = definitionValue(ctx, has.Definition, diags)
 			organizations[key] = o
 		}
@@ -152,22 +146,4 @@ func (m *channelModel) takeOrganizations(ctx context.Context, summary configtx.S
 		diags.Append(d...)
 		m.AnchorPeers = value
 	}
-}
-
-// sameDefinition compares what the channel owns of a definition: revocation lists are fabric_crl's.
-func sameDefinition(a, b msp.Definition) bool {
-	same := func(a, b []string) bool {
-		return slices.Equal(slices.Sorted(slices.Values(trimmed(a))), slices.Sorted(slices.Values(trimmed(b))))
-	}
-	return a.ID == b.ID && same(a.RootCertificates, b.RootCertificates) && same(a.IntermediateCertificates, b.IntermediateCertificates) &&
-		same(a.TLSRootCertificates, b.TLSRootCertificates) && same(a.TLSIntermediateCertificates, b.TLSIntermediateCertificates)
-}
-
-// trimmed drops the white space around PEM, which means nothing.
-func trimmed(texts []string) []string {
-	out := make([]string, len(texts))
-	for i, text := range texts {
-		out[i] = strings.TrimSpace(text)
-	}
-	return out
 }

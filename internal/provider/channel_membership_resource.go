@@ -327,8 +327,8 @@ func (m *channelMembershipModel) takeConfiguration(ctx context.Context, spec net
 		return
 	}
 	has := summary.ApplicationOrganizations[at]
-	if !sameDefinition(spec.Definition, has.Definition) {
-		has.Definition.RevocationLists = spec.Definition.RevocationLists
+	has.Definition.RevocationLists = spec.Definition.RevocationLists // they are fabric_crl's
+	if !configtx.SameDefinition(spec.Definition, has.Definition) {
 		m.Definition = definitionValue(ctx, has.Definition, diags)
 	}
 	member := network.ChannelOrganization{Organization: spec.Handle.Organization(), Peers: spec.Peers, AnchorPeers: spec.AnchorPeers}

@@ -347,11 +347,7 @@ func (m *channelModel) keepMeaning(ctx context.Context, prior *channelModel) {
 		return
 	}
 	var diags diag.Diagnostics // validators have told already
-	same := maps.EqualFunc(stringMap(ctx, prior.ApplicationPolicies, &diags), stringMap(ctx, m.ApplicationPolicies, &diags), func(a, b string) bool {
-		before, err := policy.ParseConfigPolicy(a)
-		now, nowErr := policy.ParseConfigPolicy(b)
-		return err == nil && nowErr == nil && before.String() == now.String()
-	})
+	same := maps.EqualFunc(stringMap(ctx, prior.ApplicationPolicies, &diags), stringMap(ctx, m.ApplicationPolicies, &diags), samePolicy)
 	if same {
 		m.ApplicationPolicies = prior.ApplicationPolicies
 	}

@@ -229,10 +229,6 @@ func (c *Config) SetACLs(acls map[string]string) error {
 	return nil
 }
 
-// DefaultApplicationPolicies gives the policies of /Channel/Application that a channel has where
-// Channel.ApplicationPolicies names no others, by name.
-func DefaultApplicationPolicies() map[string]string { return defaultApplicationPolicies() }
-
 // defaultApplicationPolicies are those of /Channel/Application in a channel that overrides none; see
 // Channel.
 func defaultApplicationPolicies() map[string]string {
