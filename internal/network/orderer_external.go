@@ -16,8 +16,8 @@ type ExternalConsenter struct {
 	TLSCertificate string `json:"tls_certificate"`
 	// Definition is that of its organization.
 	Definition msp.Definition `json:"definition"`
-	// Consenter tells that it is to be one. Until then its organization alone is made known, so that the
-	// node may fetch the channel.
+	// Consenter tells that it is to be made one. Otherwise its organization alone is made known, so that
+	// the node may fetch the channel, and whether it is a consenter is decided elsewhere.
 	Consenter bool `json:"consenter"`
 }
 

@@ -63,12 +63,16 @@ func wayOut(err error) string {
 		return "Propose it again, by whoever made it: terraform apply -replace=ADDRESS of the fabric_channel_proposal. Everybody signs the new update then."
 	case errors.Is(err, configtx.ErrNoChange):
 		return "The channel is so already, or the change names what the channel does not have. Correct the change, or take the proposal out of the configuration."
+	case errors.As(err, new(*network.UnsignedStepError)):
+		return "Let them decide together: set consenter = false in external_consenters for a node of others, and propose add_consenter or remove_consenter with fabric_channel_proposal. " +
+			"The organizations sign it with fabric_channel_signature in their own states, and one submits it with fabric_channel_submission. Take a node out here when it is no consenter any more. " +
+			"A further node of your own can be brought in the same way, as a fabric_orderer. An admin whose keys are on this engine can be named in admins instead."
 	case errors.As(err, new(*network.UnsignedError)):
 		return "Let the organizations that are missing sign: fabric_channel_proposal makes the update, fabric_channel_signature signs it in each organization's own state, and fabric_channel_submission submits it with their signatures."
 	case network.IsQuorum(err):
 		return "Start or repair the nodes that are not at work first, or change fewer nodes in one apply. If the nodes are lost for good, no configuration of the channel can be changed any more."
 	case errors.As(err, new(*network.StillConsenterError)):
-		return "The owner of the cluster has to take the node out of external_consenters first."
+		return "It has to leave the consenters first: by the owner of the cluster, who takes the node out of external_consenters, or by remove_consenter of a fabric_channel_proposal."
 	case errors.As(err, new(*network.AddressError)):
 		return "Give the new node another address, or go in two applies."
 	case errors.Is(err, network.ErrExists):

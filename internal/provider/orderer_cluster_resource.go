@@ -159,7 +159,7 @@ func (r *ordererClusterResource) ValidateConfig(ctx context.Context, req resourc
 			resp.Diagnostics.AddAttributeError(path.Root("nodes").AtMapKey(name), "Not a node", "Write "+name+" = {} for a node with nothing special about it.")
 		}
 	}
-	if n := len(config.Nodes.Elements()); !config.Nodes.IsUnknown() && n > 0 && n%2 == 0 && config.Consensus.ValueString() != "bft" {
+	if n := len(config.Nodes.Elements()); !config.Nodes.IsUnknown() && config.External.IsNull() && n > 0 && n%2 == 0 && config.Consensus.ValueString() != "bft" {
 		resp.Diagnostics.AddAttributeWarning(path.Root("nodes"), "Even number of ordering nodes",
 			fmt.Sprintf("A cluster of %d nodes goes on after the loss of %d, and so does one of %d. Use an odd number.", n, (n-1)/2, n-1))
 	}
@@ -490,6 +490,7 @@ func (r *ordererClusterResource) Read(ctx context.Context, req resource.ReadRequ
 	}
 	state.merge(ctx, states, &resp.Diagnostics)
 	state.readChannels(ctx, f, req.Private, resp.Private, &resp.Diagnostics)
+	state.rememberAdmins(ctx, f, resp.Private, &resp.Diagnostics)
 	state.readCertificates(ctx, f, handles, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	setProtection(ctx, resp.Private, ledgers(states), &resp.Diagnostics)

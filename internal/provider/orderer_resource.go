@@ -349,7 +349,7 @@ func (r *ordererResource) Delete(ctx context.Context, req resource.DeleteRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.DeleteJoinedOrderer(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics), state.keepVolumes()); err != nil {
+	if err := f.DeleteJoinedOrderer(ctx, state.spec(ctx, &resp.Diagnostics), state.keepVolumes()); err != nil {
 		state.addError(&resp.Diagnostics, "delete", err)
 	} else if !state.keepVolumes() {
 		unregister(ctx, f, &resp.Diagnostics, handleFrom(ctx, state.Handle, &resp.Diagnostics))
