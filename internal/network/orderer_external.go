@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 )
@@ -24,6 +25,26 @@ type ExternalConsenter struct {
 func (e ExternalConsenter) consenter() configtx.Consenter {
 	certificate := string(firstBlock([]byte(e.TLSCertificate)))
 	return configtx.Consenter{Host: e.Address.Host, Port: e.Address.Port, ClientTLSCertPEM: certificate, ServerTLSCertPEM: certificate}
+}
+
+// VerifyCertificate checks that the TLS roots of the organization vouch for the node at its address, as every
+// config update of its channels will.
+func (e ExternalConsenter) VerifyCertificate() error {
+	var roots, intermediates [][]byte
+	for _, text := range e.Definition.TLSRootCertificates {
+		roots = append(roots, []byte(text))
+	}
+	for _, text := range e.Definition.TLSIntermediateCertificates {
+		intermediates = append(intermediates, []byte(text))
+	}
+	for _, usage := range []certificate.Usage{certificate.UsageServer, certificate.UsageClient} {
+		if err := certificate.VerifyChain(certificate.VerifyRequest{
+			Leaf: []byte(e.TLSCertificate), Roots: roots, Intermediates: intermediates, Host: e.Address.Host, Usage: usage,
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // admitExternal makes a node of others known to the channel. Nobody here can ask it how far it is, so it

@@ -59,6 +59,9 @@ func (f *Fabric) PreflightJoinedOrderer(ctx context.Context, spec JoinedOrdererS
 func (f *Fabric) EnsureJoinedOrderer(ctx context.Context, spec JoinedOrdererSpec) (JoinedOrdererState, error) {
 	o := spec.Handle
 	state := JoinedOrdererState{}
+	if err := f.requireRelease(ctx, spec.Version, []Handle{o}, spec.Orderers); err != nil {
+		return state, err
+	}
 	change := func(ctx context.Context, _ Handle, spared func(context.Context) error) error {
 		n, err := f.ordererNode(spec.OrdererSpec)
 		if err != nil {

@@ -30,8 +30,10 @@ func explain(err error) string {
 
 func wayOut(err error) string {
 	lost, admission := new(network.LostError), new(network.AdmissionError)
-	unavailable, older := new(network.UnavailableError), new(network.OlderOrdererError)
+	unavailable, older, barred := new(network.UnavailableError), new(network.OlderOrdererError), new(network.ReleaseError)
 	switch {
+	case errors.As(err, &barred):
+		return wayToRelease(barred.Bar)
 	case errors.As(err, &unavailable):
 		return "Mend what is down first: a peer that is down may always be changed, and the next apply goes on with the others. To let more peers of the organization be down at a time, raise max_unavailable."
 	case errors.As(err, &older):
@@ -79,6 +81,17 @@ func wayOut(err error) string {
 		return "If another resource of this configuration has that name, choose another one. If the state of this resource was lost, import it: terraform import ADDRESS NETWORK/NAME, for an ordering cluster with the name of the cluster."
 	}
 	return ""
+}
+
+// wayToRelease says what comes before a release that a channel keeps its nodes from.
+func wayToRelease(bar network.Bar) string {
+	switch bar {
+	case network.BarSystemChannel:
+		return "Leave the system channel with Fabric 2.5 first: put it into maintenance mode, and remove it from each ordering node (osnadmin channel remove), as Fabric's documentation says under \"Create a channel without a system channel\". Then set fabric_version."
+	case network.BarLegacyLifecycle:
+		return "Set application_capability of the channel to V2_5 and release its chaincodes anew with fabric_chaincode, in an apply before this one; where other organizations must sign, by application_capability of a fabric_channel_proposal. Then set fabric_version."
+	}
+	return "Keep fabric_version at a release that knows it. A channel does not give a capability back: with V3_0 there is no way to Fabric 2."
 }
 
 // howToJoin says who must do what before an organization is a member of a channel.

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
@@ -91,6 +92,26 @@ func (externalConsenters) ValidateMap(_ context.Context, req validator.MapReques
 			if object.IsNull() || object.Attributes()[member].IsNull() {
 				addNested(&resp.Diagnostics, req.Path.AtMapKey(name).AtName(member), "Incomplete consenter", "Give "+member+", as the partner hands it over.")
 			}
+		}
+	}
+}
+
+// refuseExternal refuses entries that are new, or say something new, and that no channel would take: a
+// definition that makes no MSP, a certificate that its TLS roots do not vouch for.
+func (m *ordererClusterModel) refuseExternal(ctx context.Context, prior *ordererClusterModel, diags *diag.Diagnostics) {
+	all := m.external(ctx, diags)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		element, at, e := m.External.Elements()[name], path.Root("external_consenters").AtMapKey(name), all[name]
+		if was, ok := prior.External.Elements()[name]; ok && was.Equal(element) || !known(ctx, element) {
+			continue
+		}
+		if err := e.Definition.Validate(); err != nil {
+			diags.AddAttributeError(at.AtName("definition"), "Definition that makes no MSP", sentence(err))
+			continue
+		}
+		if err := e.VerifyCertificate(); err != nil {
+			diags.AddAttributeError(at.AtName("tls_certificate"), "Not a certificate of this node", sentence(err)+
+				" It must be for the host of address, and come from the TLS roots in definition.")
 		}
 	}
 }

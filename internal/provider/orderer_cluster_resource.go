@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
@@ -201,6 +202,7 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	if before == nil || replaced {
 		prior.Nodes, prior.Channels, prior.LastChange = types.MapNull(ordererType), types.MapNull(clusterChannelType), types.ListNull(types.StringType)
 	}
+	plan.refuseExternal(ctx, &prior, &resp.Diagnostics)
 	plan.planChange(ctx, &prior, req.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	if replaced {
@@ -209,6 +211,10 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	}
 	r.session.claims.name(ctx, network.KindOrdererCluster, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	r.session.claims.release(plan.Handle, prior.FabricVersion, plan.FabricVersion)
+	if before != nil {
+		nodes := slices.SortedFunc(maps.Values(prior.handles(ctx, &resp.Diagnostics)), func(a, b network.Handle) int { return strings.Compare(a.Name, b.Name) })
+		r.refuseRelease(ctx, prior.FabricVersion, plan.FabricVersion, nodes, nil, &resp.Diagnostics)
+	}
 	for _, node := range plan.wantedPorts(ctx, &resp.Diagnostics) {
 		name := handleMember(node.handle, "name")
 		r.session.claims.name(ctx, network.KindOrderer, plan.Organization, name, path.Root("nodes").AtMapKey(name.ValueString()), req, &resp.Diagnostics)
