@@ -122,13 +122,18 @@ func (m *ordererClusterModel) signing(ctx context.Context, diags *diag.Diagnosti
 	if !m.Admins.IsNull() {
 		return m.adminHandles(ctx, diags)
 	}
-	admins := []network.Handle{handleFrom(ctx, m.Organization, diags)}
+	return m.organizations(ctx, diags)
+}
+
+// organizations gives those of the nodes.
+func (m *ordererClusterModel) organizations(ctx context.Context, diags *diag.Diagnostics) []network.Handle {
+	all := []network.Handle{handleFrom(ctx, m.Organization, diags)}
 	for _, n := range m.nodes(ctx, diags) {
-		if org := handleFrom(ctx, m.organizationOf(n), diags); !slices.Contains(admins, org) {
-			admins = append(admins, org)
+		if org := handleFrom(ctx, m.organizationOf(n), diags); !slices.Contains(all, org) {
+			all = append(all, org)
 		}
 	}
-	return admins
+	return all
 }
 
 // clusterAdminsKey is the private state entry that holds those who sign and whose keys are on the engine.
@@ -144,8 +149,9 @@ func (m *ordererClusterModel) rememberAdmins(ctx context.Context, f *network.Fab
 	diags.Append(private.SetKey(ctx, clusterAdminsKey, raw)...)
 }
 
-// signers gives the MSP IDs of those who sign a change: the nodes that leave have an admin too. One that
-// was there at the last Read and could not sign is left out, one that is new is taken at its word.
+// signers gives the MSP IDs of those who sign a change; unless the configuration names them, nodes that
+// leave have an admin too. One that was there at the last Read and could not sign is left out, one that is
+// new is taken at its word.
 func (m *ordererClusterModel) signers(ctx context.Context, prior *ordererClusterModel, private privateState, diags *diag.Diagnostics) []string {
 	raw, d := private.GetKey(ctx, clusterAdminsKey)
 	diags.Append(d...)
@@ -155,20 +161,27 @@ func (m *ordererClusterModel) signers(ctx context.Context, prior *ordererCluster
 			addError(diags, "Unable to read who signs for ordering cluster "+m.Name.ValueString(), err)
 		}
 	}
-	var before []network.Handle
-	if len(raw) > 0 && !prior.Nodes.IsNull() {
-		before = prior.signing(ctx, diags)
-	}
 	admins := m.signing(ctx, diags)
-	if m.Admins.IsNull() {
-		admins = append(admins, before...)
+	var looked []network.Handle
+	if exists := !prior.Nodes.IsNull(); exists {
+		if m.Admins.IsNull() {
+			admins = append(admins, prior.organizations(ctx, diags)...)
+		}
+		if len(raw) > 0 {
+			looked = prior.signing(ctx, diags)
+		}
+	}
+	signs := map[network.Handle]bool{}
+	for _, h := range admins {
+		signs[h] = !slices.Contains(looked, h) || slices.Contains(able, h)
 	}
 	var out []string
-	for _, h := range admins {
-		if !slices.Contains(before, h) || slices.Contains(able, h) {
+	for h, does := range signs {
+		if does {
 			out = append(out, h.MSPID)
 		}
 	}
+	slices.Sort(out)
 	return out
 }
 
