@@ -97,11 +97,20 @@ func (s ChannelSpec) admins(orderers []Handle) []Handle {
 
 // config gives the configuration of the basis.
 func (b ChannelBasis) config(channel string) (*configtx.Config, error) {
+	return configFrom(channel, b.Block, b.Config)
+}
+
+// configFrom reads a configuration that was kept.
+func configFrom(channel string, block uint64, raw []byte) (*configtx.Config, error) {
 	config := &common.Config{}
-	if err := proto.Unmarshal(b.Config, config); err != nil || config.GetChannelGroup() == nil {
+	err := proto.Unmarshal(raw, config)
+	if err == nil && config.GetChannelGroup() == nil {
+		err = errors.New("it is empty")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("unable to read the configuration that was kept of channel %s: %w", channel, err)
 	}
-	return &configtx.Config{Channel: channel, Block: b.Block, Proto: config}, nil
+	return &configtx.Config{Channel: channel, Block: block, Proto: config}, nil
 }
 
 // Summary gives the configuration of the basis in the terms of this provider.

@@ -108,6 +108,14 @@ func (f *Fabric) signers(ctx context.Context, admins []Handle) ([]*msp.Identity,
 	return out, nil
 }
 
+// AbleToSign gives those of some admins whose keys are on this engine.
+func (f *Fabric) AbleToSign(ctx context.Context, admins []Handle) []Handle {
+	return slices.DeleteFunc(slices.Clone(admins), func(h Handle) bool {
+		_, err := f.identity(ctx, h)
+		return err != nil
+	})
+}
+
 // obligation is a policy that an update must meet, with what falls under it in words.
 type obligation struct {
 	configtx.Requirement

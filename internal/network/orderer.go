@@ -121,6 +121,12 @@ func (w *clusterWork) do(ctx context.Context) (err error) {
 	if w.leaving, err = w.leavers(ctx); err != nil {
 		return err
 	}
+	for _, spec := range w.spec.Nodes { // they all run one release
+		if err := w.requireRelease(ctx, spec.Version, w.wanted(), nil); err != nil {
+			return err
+		}
+		break
+	}
 	atOnce, rolled, err := w.order(ctx)
 	if err != nil {
 		return err

@@ -538,7 +538,7 @@ func (k *channelWork) wantedEntries(ctx context.Context, summary configtx.Summar
 		}
 	}
 	for _, e := range k.spec.External {
-		if entry := entryOf(summary, e.consenter()); entry != nil && e.Consenter {
+		if entry := entryOf(summary, e.consenter()); entry != nil {
 			wanted[addressOf(*entry)] = true
 		}
 	}
@@ -583,16 +583,23 @@ func (k *channelWork) bidFarewell(ctx context.Context) error {
 	for _, entry := range summary.Consenters {
 		listed[addressOf(entry.Consenter)] = true
 	}
-	for _, org := range summary.OrdererOrganizations {
-		mspID := org.Definition.ID
-		if stays[mspID] || len(org.Endpoints) == 0 || slices.ContainsFunc(org.Endpoints, func(e string) bool { return listed[e] }) {
-			continue
-		}
+	for _, mspID := range gone(summary, stays, func(address string) bool { return listed[address] }) {
 		if err := k.update(ctx, func(config *configtx.Config) error { return config.RemoveOrdererOrganization(mspID) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// gone gives the ordering organizations that do not stay and have endpoints, of which none is a consenter.
+func gone(summary configtx.Summary, stays map[string]bool, listed func(address string) bool) []string {
+	var out []string
+	for _, org := range summary.OrdererOrganizations {
+		if !stays[org.Definition.ID] && len(org.Endpoints) > 0 && !slices.ContainsFunc(org.Endpoints, listed) {
+			out = append(out, org.Definition.ID)
+		}
+	}
+	return out
 }
 
 // leavers gives the nodes of the cluster on the engine that are no longer wanted. Those that an apply

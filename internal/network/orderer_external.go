@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 )
@@ -16,14 +17,34 @@ type ExternalConsenter struct {
 	TLSCertificate string `json:"tls_certificate"`
 	// Definition is that of its organization.
 	Definition msp.Definition `json:"definition"`
-	// Consenter tells that it is to be one. Until then its organization alone is made known, so that the
-	// node may fetch the channel.
+	// Consenter tells that it is to be made one. Otherwise its organization alone is made known, so that
+	// the node may fetch the channel, and whether it is a consenter is decided elsewhere.
 	Consenter bool `json:"consenter"`
 }
 
 func (e ExternalConsenter) consenter() configtx.Consenter {
 	certificate := string(firstBlock([]byte(e.TLSCertificate)))
 	return configtx.Consenter{Host: e.Address.Host, Port: e.Address.Port, ClientTLSCertPEM: certificate, ServerTLSCertPEM: certificate}
+}
+
+// VerifyCertificate checks that the TLS roots of the organization vouch for the node at its address, as every
+// config update of its channels will.
+func (e ExternalConsenter) VerifyCertificate() error {
+	var roots, intermediates [][]byte
+	for _, text := range e.Definition.TLSRootCertificates {
+		roots = append(roots, []byte(text))
+	}
+	for _, text := range e.Definition.TLSIntermediateCertificates {
+		intermediates = append(intermediates, []byte(text))
+	}
+	for _, usage := range []certificate.Usage{certificate.UsageServer, certificate.UsageClient} {
+		if err := certificate.VerifyChain(certificate.VerifyRequest{
+			Leaf: []byte(e.TLSCertificate), Roots: roots, Intermediates: intermediates, Host: e.Address.Host, Usage: usage,
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // admitExternal makes a node of others known to the channel. Nobody here can ask it how far it is, so it

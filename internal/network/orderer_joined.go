@@ -59,6 +59,9 @@ func (f *Fabric) PreflightJoinedOrderer(ctx context.Context, spec JoinedOrdererS
 func (f *Fabric) EnsureJoinedOrderer(ctx context.Context, spec JoinedOrdererSpec) (JoinedOrdererState, error) {
 	o := spec.Handle
 	state := JoinedOrdererState{}
+	if err := f.requireRelease(ctx, spec.Version, []Handle{o}, spec.Orderers); err != nil {
+		return state, err
+	}
 	change := func(ctx context.Context, _ Handle, spared func(context.Context) error) error {
 		n, err := f.ordererNode(spec.OrdererSpec)
 		if err != nil {
@@ -85,7 +88,7 @@ func (f *Fabric) EnsureJoinedOrderer(ctx context.Context, spec JoinedOrdererSpec
 			return state, err
 		}
 	}
-	if err := f.leaveForeign(ctx, o, spec.Channels); err != nil {
+	if err := f.leaveForeign(ctx, spec); err != nil {
 		return state, err
 	}
 	state.Channels, err = f.relations(ctx, spec)
@@ -132,16 +135,17 @@ func (f *Fabric) foreignBlock(ctx context.Context, spec JoinedOrdererSpec, chann
 
 // leaveForeign leaves the channels that are no longer wanted. One of which the node is a consenter would
 // go on counting on it.
-func (f *Fabric) leaveForeign(ctx context.Context, o Handle, channels []string) error {
+func (f *Fabric) leaveForeign(ctx context.Context, spec JoinedOrdererSpec) error {
+	o := spec.Handle
 	report := f.ordererReport(ctx, o)
 	if report.trouble != nil {
 		return f.nodeError(ctx, o, "list the channels of", report.trouble)
 	}
 	for name, v := range report.channels {
-		if slices.Contains(channels, name) {
+		if slices.Contains(spec.Channels, name) {
 			continue
 		}
-		if v.relation == participation.RelationConsenter {
+		if v.relation == participation.RelationConsenter && !f.dismissed(ctx, spec, name) {
 			return &StillConsenterError{Orderer: o, Channel: name}
 		}
 		if err := f.leaveOrderer(ctx, o, name, false); err != nil {
@@ -149,6 +153,28 @@ func (f *Fabric) leaveForeign(ctx context.Context, o Handle, channels []string) 
 		}
 	}
 	return nil
+}
+
+// dismissed tells whether the cluster has taken the node off a channel. The node itself may not know: the
+// others stop talking to it with that very block, and it gives up waiting for them only after ten minutes.
+func (f *Fabric) dismissed(ctx context.Context, spec JoinedOrdererSpec, channel string) bool {
+	o := spec.Handle
+	known, err := f.config(ctx, o, channel)
+	if err != nil {
+		return false
+	}
+	now, err := f.latestConfig(ctx, o.With(KindChannel, channel, ""), remoteOrderers(o.Organization(), spec.Orderers))
+	if err != nil {
+		// The node still lets an admin read whom the others refuse: the organization has gone altogether.
+		refused := f.admission(ctx, channel, o.Organization(), err)
+		return refused != nil && !refused.Unknown && refused.Expired.IsZero()
+	}
+	own, err := f.consenter(ctx, o)
+	if err != nil || now.Sequence() <= known.Sequence() {
+		return false
+	}
+	summary, err := configtx.Summarize(now)
+	return err == nil && entryOf(summary, own) == nil
 }
 
 // StillConsenterError tells that a channel counts on an ordering node that is to leave it.
@@ -220,7 +246,8 @@ func (f *Fabric) FindJoinedOrderer(ctx context.Context, network, name string) (J
 }
 
 // DeleteJoinedOrderer removes the node, unless a channel that orders still counts on it.
-func (f *Fabric) DeleteJoinedOrderer(ctx context.Context, o Handle, keepVolume bool) error {
+func (f *Fabric) DeleteJoinedOrderer(ctx context.Context, spec JoinedOrdererSpec, keepVolume bool) error {
+	o := spec.Handle
 	limit, since := time.Duration(-1), time.Now()
 	err := poll(ctx, func(ctx context.Context) error {
 		views, err := f.survey(ctx, []Handle{o})
@@ -231,7 +258,7 @@ func (f *Fabric) DeleteJoinedOrderer(ctx context.Context, o Handle, keepVolume b
 			limit = settleTime(views) // nodes that have just gone are missed only after an election
 		}
 		for _, c := range views {
-			if c.node(o).relation != participation.RelationConsenter || !c.strength().orders() {
+			if c.node(o).relation != participation.RelationConsenter || !c.strength().orders() || f.dismissed(ctx, spec, c.channel.Name) {
 				continue
 			}
 			counted := &StillConsenterError{Orderer: o, Channel: c.channel.Name}

@@ -10,16 +10,17 @@ import (
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
 )
 
 // PlannedOrderer is a node of a cluster, as the state has it or as it is to be.
 type PlannedOrderer struct {
-	// Address is the one by which others reach it.
-	Address string
+	// Address is the one by which others reach it, MSPID its organization.
+	Address, MSPID string
 	// Status is the engine's word for it, or Lost; of the state only.
 	Status engine.Status
-	// Restart tells that it will be made anew; of the plan only.
-	Restart bool
+	// Restart tells that it will be made anew, Rekeyed that it gets new keys; of the plan only.
+	Restart, Rekeyed bool
 }
 
 // Lost is the state of a node whose volume is gone, Unlisted that of an ordering node which runs and is
@@ -39,12 +40,14 @@ type ClusterChange struct {
 	Raft configtx.RaftOptions
 	// External are nodes of others, by name.
 	External map[string]PlannedExternal
+	// Admins are the MSP IDs of the organizations whose admins sign here.
+	Admins []string
 }
 
 // PlannedExternal is a node of others, as it is to be.
 type PlannedExternal struct {
 	Address, MSPID string
-	// Consenter tells that it is to be one.
+	// Consenter tells that it is to be made one; one that the ledger lists stays in any case.
 	Consenter bool
 }
 
@@ -52,7 +55,7 @@ type PlannedExternal struct {
 type ClusterPlan struct {
 	// Steps are what happens, in this order, in words.
 	Steps []string
-	// Refusals are why it cannot be: *QuorumError, *NoQuorumError or *AddressError.
+	// Refusals are why it cannot be: *QuorumError, *NoQuorumError, *AddressError or *UnsignedStepError.
 	Refusals []error
 	// Outages are the channels that cannot order for a while, with the reason: they have too few
 	// consenters to spare one.
@@ -86,6 +89,8 @@ type clusterPlanner struct {
 type plannedChannel struct {
 	ClusterChannel
 	name string
+	// config is the configuration, as far as it matters to who must sign; nil when it is not known.
+	config *configtx.Config
 	// listed are the consenters by address; the value tells whether it is at work.
 	listed map[string]bool
 	// refused tells that a step was.
@@ -125,6 +130,7 @@ func (p *clusterPlanner) sort() {
 		for _, address := range k.Consenters {
 			k.listed[address] = p.works(address)
 		}
+		k.config, _ = configFrom(name, 0, k.Config) // what cannot be read says nothing of signatures
 		p.channels = append(p.channels, k)
 	}
 }
@@ -185,6 +191,7 @@ func (p *clusterPlanner) replaceLost() {
 func (p *clusterPlanner) add() {
 	for _, name := range p.added {
 		for _, k := range p.channels {
+			p.introduce(k, p.After[name].MSPID, "making the organization of "+name+" known")
 			p.enlist(k, p.After[name].Address, name)
 		}
 		p.say("%s: added%s", name, onChannels(p.names(), " to %s: joined as a follower, caught up, added as a consenter, then as an endpoint"))
@@ -204,9 +211,8 @@ func (p *clusterPlanner) addExternal() {
 		e := p.External[name]
 		var known, on []string
 		for _, k := range p.channels {
-			if !slices.Contains(k.Organizations, e.MSPID) {
+			if p.introduce(k, e.MSPID, "making the organization of "+name+" known") {
 				known = append(known, k.name)
-				k.Organizations = append(k.Organizations, e.MSPID)
 			}
 			if _, listed := k.listed[e.Address]; listed || !e.Consenter {
 				continue
@@ -221,6 +227,35 @@ func (p *clusterPlanner) addExternal() {
 		if len(on) > 0 {
 			p.say("%s: added as a consenter%s; it must have joined", name, onChannels(on, " of %s"))
 		}
+	}
+}
+
+// introduce goes through the addition of an ordering organization. It tells whether that is none yet.
+func (p *clusterPlanner) introduce(k *plannedChannel, mspID, step string) bool {
+	if slices.Contains(k.Organizations, mspID) {
+		return false
+	}
+	k.Organizations = append(k.Organizations, mspID)
+	p.sign(k, step, configtx.OrdererOrganizationChange)
+	k.edit(func(config *configtx.Config, summary configtx.Summary) error {
+		definition := summary.OrdererOrganizations[0].Definition // its roots do not matter to who must sign
+		definition.ID = mspID
+		return config.SetOrdererOrganization(configtx.OrdererOrganization{Definition: definition})
+	})
+	return true
+}
+
+// edit changes the configuration, as far as it is known, into what later steps find.
+func (k *plannedChannel) edit(change func(*configtx.Config, configtx.Summary) error) {
+	if k.config == nil {
+		return
+	}
+	summary, err := configtx.Summarize(k.config)
+	if err == nil {
+		err = change(k.config, summary)
+	}
+	if err != nil {
+		k.config = nil // who must sign is seen when it is sent
 	}
 }
 
@@ -267,6 +302,9 @@ func (p *clusterPlanner) roll() {
 			if !k.listed[address] {
 				continue
 			}
+			if p.After[name].Rekeyed {
+				p.sign(k, "making the new key of "+name+" known", configtx.ConsenterChange)
+			}
 			if n-1 < needed {
 				p.Outages = append(p.Outages, fmt.Sprintf("channel %s cannot order while one of its %s is made anew", k.name, counted(n, "consenter")))
 				break
@@ -285,7 +323,7 @@ func (p *clusterPlanner) remove() {
 		wanted[node.Address] = true
 	}
 	for _, e := range p.External {
-		wanted[e.Address] = wanted[e.Address] || e.Consenter
+		wanted[e.Address] = true
 	}
 	for _, k := range p.channels {
 		var leaving []string
@@ -301,10 +339,32 @@ func (p *clusterPlanner) remove() {
 			}
 			p.evict(k, address, "removing "+p.nodeAt(address))
 		}
+		p.bidFarewell(k)
 	}
 	for _, name := range p.removed {
 		p.say("%s: removed%s", name, onChannels(p.names(), " from %s: endpoint, consenter, channel, and at last the node with its volume"))
 	}
+}
+
+// bidFarewell takes out ordering organizations that have neither a node here nor a consenter any more.
+func (p *clusterPlanner) bidFarewell(k *plannedChannel) {
+	stays := map[string]bool{}
+	for _, node := range p.After {
+		stays[node.MSPID] = true
+	}
+	for _, e := range p.External {
+		stays[e.MSPID] = true
+	}
+	k.edit(func(config *configtx.Config, summary configtx.Summary) error {
+		for _, org := range gone(summary, stays, func(address string) bool { _, listed := k.listed[address]; return listed }) {
+			p.say("channel %s: the organization %s is taken off, which orders no longer", k.name, org)
+			p.sign(k, "taking the organization "+org+" off", configtx.OrdererOrganizationChange)
+			if err := config.RemoveOrdererOrganization(org); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // rank is the order in which consenters go: those that are not at work first, the leader last.
@@ -345,6 +405,22 @@ func (p *clusterPlanner) require(k *plannedChannel, step string, left []string, 
 	e.Consenters, e.Needed, e.Left = consenters, quorumOf(consenters, k.BFT), p.named(left)
 	if consenters == 0 || len(left) < e.Needed && consenters != helpless {
 		p.refuse(k, &e)
+	}
+	p.sign(k, step, configtx.ConsenterChange)
+}
+
+// sign refuses a step for which the admins here do not suffice. Of tells what it falls under.
+func (p *clusterPlanner) sign(k *plannedChannel, step string, of func(*configtx.Config) configtx.Requirement) {
+	if k.config == nil {
+		return
+	}
+	var signers []configtx.Signer
+	for _, id := range p.Admins {
+		signers = append(signers, configtx.Signer{MSPID: id, Role: policy.RoleAdmin})
+	}
+	duty := obligation{of(k.config), step}
+	if duty.Met(signers) == configtx.No {
+		p.refuse(k, &UnsignedStepError{UnsignedError{Channel: Handle{Kind: KindChannel, Name: k.name}, Changes: []string{duty.missing(signers)}}})
 	}
 }
 
@@ -422,6 +498,9 @@ type AddressError struct{ Address, Leaving, Coming string }
 func (e *AddressError) Error() string {
 	return fmt.Sprintf("%s is to have the address %s, which %s has until it is taken out after that", e.Coming, e.Address, e.Leaving)
 }
+
+// UnsignedStepError tells that the admins whose keys are here do not suffice for a change of who orders.
+type UnsignedStepError struct{ UnsignedError }
 
 // IsQuorum tells whether an error is about the quorum of a channel.
 func IsQuorum(err error) bool {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
@@ -170,6 +172,101 @@ func TestClusterPlanAddress(t *testing.T) {
 	plan := change.Plan()
 	if len(plan.Refusals) == 0 || !errors.As(plan.Refusals[0], new(*AddressError)) {
 		t.Errorf("refused with %v", plan.Refusals)
+	}
+}
+
+// TestClusterPlanSignatures: what others must sign too is refused, and what the own admin may do alone is not.
+func TestClusterPlanSignatures(t *testing.T) {
+	s := newSketch(t)
+	base, err := configtx.Decode(s.genesis)
+	s.must(err)
+	shared := base.Clone()
+	s.must(shared.SetOrdererOrganization(configtx.OrdererOrganization{Definition: s.definition("Org2MSP"), Endpoints: []string{"x:7050"}}))
+	channel := func(config *configtx.Config, consenters ...string) ClusterChannel {
+		c := orderedChannel("o0", consenters...)
+		summary, err := configtx.Summarize(config)
+		s.must(err)
+		for _, org := range summary.OrdererOrganizations {
+			c.Organizations = append(c.Organizations, org.Definition.ID)
+		}
+		c.Config, err = proto.Marshal(config.Proto)
+		s.must(err)
+		return c
+	}
+	own := func(words string) map[string]PlannedOrderer {
+		nodes := planned(words)
+		for name, node := range nodes {
+			node.MSPID = "OrdererMSP"
+			nodes[name] = node
+		}
+		return nodes
+	}
+	rekeyed := own("o0 o1 o2!")
+	rekeyed["o2"] = PlannedOrderer{Address: "o2:7050", MSPID: "OrdererMSP", Restart: true, Rekeyed: true}
+	foreign := planned("o0 o1 o2 o3")
+	foreign["o3"] = PlannedOrderer{Address: "o3:7050", MSPID: "Org1MSP"}
+	x := func(consenter bool) map[string]PlannedExternal {
+		return map[string]PlannedExternal{"x": {Address: "x:7050", MSPID: "Org2MSP", Consenter: consenter}}
+	}
+	const both = " falls under /Channel/Orderer/Admins (MAJORITY Admins), which wants Org2MSP admin"
+	for _, c := range []struct {
+		name     string
+		channel  ClusterChannel
+		after    map[string]PlannedOrderer
+		external map[string]PlannedExternal
+		admins   []string
+		raft     configtx.RaftOptions
+		steps    string
+		refused  string
+	}{
+		{name: "let in", channel: channel(base, "o0", "o1", "o2"), external: x(false), steps: "x: its organization Org2MSP made known to channel trade, with its endpoint"},
+		{
+			name: "let in by nobody", channel: channel(base, "o0", "o1", "o2"), external: x(false), admins: []string{"Org1MSP"}, steps: "x: its organization Org2MSP made known",
+			refused: "making the organization of x known falls under /Channel/Orderer/Admins (MAJORITY Admins), which wants OrdererMSP admin",
+		},
+		{
+			name: "let in and added at once", channel: channel(base, "o0", "o1", "o2"), external: x(true), steps: "x: added as a consenter of channel trade; it must have joined",
+			refused: "adding x before it is known to work" + both,
+		},
+		{name: "added by both", channel: channel(base, "o0", "o1", "o2"), external: x(true), admins: []string{"OrdererMSP", "Org2MSP"}, steps: "x: added as a consenter of channel trade"},
+		{name: "added by a proposal", channel: channel(shared, "o0", "o1", "o2", "x"), external: x(false)},
+		{name: "taken out first", channel: channel(shared, "o0", "o1", "o2", "x"), steps: "channel trade: the consenter x:7050 is taken off", refused: "removing x:7050" + both},
+		{name: "taken out afterwards", channel: channel(base, "o0", "o1", "o2")},
+		{
+			name: "only its consenter is gone", channel: channel(shared, "o0", "o1", "o2"), steps: "channel trade: the organization Org2MSP is taken off, which orders no longer",
+			refused: "taking the organization Org2MSP off" + both,
+		},
+		{name: "a roll", channel: channel(shared, "o0", "o1", "o2", "x"), external: x(false), after: own("o0 o1! o2!"), steps: "o1; then o2: made anew"},
+		{name: "new keys", channel: channel(shared, "o0", "o1", "o2", "x"), external: x(false), after: rekeyed, steps: "o2: made anew", refused: "making the new key of o2 known" + both},
+		{name: "one more", channel: channel(shared, "o0", "o1", "o2", "x"), external: x(false), after: own("o0 o1 o2 o3"), steps: "o3: added to channel trade", refused: "adding o3" + both},
+		{
+			name: "one more of a third organization", channel: channel(base, "o0", "o1", "o2"), after: foreign, steps: "o3: added to channel trade",
+			refused: "adding o3 falls under /Channel/Orderer/Admins (MAJORITY Admins), which wants Org1MSP admin",
+		},
+		{
+			name: "timers", channel: channel(shared, "o0", "o1", "o2", "x"), external: x(false), raft: configtx.RaftOptions{TickInterval: 1},
+			steps: "channel trade: Raft options set", refused: "setting the Raft options" + both,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.after == nil {
+				c.after = own("o0 o1 o2")
+			}
+			if c.admins == nil {
+				c.admins = []string{"OrdererMSP"}
+			}
+			if c.raft == (configtx.RaftOptions{}) {
+				c.raft = configtx.DefaultRaftOptions()
+			}
+			plan := ClusterChange{Before: own("o0 o1 o2"), After: c.after, External: c.external, Channels: map[string]ClusterChannel{"trade": c.channel}, Raft: c.raft, Admins: c.admins}.Plan()
+			if said := strings.Join(plan.Steps, "\n"); !strings.Contains(said, c.steps) || c.steps == "" && said != "" {
+				t.Errorf("it says %q, want %q", said, c.steps)
+			}
+			err := errors.Join(plan.Refusals...)
+			if (c.refused == "") != (err == nil) || err != nil && (!errors.As(err, new(*UnsignedStepError)) || !strings.Contains(err.Error(), c.refused)) {
+				t.Errorf("refused with %v, want %q", err, c.refused)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
 
@@ -25,6 +27,8 @@ type ClusterChannel struct {
 	// Capabilities are those of the channel.
 	Capabilities []string `json:"capabilities"`
 	BFT          bool     `json:"bft,omitempty"`
+	// Config is the whole configuration, a marshalled common.Config: it says who must sign a change.
+	Config []byte `json:"config,omitempty"`
 }
 
 // ReadClusterChannels asks the nodes of a cluster for the channels that they order. Of those in known of
@@ -54,6 +58,7 @@ func (c channelView) facts() ClusterChannel {
 	facts := ClusterChannel{
 		Raft: c.summary.Raft, Capabilities: c.summary.ChannelCapabilities, BFT: c.summary.ConsensusType == consensusBFT,
 	}
+	facts.Config, _ = proto.MarshalOptions{Deterministic: true}.Marshal(c.config.Proto) // without it nothing is said of signatures
 	for _, entry := range c.summary.Consenters {
 		facts.Consenters = append(facts.Consenters, addressOf(entry.Consenter))
 	}

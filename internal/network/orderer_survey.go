@@ -64,7 +64,9 @@ type channelView struct {
 	channel Handle
 	// nodes are those of the cluster, in their order.
 	nodes []ordererView
-	// summary is the configuration in force, as the furthest node has it; nil when none gave it.
+	// config is the configuration in force, as the furthest node has it, and summary what it says; nil when
+	// none gave it.
+	config  *configtx.Config
 	summary *configtx.Summary
 }
 
@@ -158,7 +160,7 @@ func (f *Fabric) surveyAll(ctx context.Context, nodes []Handle) (views []channel
 		for j, o := range nodes {
 			views[i].nodes[j] = reports[j].view(o, name)
 		}
-		calls.Go(func() { views[i].summary = f.summaryOf(ctx, views[i]) })
+		calls.Go(func() { views[i].config, views[i].summary = f.configOf(ctx, views[i]) })
 	}
 	calls.Wait()
 	return views, silent, nil
@@ -254,20 +256,16 @@ func (f *Fabric) metrics(ctx context.Context, h Handle) (operations.Metrics, err
 	return client.Metrics(ctx)
 }
 
-// summaryOf fetches the configuration of a channel from the node that has most of it.
-func (f *Fabric) summaryOf(ctx context.Context, c channelView) *configtx.Summary {
+// configOf fetches the configuration of a channel from the node that has most of it.
+func (f *Fabric) configOf(ctx context.Context, c channelView) (*configtx.Config, *configtx.Summary) {
 	for _, o := range c.furthest() {
-		block, err := f.configBlock(ctx, o, c.channel.Name)
-		if err != nil {
-			continue
-		}
-		config, err := configtx.Decode(block)
+		config, err := f.config(ctx, o, c.channel.Name)
 		if err != nil {
 			continue
 		}
 		if summary, err := configtx.Summarize(config); err == nil {
-			return &summary
+			return config, &summary
 		}
 	}
-	return nil
+	return nil, nil
 }

@@ -89,6 +89,9 @@ func (f *Fabric) ensurePeer(ctx context.Context, spec PeerSpec) (MemberState, er
 	if err != nil {
 		return MemberState{}, err
 	}
+	if err := f.requireRelease(ctx, spec.Version, []Handle{spec.Handle}, nil); err != nil {
+		return MemberState{}, err
+	}
 	if spec.Stopped || !spec.Existing { // neither waits for others
 		state, err := f.changePeer(ctx, spec, n, false)
 		f.rolls.settle(spec.Handle, err)

@@ -171,8 +171,14 @@ type Proposal struct {
 	Changes, Required []string
 }
 
-// Propose makes an update of a channel's configuration that expires. Its error wraps
-// configtx.ErrNoChange when the channel is so already.
+// ChangeError tells that a change does not fit the configuration that a channel has, whoever signs it.
+type ChangeError struct{ Cause error }
+
+func (e *ChangeError) Error() string { return e.Cause.Error() }
+func (e *ChangeError) Unwrap() error { return e.Cause }
+
+// Propose makes an update of a channel's configuration that expires. It fails with *ChangeError for a
+// change that does not fit, which wraps configtx.ErrNoChange when the channel is so already.
 func (f *Fabric) Propose(ctx context.Context, access ChannelAccess, change ChannelChange, expires time.Time) (Proposal, error) {
 	channel, orderers, err := f.reach(ctx, access)
 	if err != nil {
@@ -182,8 +188,16 @@ func (f *Fabric) Propose(ctx context.Context, access ChannelAccess, change Chann
 	if err != nil {
 		return Proposal{}, err
 	}
+	proposal, err := change.proposeOn(base, expires)
+	if err != nil {
+		return Proposal{}, &ChangeError{err}
+	}
+	return proposal, nil
+}
+
+func (c ChannelChange) proposeOn(base *configtx.Config, expires time.Time) (Proposal, error) {
 	wanted := base.Clone()
-	if err := change.apply(wanted); err != nil {
+	if err := c.apply(wanted); err != nil {
 		return Proposal{}, err
 	}
 	if err := configtx.ValidateUpdate(base, wanted); err != nil {
@@ -252,19 +266,27 @@ func (u Update) requireChannel(channel Handle) error {
 	return nil
 }
 
-// Examine says what an update changes that was made elsewhere.
+// Examine says what an update changes that was made elsewhere. Its errors are those of Propose.
 func (f *Fabric) Examine(ctx context.Context, access ChannelAccess, u Update) (Proposal, error) {
 	channel, orderers, err := f.reach(ctx, access)
 	if err != nil {
 		return Proposal{}, err
 	}
 	if err := u.requireChannel(channel); err != nil {
-		return Proposal{}, err
+		return Proposal{}, &ChangeError{err}
 	}
 	base, err := f.currentConfig(ctx, channel, orderers)
 	if err != nil {
 		return Proposal{}, err
 	}
+	proposal, err := u.examineOn(base)
+	if err != nil {
+		return Proposal{}, &ChangeError{err}
+	}
+	return proposal, nil
+}
+
+func (u Update) examineOn(base *configtx.Config) (Proposal, error) {
 	wanted, err := configtx.Apply(base, u.parsed)
 	if err != nil {
 		return Proposal{}, err

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 )
@@ -144,5 +145,65 @@ func TestProposalsAreRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestProposeRefuses: changes that Fabric would refuse, or that nobody could undo, make no proposal.
+func TestProposeRefuses(t *testing.T) {
+	s := newSketch(t)
+	ledger, _ := s.serveOrdering()
+	own, expires := ChannelAccess{Channel: s.channel}, time.Now().Add(time.Hour)
+	change := func(edit func(*configtx.Config) error) {
+		t.Helper()
+		_, err := s.fabric.updateChannel(t.Context(), configUpdate{
+			channel: s.channel, orderers: []Handle{s.orderer("orderer0")}, admins: []Handle{s.organization("OrdererMSP")}, edit: edit,
+		})
+		s.must(err)
+	}
+	second := configtx.Address{Host: "orderer1.example.com", Port: 7050}
+	change(func(config *configtx.Config) error { return config.RemoveConsenter(second) })
+	now, err := configtx.Summarize(ledger.now())
+	s.must(err)
+	only := now.Consenters[0].Consenter
+	twice := only
+	twice.Host = second.Host
+	for _, c := range []struct {
+		name   string
+		change ChannelChange
+		says   string
+	}{
+		{"nothing", ChannelChange{Batch: now.Batch}, "nothing would change"},
+		{"the last consenter", ChannelChange{RemoveConsenter: &configtx.Address{Host: only.Host, Port: only.Port}}, "the last one would go: nobody would order the channel any more"},
+		{"the last ordering organization", ChannelChange{RemoveOrdererOrganizations: []string{"OrdererMSP"}}, "nobody would order the channel any more"},
+		{"every member", ChannelChange{RemoveOrganizations: []string{"Org1MSP", "Org2MSP"}}, "the last one would go: nobody could change the channel any more"},
+		{"the last admin", ChannelChange{ApplicationPolicies: map[string]string{"Admins": "OR('Org9MSP.admin')"}}, "Org9MSP"},
+		{"a batch that no message holds", ChannelChange{Batch: configtx.Batch{AbsoluteMaxBytes: 101 << 20}}, "absolute_max_bytes"},
+		{"a batch that is smaller than wanted", ChannelChange{Batch: configtx.Batch{AbsoluteMaxBytes: 1000}}, "preferred_max_bytes"},
+		{"an unknown capability", ChannelChange{ApplicationCapability: "V9_9"}, `the capability "V9_9" is unknown`},
+		{"a consenter with the keys of another one", ChannelChange{AddConsenter: &twice}, "has the same keys"},
+	} {
+		_, err := s.fabric.Propose(t.Context(), own, c.change, expires)
+		if !errors.As(err, new(*ChangeError)) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.says)
+		}
+	}
+
+	// Two consenters at once come only with an update that another tool made.
+	base := ledger.now()
+	wanted := base.Clone()
+	for _, host := range []string{"orderer1.example.com", "orderer7.example.com"} {
+		pair, err := issuePair(s.roots["OrdererMSP"].tls, certificate.LeafRequest{CommonName: host, Hosts: []string{host}, Server: true, Client: true, Validity: time.Hour})
+		s.must(err)
+		pem := string(pair.CertificatePEM())
+		s.must(wanted.AddConsenter(configtx.Consenter{Host: host, Port: 7050, ClientTLSCertPEM: pem, ServerTLSCertPEM: pem}))
+	}
+	update, err := configtx.ComputeUpdate("trade", base.Proto, wanted.Proto)
+	s.must(err)
+	raw, err := configtx.MarshalUpdate(update)
+	s.must(err)
+	given, err := ReadUpdate(raw)
+	s.must(err)
+	if _, err := s.fabric.Examine(t.Context(), own, given); !errors.As(err, new(*ChangeError)) || !strings.Contains(err.Error(), "2 would come") {
+		t.Errorf("two consenters at once: %v", err)
 	}
 }

@@ -163,10 +163,18 @@ func changeChannel(t *testing.T, version string) {
 		attested := raised
 		attested.settings += `  capability_attestation = "V3_0"` + "\n"
 		last = attested
+		back := attested
+		back.version = "2.5.9"
 		steps = append(steps,
 			resource.TestStep{Config: raised.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`V3_0 wants an attestation`)},
 			resource.TestStep{Config: attested.String(), Check: resource.ComposeTestCheckFunc(base.said(`V3_0`), base.configured(t, 6, 2))},
 			resource.TestStep{Config: tuned.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`(?s)capability cannot be taken back`)},
+			resource.TestStep{ // Nor do the nodes go back to a release that does not know it.
+				Config: back.String(), PlanOnly: true,
+				ExpectError: says("A channel keeps", "from this release", "has channel trade and cannot run Fabric 2.5.9: the channel has the channel capability V3_0, which that release does not know", "there is no way to Fabric 2"),
+			},
+			resource.TestStep{Config: back.String(), PlanOnly: true, ExpectError: says("with fabric_orderer_cluster.this", "Orderer orderer0 has channel trade")},
+			resource.TestStep{Config: back.String(), PlanOnly: true, ExpectError: says("with fabric_peer.org2", "Peer peer0.org2 has channel trade")},
 		)
 	}
 	steps = append(steps, last.partnered()...)

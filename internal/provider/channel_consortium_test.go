@@ -24,7 +24,8 @@ type handedOver struct {
 	batch, other, expired string
 	// signature is one of batch.
 	signature string
-	root      string
+	// root is that of Org1MSP, orderer a certificate from it for orderer0.example.com.
+	root, orderer string
 }
 
 func newHandedOver(t *testing.T) handedOver {
@@ -72,7 +73,7 @@ func newHandedOver(t *testing.T) handedOver {
 	code := base64.StdEncoding.EncodeToString
 	return handedOver{
 		batch: code(batch), other: code(update(43, time.Now().Add(time.Hour))), expired: code(update(42, time.Now().Add(-time.Hour))),
-		signature: code(signed), root: text,
+		signature: code(signed), root: text, orderer: pem,
 	}
 }
 
@@ -275,14 +276,26 @@ resource "fabric_channel_proposal" "alone" {
 resource "fabric_channel_proposal" "broken" {
   channel = local.channel
   change = {
-    add_organizations         = { org3 = %s }
-    add_orderer_organizations = { org3 = { definition = %s, endpoints = ["orderer0.org3:7050"] } }
+    add_organizations         = { org3 = %[1]s }
+    add_orderer_organizations = { org3 = { definition = %[2]s, endpoints = ["orderer0.org3:7050"] } }
   }
 }
-`, definition(string(root.CertificatePEM())), definition(string(certificate.EncodeCertificate(leaf)))),
+
+resource "fabric_orderer_cluster" "partnered" {
+  organization = local.org1
+  nodes        = { orderer1 = {} }
+  external_consenters = {
+    broken   = { address = "orderer0.example.com:7050", tls_certificate = %[3]q, definition = %[1]s }
+    stranger = { address = "orderer9.example.com:7050", tls_certificate = %[3]q, definition = merge(local.defined1, { root_certificates = [%[4]q], tls_root_certificates = [%[4]q] }) }
+    whole    = { address = "orderer0.example.com:7050", tls_certificate = %[3]q, definition = merge(local.defined1, { root_certificates = [%[4]q], tls_root_certificates = [%[4]q] }) }
+  }
+}
+`, definition(string(root.CertificatePEM())), definition(string(certificate.EncodeCertificate(leaf))), h.orderer, h.root),
 			`Definition that makes no MSP with fabric_channel_proposal.broken`,
 			`At change.add_organizations["org3"]: Unable to use the MSP Org3MSP`,
 			`At change.add_orderer_organizations["org3"].definition: Unable to use the MSP Org3MSP`,
+			`Definition that makes no MSP with fabric_orderer_cluster.partnered`,
+			`Not a certificate of this node with fabric_orderer_cluster.partnered`, `It must be for the host of address, and come from the TLS roots in definition.`,
 		)
 	})
 	t.Run("of signatures and submissions", func(t *testing.T) {

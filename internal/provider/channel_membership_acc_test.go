@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
@@ -158,6 +159,27 @@ func (c consortium) meddle(t *testing.T) {
 	}
 }
 
+// goBack gives the application of the channel a capability of Fabric 1, as both members decide it elsewhere.
+func (c consortium) goBack(t *testing.T) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, org1, org2 := reads(t), handleOfNode(t, c.name+"-peer0.org1").Organization(), handleOfNode(t, c.name+"-peer0.org2").Organization()
+	access := network.ChannelAccess{Channel: org1.With(network.KindChannel, "trade", "")}
+	proposal, err := f.Propose(t.Context(), access, network.ChannelChange{ApplicationCapability: "V1_4_2"}, time.Now().Add(time.Hour))
+	must(err)
+	update, err := network.ReadUpdate(proposal.Update)
+	must(err)
+	signature, err := f.SignProposal(t.Context(), access, org2, update)
+	must(err)
+	_, err = f.SubmitProposal(t.Context(), access, org1, update, map[string][]byte{"org2": signature})
+	must(err)
+}
+
 // saidBy checks the words of a list attribute.
 func saidBy(address, list, pattern string) resource.TestCheckFunc {
 	return func(state *terraform.State) error {
@@ -172,6 +194,16 @@ func saidBy(address, list, pattern string) resource.TestCheckFunc {
 		}
 		return nil
 	}
+}
+
+// proposed proposes a change as org2 does.
+func proposed(label, change string) string {
+	return fmt.Sprintf(`
+resource "fabric_channel_proposal" %q {
+  channel = fabric_channel_membership.org2.handle
+  change  = { %s }
+}
+`, label, change)
 }
 
 // rules proposes that anybody of a member may read blocks, which both members have to sign.
@@ -208,6 +240,9 @@ func TestAccConsortium(t *testing.T) {
 	member.listed, member.membership = true, ""
 	watching := member
 	watching.peers = ""
+	void, lone := member, member
+	void.more = proposed("void", "max_message_count = 1")
+	lone.more = proposed("lone", `remove_consenter = "orderer0.example.com:7050"`)
 	proposing := member
 	proposing.more = rules
 	agreed := proposing
@@ -216,6 +251,8 @@ func TestAccConsortium(t *testing.T) {
   acls                 = { "event/Block" = "Writers" }
   application_policies = { LifecycleEndorsement = "ANY Endorsement" }
 `
+	upgraded := agreed
+	upgraded.version = "3.1.1"
 	expelled := agreed
 	expelled.listed = false
 	resource.Test(t, resource.TestCase{
@@ -247,6 +284,8 @@ func TestAccConsortium(t *testing.T) {
 				}},
 				Check: member.anchored(t, true, anchor),
 			},
+			{Config: void.String(), PlanOnly: true, ExpectError: says("Unable to propose the change of channel trade", "with fabric_channel_proposal.void", "nothing would change", "The channel is so already")},
+			{Config: lone.String(), PlanOnly: true, ExpectError: says("Unable to propose the change of channel trade: consenters", "the last one would go")},
 			{ // A proposal that two organizations sign; the owner's plan then shows what it changed.
 				Config: proposing.String(), ExpectNonEmptyPlan: true,
 				Check: resource.ComposeTestCheckFunc(
@@ -267,6 +306,12 @@ func TestAccConsortium(t *testing.T) {
 					plancheck.ExpectResourceAction("fabric_channel_submission.rules", plancheck.ResourceActionNoop), plancheck.ExpectResourceAction("fabric_channel_proposal.rules", plancheck.ResourceActionNoop),
 				}},
 			},
+			{ // Peers of Fabric 3 do not serve the chaincodes of Fabric 1: said before any node is changed.
+				PreConfig: func() { agreed.goBack(t) }, Config: upgraded.String(), PlanOnly: true,
+				ExpectError: says("A channel keeps peer peer0.org1 from this release", "with fabric_peer.org1", "cannot run Fabric 3.1.1: the channel has the application capability V1_4_2",
+					"Set application_capability of the channel to V2_5", "Then set fabric_version"),
+			},
+			{Config: agreed.String(), ConfigPlanChecks: planned(plancheck.ResourceActionUpdate, tradeAddress)},
 			{Config: expelled.String(), ExpectNonEmptyPlan: true},
 			{ // It is told, and what is there of it can go.
 				RefreshState: true, ExpectNonEmptyPlan: true,

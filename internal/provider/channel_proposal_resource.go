@@ -247,25 +247,64 @@ func (r *channelProposalResource) ValidateConfig(ctx context.Context, req resour
 	}
 }
 
-// ModifyPlan refuses definitions that make no MSP. It is asked of a new proposal only.
+// ModifyPlan refuses definitions that make no MSP, and a change that does not fit the channel as it is. It is
+// asked of a new proposal only.
 func (r *channelProposalResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.Plan.Raw.IsNull() || !req.State.Raw.IsNull() {
 		return
 	}
 	var plan channelProposalModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
-	if resp.Diagnostics.HasError() || plan.Change.IsNull() || plan.Change.IsUnknown() {
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if plan.refuseDefinitions(ctx, &resp.Diagnostics); !resp.Diagnostics.HasError() {
+		r.refuseChange(ctx, &plan, &resp.Diagnostics)
+	}
+}
+
+// planPatience is how long ordering nodes may take to answer a plan, which can do without them.
+const planPatience = 5 * time.Second
+
+// refuseChange tries the proposal, with the configuration that the channel has right now. One that cannot be
+// tried, because something is not known or nobody answers, holds up no plan: it is made when it is applied.
+func (r *channelProposalResource) refuseChange(ctx context.Context, plan *channelProposalModel, diags *diag.Diagnostics) {
+	if !known(ctx, plan.Channel, plan.Orderers, plan.Organization, plan.ChannelName, plan.Change, plan.Given, plan.ValidFor) {
+		return
+	}
+	f, err := r.session.open()
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, planPatience)
+	defer cancel()
+	_, err = plan.propose(ctx, f, plan.access(ctx, plan.channel(), diags), diags)
+	if errors.As(err, new(*network.ChangeError)) {
+		plan.addError(diags, plan.channel(), err)
+	}
+}
+
+// channel is the name of the channel.
+func (m *channelProposalModel) channel() string {
+	if !m.Channel.IsNull() {
+		return handleMember(m.Channel, "name").ValueString()
+	}
+	return m.ChannelName.ValueString()
+}
+
+func (m *channelProposalModel) refuseDefinitions(ctx context.Context, diags *diag.Diagnostics) {
+	if m.Change.IsNull() || m.Change.IsUnknown() {
 		return
 	}
 	var change channelChangeModel
-	resp.Diagnostics.Append(plan.Change.As(ctx, &change, basetypes.ObjectAsOptions{})...)
+	diags.Append(m.Change.As(ctx, &change, basetypes.ObjectAsOptions{})...)
 	at := path.Root("change")
 	refuse := func(at path.Path, definition types.Object) {
 		if !known(ctx, definition) {
 			return
 		}
-		if err := definitionFrom(ctx, definition, &resp.Diagnostics).Validate(); err != nil {
-			addNested(&resp.Diagnostics, at, "Definition that makes no MSP", sentence(err))
+		if err := definitionFrom(ctx, definition, diags).Validate(); err != nil {
+			addNested(diags, at, "Definition that makes no MSP", sentence(err))
 		}
 	}
 	for name, element := range change.AddOrganizations.Elements() {
@@ -344,10 +383,7 @@ func (r *channelProposalResource) Create(ctx context.Context, req resource.Creat
 	}
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
-	name := plan.ChannelName.ValueString()
-	if !plan.Channel.IsNull() {
-		name = handleMember(plan.Channel, "name").ValueString()
-	}
+	name := plan.channel()
 	access := plan.access(ctx, name, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
@@ -405,11 +441,17 @@ func (m *channelProposalModel) addError(diags *diag.Diagnostics, channel string,
 	if !m.Given.IsNull() {
 		at = path.Root("given_update")
 	}
-	if errors.Is(err, configtx.ErrNoChange) || errors.Is(err, configtx.ErrNoOrganization) || errors.Is(err, configtx.ErrNoConsenter) {
+	invalid := new(configtx.InvalidError)
+	switch {
+	case errors.As(err, &invalid):
+		for _, p := range invalid.Problems {
+			diags.AddAttributeError(at, summary+": "+p.Field, sentence(errors.New(p.Reason)))
+		}
+	case errors.As(err, new(*network.ChangeError)):
 		diags.AddAttributeError(at, summary, explain(err))
-		return
+	default:
+		addError(diags, summary, err)
 	}
-	addUpdateError(diags, summary, err)
 }
 
 // Read keeps the state: a proposal is what it was made as, whatever has become of the channel.

@@ -29,7 +29,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
-	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
@@ -318,7 +317,7 @@ func (r *channelResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	if exists {
 		plan.keepMeaning(ctx, &prior)
 	}
-	r.refuseCapability(&plan, &resp.Diagnostics)
+	r.session.claims.capabilityServed(plan.ChannelCapability, plan.Orderers, plan.members(ctx, &resp.Diagnostics), &resp.Diagnostics)
 	plan.refuseConfig(ctx, &resp.Diagnostics)
 	r.session.claims.orderersFirst(plan.Orderers, plan.members(ctx, &resp.Diagnostics), &resp.Diagnostics)
 	r.session.claims.members(plan.Handle, plan.plannedMembers(ctx, &resp.Diagnostics))
@@ -438,18 +437,6 @@ func channelAttribute(field string) path.Path {
 		return path.Root("organizations")
 	}
 	return path.Root("orderers")
-}
-
-func (r *channelResource) refuseCapability(plan *channelModel, diags *diag.Diagnostics) {
-	release := r.session.config.FabricVersion
-	if plan.ChannelCapability.ValueString() != configtx.ChannelCapabilityV3_0 || release.IsUnknown() {
-		return
-	}
-	version, err := nodeconfig.ParseVersion(release.ValueString())
-	if err == nil && !version.SupportsChannelV3() {
-		diags.AddAttributeError(path.Root("channel_capability"), "V3_0 needs Fabric 3",
-			fmt.Sprintf("Nodes of Fabric %s stop at a channel with this capability. Use V2_0, or a fabric_version of 3.0 or later.", version))
-	}
 }
 
 func (m *channelModel) protect(ctx context.Context, private privateState, diags *diag.Diagnostics) {

@@ -378,10 +378,16 @@ resource "fabric_channel" "members" {
 		)
 	})
 	t.Run("of values together", func(t *testing.T) {
-		expectRefusals(t, strings.Replace(nowhere, "3.1.1", "2.5.9", 1)+handles+`
+		expectRefusals(t, nowhere+handles+`
+resource "fabric_orderer_cluster" "old" {
+  organization   = local.org1
+  nodes          = { orderer0 = {} }
+  fabric_version = "2.5.9"
+}
+
 resource "fabric_channel" "together" {
   name                = "trade"
-  orderers            = local.cluster
+  orderers            = fabric_orderer_cluster.old.handle
   organizations       = local.both
   channel_capability  = "V3_0"
   absolute_max_bytes  = 1000
@@ -393,7 +399,7 @@ resource "fabric_channel" "together" {
   }
 }
 `,
-			`V3_0 needs Fabric 3 with fabric_channel.together`, `channel_capability = "V3_0"`,
+			`V3_0 needs nodes of Fabric 3.0 or later with fabric_channel.together`, `channel_capability = "V3_0"`, `ordering cluster orderers of network dev (Fabric 2.5.9)`,
 			`preferred_max_bytes = 2000`, `2000 is more than absolute_max_bytes, which is 1000`,
 			`Peers know no such resource of a channel`, `The channel has no policy "/Channel/Application/Writer"`,
 			`names the MSP Org9MSP, which is not in the channel`, `can never be met: it wants the policy Endorse`,

@@ -95,6 +95,7 @@ func (r *crlResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp
 						Validators: []validator.String{
 							stringvalidator.ExactlyOneOf(path.MatchRelative().AtParent().AtName("serial")),
 							check{wants: "an enrolment ID", summary: "Not an enrolment ID", problem: ca.ValidateID},
+							check{wants: "an identity of which the network can do without", summary: "The organization could not go on", problem: notOwn},
 						},
 					},
 					"serial": schema.StringAttribute{
@@ -130,6 +131,18 @@ func (r *crlResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp
 			"timeouts":    operationTimeouts(ctx),
 		},
 	}
+}
+
+// notOwn refuses the two identities by which the organization itself acts: an identity that was revoked
+// cannot enrol again.
+func notOwn(id string) error {
+	switch id {
+	case "admin":
+		return errors.New("admin is the organization's own admin, without whom nobody could sign for it here any more; make a new key of it with key_version of the fabric_organization, or name one certificate by its serial")
+	case "registrar":
+		return errors.New("registrar is who registers and revokes at the CA, this revocation too; revoke single certificates by their serial")
+	}
+	return nil
 }
 
 // ModifyPlan says what becomes of the list, from what Read stored.

@@ -84,6 +84,7 @@ func TestCRLBadInput(t *testing.T) {
 	clean(t, p.validate("fabric_crl", completeCRL()))
 	for name, revoke := range map[string]values{
 		"nothing": {}, "both": {"identity": "bob", "serial": "a1"}, "no number": {"serial": "0x12"}, "no ID": {"identity": "a/b"}, "no reason": {"identity": "bob", "reason": "bad"},
+		"who signs": {"identity": "admin"}, "who revokes": {"identity": "registrar"},
 	} {
 		if diags := p.validate("fabric_crl", with(completeCRL(), values{"revoke": values{"it": revoke}})); len(diags) == 0 {
 			t.Errorf("%s is accepted", name)

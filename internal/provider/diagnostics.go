@@ -30,8 +30,10 @@ func explain(err error) string {
 
 func wayOut(err error) string {
 	lost, admission := new(network.LostError), new(network.AdmissionError)
-	unavailable, older := new(network.UnavailableError), new(network.OlderOrdererError)
+	unavailable, older, barred := new(network.UnavailableError), new(network.OlderOrdererError), new(network.ReleaseError)
 	switch {
+	case errors.As(err, &barred):
+		return wayToRelease(barred.Bar)
 	case errors.As(err, &unavailable):
 		return "Mend what is down first: a peer that is down may always be changed, and the next apply goes on with the others. To let more peers of the organization be down at a time, raise max_unavailable."
 	case errors.As(err, &older):
@@ -63,18 +65,33 @@ func wayOut(err error) string {
 		return "Propose it again, by whoever made it: terraform apply -replace=ADDRESS of the fabric_channel_proposal. Everybody signs the new update then."
 	case errors.Is(err, configtx.ErrNoChange):
 		return "The channel is so already, or the change names what the channel does not have. Correct the change, or take the proposal out of the configuration."
+	case errors.As(err, new(*network.UnsignedStepError)):
+		return "Let them decide together: set consenter = false in external_consenters for a node of others, and propose add_consenter or remove_consenter with fabric_channel_proposal. " +
+			"The organizations sign it with fabric_channel_signature in their own states, and one submits it with fabric_channel_submission. Take a node out here when it is no consenter any more. " +
+			"A further node of your own can be brought in the same way, as a fabric_orderer. An admin whose keys are on this engine can be named in admins instead."
 	case errors.As(err, new(*network.UnsignedError)):
 		return "Let the organizations that are missing sign: fabric_channel_proposal makes the update, fabric_channel_signature signs it in each organization's own state, and fabric_channel_submission submits it with their signatures."
 	case network.IsQuorum(err):
 		return "Start or repair the nodes that are not at work first, or change fewer nodes in one apply. If the nodes are lost for good, no configuration of the channel can be changed any more."
 	case errors.As(err, new(*network.StillConsenterError)):
-		return "The owner of the cluster has to take the node out of external_consenters first."
+		return "It has to leave the consenters first: by the owner of the cluster, who takes the node out of external_consenters, or by remove_consenter of a fabric_channel_proposal."
 	case errors.As(err, new(*network.AddressError)):
 		return "Give the new node another address, or go in two applies."
 	case errors.Is(err, network.ErrExists):
 		return "If another resource of this configuration has that name, choose another one. If the state of this resource was lost, import it: terraform import ADDRESS NETWORK/NAME, for an ordering cluster with the name of the cluster."
 	}
 	return ""
+}
+
+// wayToRelease says what comes before a release that a channel keeps its nodes from.
+func wayToRelease(bar network.Bar) string {
+	switch bar {
+	case network.BarSystemChannel:
+		return "Leave the system channel with Fabric 2.5 first: put it into maintenance mode, and remove it from each ordering node (osnadmin channel remove), as Fabric's documentation says under \"Create a channel without a system channel\". Then set fabric_version."
+	case network.BarLegacyLifecycle:
+		return "Set application_capability of the channel to V2_5 and release its chaincodes anew with fabric_chaincode, in an apply before this one; where other organizations must sign, by application_capability of a fabric_channel_proposal. Then set fabric_version."
+	}
+	return "Keep fabric_version at a release that knows it. A channel does not give a capability back: with V3_0 there is no way to Fabric 2."
 }
 
 // howToJoin says who must do what before an organization is a member of a channel.

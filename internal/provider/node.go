@@ -373,6 +373,8 @@ func addNodeError(diags *diag.Diagnostics, summary string, err error, at map[int
 		diags.AddAttributeError(path.Root("image"), summary, explain(err))
 	case errors.Is(err, network.ErrLost):
 		diags.AddAttributeError(path.Root("accept_data_loss"), summary, explain(err))
+	case errors.As(err, new(*network.ReleaseError)):
+		diags.AddAttributeError(path.Root("fabric_version"), summary, explain(err))
 	case errors.Is(err, network.ErrExists), errors.Is(err, engine.ErrForeign):
 		diags.AddAttributeError(path.Root("name"), summary, explain(err))
 	default:

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
@@ -37,10 +38,10 @@ var externalConsenterType = types.ObjectType{AttrTypes: map[string]attr.Type{
 func externalConsentersAttribute() schema.Attribute {
 	return schema.MapNestedAttribute{
 		Optional: true,
-		MarkdownDescription: "Ordering nodes of the cluster that other states run, by a name of your choice: each a `fabric_orderer` of a partner, described by what the partner hands over. " +
-			"First the partner's organization is made known to the channels (`consenter = false`), so that its node may join them as a follower; when the partner says that it has, `consenter = true` makes it a consenter. " +
-			"Such a node becomes a consenter only where the others have a quorum without it, because nobody here can ask how far it is. Its endpoint is written together with its organization; changes of it later fall under the partner's own admins. " +
-			"With the partner's organization among the ordering ones, a majority of all of them signs further changes: where the partner's admin is not among `admins`, bring the consenter in by `fabric_channel_proposal` and list it here as well. What is on the ledger already is not written again.",
+		MarkdownDescription: "Ordering nodes of the cluster that other states run, by a name of your choice: each a `fabric_orderer`, described by what its state hands over. " +
+			"With an entry, the organization of the node is made known to the channels together with its endpoint, so that the node may join them as a follower; a node that is listed here is no stranger, and stays a consenter where it is one. " +
+			"From then on a majority of all ordering organizations decides who orders. Where not all of their admins are among `admins`, leave it to them (`consenter = false`): when the node has joined, `fabric_channel_proposal` proposes `add_consenter`, the organizations sign it in their own states, and nothing changes here. " +
+			"In the same way it goes: `remove_consenter`, together with `remove_orderer_organizations`; once that is in force, take the entry out. Only then: the cluster takes consenters that it does not know off its channels.",
 		Validators: []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.KeysAre(nodeName), externalConsenters{}},
 		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 			"address": schema.StringAttribute{
@@ -59,7 +60,7 @@ func externalConsentersAttribute() schema.Attribute {
 			},
 			"consenter": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(true),
-				MarkdownDescription: "Whether the node is to be a consenter by now. Defaults to `true`; `false` makes its organization known and nothing more.",
+				MarkdownDescription: "Whether the cluster makes the node a consenter. Defaults to `true`, which wants the admins of a majority of the ordering organizations in `admins`, a node that has joined, and a quorum without it, because nobody here can ask how far it is. With `false` its organization is made known, and whether it is a consenter is up to `fabric_channel_proposal`.",
 			},
 		}},
 	}
@@ -91,6 +92,26 @@ func (externalConsenters) ValidateMap(_ context.Context, req validator.MapReques
 			if object.IsNull() || object.Attributes()[member].IsNull() {
 				addNested(&resp.Diagnostics, req.Path.AtMapKey(name).AtName(member), "Incomplete consenter", "Give "+member+", as the partner hands it over.")
 			}
+		}
+	}
+}
+
+// refuseExternal refuses entries that are new, or say something new, and that no channel would take: a
+// definition that makes no MSP, a certificate that its TLS roots do not vouch for.
+func (m *ordererClusterModel) refuseExternal(ctx context.Context, prior *ordererClusterModel, diags *diag.Diagnostics) {
+	all := m.external(ctx, diags)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		element, at, e := m.External.Elements()[name], path.Root("external_consenters").AtMapKey(name), all[name]
+		if was, ok := prior.External.Elements()[name]; ok && was.Equal(element) || !known(ctx, element) {
+			continue
+		}
+		if err := e.Definition.Validate(); err != nil {
+			diags.AddAttributeError(at.AtName("definition"), "Definition that makes no MSP", sentence(err))
+			continue
+		}
+		if err := e.VerifyCertificate(); err != nil {
+			diags.AddAttributeError(at.AtName("tls_certificate"), "Not a certificate of this node", sentence(err)+
+				" It must be for the host of address, and come from the TLS roots in definition.")
 		}
 	}
 }

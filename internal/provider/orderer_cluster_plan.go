@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net"
 	"slices"
@@ -112,6 +113,75 @@ func (m *ordererClusterModel) adminHandles(ctx context.Context, diags *diag.Diag
 			out = append(out, handleFrom(ctx, object, diags))
 		}
 	}
+	return out
+}
+
+// signing gives those who sign changes of the channels: the ones that the configuration names, or the
+// organizations of the nodes.
+func (m *ordererClusterModel) signing(ctx context.Context, diags *diag.Diagnostics) []network.Handle {
+	if !m.Admins.IsNull() {
+		return m.adminHandles(ctx, diags)
+	}
+	return m.organizations(ctx, diags)
+}
+
+// organizations gives those of the nodes.
+func (m *ordererClusterModel) organizations(ctx context.Context, diags *diag.Diagnostics) []network.Handle {
+	all := []network.Handle{handleFrom(ctx, m.Organization, diags)}
+	for _, n := range m.nodes(ctx, diags) {
+		if org := handleFrom(ctx, m.organizationOf(n), diags); !slices.Contains(all, org) {
+			all = append(all, org)
+		}
+	}
+	return all
+}
+
+// clusterAdminsKey is the private state entry that holds those who sign and whose keys are on the engine.
+const clusterAdminsKey = "admins"
+
+// rememberAdmins keeps who can sign here.
+func (m *ordererClusterModel) rememberAdmins(ctx context.Context, f *network.Fabric, private privateStateWriter, diags *diag.Diagnostics) {
+	raw, err := json.Marshal(f.AbleToSign(ctx, m.signing(ctx, diags)))
+	if err != nil {
+		addError(diags, "Unable to keep who signs for ordering cluster "+m.Name.ValueString(), err)
+		return
+	}
+	diags.Append(private.SetKey(ctx, clusterAdminsKey, raw)...)
+}
+
+// signers gives the MSP IDs of those who sign a change; unless the configuration names them, nodes that
+// leave have an admin too. One that was there at the last Read and could not sign is left out, one that is
+// new is taken at its word.
+func (m *ordererClusterModel) signers(ctx context.Context, prior *ordererClusterModel, private privateState, diags *diag.Diagnostics) []string {
+	raw, d := private.GetKey(ctx, clusterAdminsKey)
+	diags.Append(d...)
+	var able []network.Handle
+	if len(raw) > 0 {
+		if err := unmarshal(raw, &able); err != nil {
+			addError(diags, "Unable to read who signs for ordering cluster "+m.Name.ValueString(), err)
+		}
+	}
+	admins := m.signing(ctx, diags)
+	var looked []network.Handle
+	if exists := !prior.Nodes.IsNull(); exists {
+		if m.Admins.IsNull() {
+			admins = append(admins, prior.organizations(ctx, diags)...)
+		}
+		if len(raw) > 0 {
+			looked = prior.signing(ctx, diags)
+		}
+	}
+	signs := map[network.Handle]bool{}
+	for _, h := range admins {
+		signs[h] = !slices.Contains(looked, h) || slices.Contains(able, h)
+	}
+	var out []string
+	for h, does := range signs {
+		if does {
+			out = append(out, h.MSPID)
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 
@@ -234,6 +304,7 @@ func (m *ordererClusterModel) planChange(ctx context.Context, prior *ordererClus
 	}
 	external := m.external(ctx, diags)
 	change := network.ClusterChange{
+		Admins: m.signers(ctx, prior, private, diags),
 		Before: prior.planned(ctx, nil, diags), After: m.planned(ctx, prior, diags), Channels: facts, Raft: raftOptions(ctx, m.Raft, diags),
 		External: map[string]network.PlannedExternal{},
 	}
@@ -253,11 +324,14 @@ func (m *ordererClusterModel) planChange(ctx context.Context, prior *ordererClus
 		m.LastChange = types.ListValueMust(types.StringType, []attr.Value{})
 	}
 	for _, err := range plan.Refusals {
-		summary := "A channel would lose its quorum"
-		if !network.IsQuorum(err) {
-			summary = "An address is not free yet"
+		at, summary := path.Root("nodes"), "An address is not free yet"
+		switch {
+		case network.IsQuorum(err):
+			summary = "A channel would lose its quorum"
+		case errors.As(err, new(*network.UnsignedStepError)):
+			at, summary = path.Root("admins"), "Signatures are missing for a change of who orders"
 		}
-		diags.AddAttributeError(path.Root("nodes"), summary, explain(err))
+		diags.AddAttributeError(at, summary, explain(err))
 	}
 	if len(plan.Outages) > 0 {
 		diags.AddAttributeWarning(path.Root("nodes"), "Ordering stops for a while", strings.Join(plan.Outages, "; ")+". With three nodes or more it would go on.")
@@ -360,8 +434,11 @@ func (m *ordererClusterModel) planned(ctx context.Context, prior *ordererCluster
 			boots(raftOptions(ctx, prior.Raft, diags)) != boots(raftOptions(ctx, m.Raft, diags))
 	}
 	for name, n := range m.nodes(ctx, diags) {
-		planned := network.PlannedOrderer{Address: n.Endpoint.ValueString(), Status: engine.Status(n.Status.ValueString())}
+		planned := network.PlannedOrderer{
+			Address: n.Endpoint.ValueString(), MSPID: handleMember(m.organizationOf(n), "msp_id").ValueString(), Status: engine.Status(n.Status.ValueString()),
+		}
 		if was, ok := before[name]; ok {
+			planned.Rekeyed = !was.KeyVersion.IsNull() && changed(was.KeyVersion, n.KeyVersion)
 			planned.Restart = all || renews(&n) ||
 				changed(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs, was.Port, n.Port, was.AdminPort, n.AdminPort, was.OperationsPort, n.OperationsPort)
 		}
@@ -388,18 +465,21 @@ func (m *ordererClusterModel) channelsAfter(ctx context.Context, change network.
 	}
 	endpoints := slices.Clone(consenters)
 	for _, e := range change.External {
-		if e.Consenter {
-			consenters = append(consenters, e.Address)
-		}
 		if organizations[e.MSPID] {
 			endpoints = append(endpoints, e.Address)
 		}
 	}
-	slices.Sort(consenters)
 	slices.Sort(endpoints)
 	channels := map[string]attr.Value{}
-	for name := range change.Channels {
-		channels[name] = clusterChannelValue(consenters, endpoints)
+	for name, now := range change.Channels {
+		all := slices.Clone(consenters)
+		for _, e := range change.External {
+			if e.Consenter || slices.Contains(now.Consenters, e.Address) { // what others decided stays
+				all = append(all, e.Address)
+			}
+		}
+		slices.Sort(all)
+		channels[name] = clusterChannelValue(all, endpoints)
 	}
 	return types.MapValueMust(clusterChannelType, channels)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
@@ -159,7 +160,7 @@ func (r *ordererClusterResource) ValidateConfig(ctx context.Context, req resourc
 			resp.Diagnostics.AddAttributeError(path.Root("nodes").AtMapKey(name), "Not a node", "Write "+name+" = {} for a node with nothing special about it.")
 		}
 	}
-	if n := len(config.Nodes.Elements()); !config.Nodes.IsUnknown() && n > 0 && n%2 == 0 && config.Consensus.ValueString() != "bft" {
+	if n := len(config.Nodes.Elements()); !config.Nodes.IsUnknown() && config.External.IsNull() && n > 0 && n%2 == 0 && config.Consensus.ValueString() != "bft" {
 		resp.Diagnostics.AddAttributeWarning(path.Root("nodes"), "Even number of ordering nodes",
 			fmt.Sprintf("A cluster of %d nodes goes on after the loss of %d, and so does one of %d. Use an odd number.", n, (n-1)/2, n-1))
 	}
@@ -201,6 +202,7 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	if before == nil || replaced {
 		prior.Nodes, prior.Channels, prior.LastChange = types.MapNull(ordererType), types.MapNull(clusterChannelType), types.ListNull(types.StringType)
 	}
+	plan.refuseExternal(ctx, &prior, &resp.Diagnostics)
 	plan.planChange(ctx, &prior, req.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	if replaced {
@@ -209,6 +211,10 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	}
 	r.session.claims.name(ctx, network.KindOrdererCluster, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	r.session.claims.release(plan.Handle, prior.FabricVersion, plan.FabricVersion)
+	if before != nil {
+		nodes := slices.SortedFunc(maps.Values(prior.handles(ctx, &resp.Diagnostics)), func(a, b network.Handle) int { return strings.Compare(a.Name, b.Name) })
+		r.refuseRelease(ctx, prior.FabricVersion, plan.FabricVersion, nodes, nil, &resp.Diagnostics)
+	}
 	for _, node := range plan.wantedPorts(ctx, &resp.Diagnostics) {
 		name := handleMember(node.handle, "name")
 		r.session.claims.name(ctx, network.KindOrderer, plan.Organization, name, path.Root("nodes").AtMapKey(name.ValueString()), req, &resp.Diagnostics)
@@ -490,6 +496,7 @@ func (r *ordererClusterResource) Read(ctx context.Context, req resource.ReadRequ
 	}
 	state.merge(ctx, states, &resp.Diagnostics)
 	state.readChannels(ctx, f, req.Private, resp.Private, &resp.Diagnostics)
+	state.rememberAdmins(ctx, f, resp.Private, &resp.Diagnostics)
 	state.readCertificates(ctx, f, handles, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	setProtection(ctx, resp.Private, ledgers(states), &resp.Diagnostics)

@@ -151,6 +151,9 @@ func (r *ordererResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	}
 	r.session.claims.name(ctx, network.KindOrderer, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	r.session.ports.want(plan.Handle, plan.wantedPorts(), &resp.Diagnostics)
+	if before != nil {
+		r.refuseRelease(ctx, prior.FabricVersion, plan.FabricVersion, []network.Handle{handleFrom(ctx, prior.Handle, &resp.Diagnostics)}, orderersFrom(ctx, prior.Orderers, &resp.Diagnostics), &resp.Diagnostics)
+	}
 }
 
 // validateOrdererConfig refuses an overlay that an ordering node could not run with, as far as it is known.
@@ -349,7 +352,7 @@ func (r *ordererResource) Delete(ctx context.Context, req resource.DeleteRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if err := f.DeleteJoinedOrderer(ctx, handleFrom(ctx, state.Handle, &resp.Diagnostics), state.keepVolumes()); err != nil {
+	if err := f.DeleteJoinedOrderer(ctx, state.spec(ctx, &resp.Diagnostics), state.keepVolumes()); err != nil {
 		state.addError(&resp.Diagnostics, "delete", err)
 	} else if !state.keepVolumes() {
 		unregister(ctx, f, &resp.Diagnostics, handleFrom(ctx, state.Handle, &resp.Diagnostics))

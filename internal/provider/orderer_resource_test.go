@@ -70,10 +70,13 @@ resource "fabric_orderer" "second" {
 `, p.channels, p.more)
 }
 
-// listing is what the owner of the cluster says of the partner's node. Both admins have their keys here,
-// where real partners would use proposals.
+// bothAdmins lets the owner sign for the partner, too: both have their keys here, where real partners use
+// proposals, as in the example consortium.
+const bothAdmins = "admins = { orderer = fabric_organization.orderer.handle, second = fabric_organization.second.handle }\n"
+
+// listing is what the owner of the cluster says of the partner's node.
 func listing(consenter bool) string {
-	return fmt.Sprintf(`admins = { orderer = fabric_organization.orderer.handle, second = fabric_organization.second.handle }
+	return fmt.Sprintf(`
   external_consenters = { second = {
     address         = "orderer0.second.example.com:7050"
     tls_certificate = fabric_orderer.second.tls_certificate
@@ -111,20 +114,32 @@ func TestAccOrderer(t *testing.T) {
 				ExpectNonEmptyPlan: true,
 			},
 			{Config: p.String(), ConfigPlanChecks: onlyUpdated(partnerAddress), Check: relation("follower")},
-			{ // Now it is ready to be a consenter.
-				Config:           with(func(p *partner) { p.external = listing(true) }),
+			{ // Now it is ready to be a consenter. That both have to sign is known before anything is done.
+				Config: with(func(p *partner) { p.external = listing(true) }), PlanOnly: true,
+				ExpectError: says("Signatures are missing for a change of who orders", "adding second before it is known to work falls under /Channel/Orderer/Admins (MAJORITY Admins), which wants SecondMSP admin",
+					"set consenter = false in external_consenters", "propose add_consenter", "fabric_channel_proposal"),
+			},
+			{
+				Config:           with(func(p *partner) { p.external = bothAdmins + listing(true) }),
 				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{planSays{clusterAddress, []string{"second: added as a consenter of channel trade; it must have joined"}}}},
 				Check:            consentedBy(t, name, all...),
 			},
-			{ // It is rolled like any other,
-				PreConfig:        func() { awaitRelation(t, name, "consenter") },
-				Config:           with(func(p *partner) { p.more = "limits = { pids = 900 }" }),
-				ConfigPlanChecks: onlyUpdated(partnerAddress),
-				Check:            relation("consenter"),
+			{ // It is rolled like any other, and so is the cluster, which needs nobody else for that.
+				PreConfig: func() { awaitRelation(t, name, "consenter") },
+				Config: with(func(p *partner) {
+					p.more = "limits = { pids = 900 }"
+					p.external = p.more + listing(false)
+				}),
+				ConfigPlanChecks: onlyUpdated(partnerAddress, clusterAddress),
+				Check:            resource.ComposeTestCheckFunc(relation("consenter"), consentedBy(t, name, all...)),
+			},
+			{ // A node that has gone from the list would be taken off, which wants both again,
+				Config: with(func(p *partner) { p.external = p.more }), PlanOnly: true,
+				ExpectError: says("removing orderer0.second.example.com:7050 falls under /Channel/Orderer/Admins", "propose add_consenter or remove_consenter"),
 			},
 			{ // and stays for as long as the channel counts on it.
-				Config:      with(func(p *partner) { p.channels = "" }),
-				ExpectError: says("is still a consenter of channel trade", "take the node out of external_consenters"),
+				Config:      with(func(p *partner) { p.channels, p.external = "", p.more+listing(false) }),
+				ExpectError: says("is still a consenter of channel trade", "takes the node out of external_consenters"),
 			},
 			{
 				ResourceName: partnerAddress, ImportState: true, ImportStateId: name + "/orderer0.second", ImportStateVerify: true,
@@ -133,10 +148,13 @@ func TestAccOrderer(t *testing.T) {
 			},
 			{
 				Config: with(func(p *partner) {
-					p.channels, p.external = `"trade"`, "admins = { orderer = fabric_organization.orderer.handle, second = fabric_organization.second.handle }"
+					p.channels, p.external = `"trade"`, bothAdmins+p.more
 				}),
-				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{planSays{clusterAddress, []string{"channel trade: the consenter orderer0.second.example.com:7050 is taken off, which is no node of this cluster"}}}},
-				Check:            consentedBy(t, name, own...),
+				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{planSays{clusterAddress, []string{
+					"channel trade: the consenter orderer0.second.example.com:7050 is taken off, which is no node of this cluster",
+					"channel trade: the organization SecondMSP is taken off, which orders no longer",
+				}}}},
+				Check: consentedBy(t, name, own...),
 			},
 			{Config: with(func(p *partner) { p.gone = true }), Check: gone(t, name, "orderer0.second")},
 		},

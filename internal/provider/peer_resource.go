@@ -139,6 +139,9 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	r.session.claims.name(ctx, network.KindPeer, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	r.session.ports.want(plan.Handle, plan.wantedPorts(), &resp.Diagnostics)
 	r.session.claims.release(plan.Handle, prior.FabricVersion, plan.FabricVersion)
+	if before != nil {
+		r.refuseRelease(ctx, prior.FabricVersion, plan.FabricVersion, []network.Handle{handleFrom(ctx, prior.Handle, &resp.Diagnostics)}, nil, &resp.Diagnostics)
+	}
 }
 
 func (m *peerModel) wantedPorts() []portWish {

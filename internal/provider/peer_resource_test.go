@@ -166,7 +166,9 @@ resource "fabric_peer" "handle" {
 		clusterOf("key", `nodes = { d0 = {} }
   config = { General = { Keepalive = { ServerIntervall = "1h" } } }`)+
 		clusterOf("listener", `nodes = { e0 = {} }
-  config = { Admin = { ListenAddress = "0.0.0.0:1" } }`),
+  config = { Admin = { ListenAddress = "0.0.0.0:1" } }`)+
+		clusterOf("bootstrap", `nodes = { f0 = {} }
+  config = { General = { BootstrapMethod = "file" } }`),
 		map[string][]string{
 			"fabric_peer.unknown_key":          {"Configuration refused: peer.gossip.useLeaderElektion", "config =", "Unknown key", "Did you mean peer.gossip.useLeaderElection"},
 			"fabric_peer.wrong_type":           {"peer.gossip.maxBlockCountToStore", "config =", "must be a whole number, given a string"},
@@ -180,6 +182,7 @@ resource "fabric_peer" "handle" {
 			"fabric_orderer_cluster.bft_later": {"SmartBFT is not supported yet", "consensus ="},
 			"fabric_orderer_cluster.key":       {"General.Keepalive.ServerIntervall", "config =", "Did you mean General.Keepalive.ServerInterval?"},
 			"fabric_orderer_cluster.listener":  {"Admin.ListenAddress", "config =", "use the attribute nodes[*].admin_port"},
+			"fabric_orderer_cluster.bootstrap": {"General.BootstrapMethod", "config =", "without a system channel"},
 			"fabric_peer.handle":               {"Wrong kind of handle", "organization =", "wants the handle of fabric_organization", "got the handle of fabric_ca"},
 			// Of two resources the one that Terraform plans later is told.
 			"fabric_peer.one fabric_peer.two":                                  {"Host port wanted twice", "127.0.0.1:16101", "peer one of network offline", "Choose another port"},

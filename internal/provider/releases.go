@@ -1,13 +1,18 @@
 package provider
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
 // release remembers which Fabric release a peer or an ordering cluster is planned to run, and which it
@@ -25,6 +30,24 @@ func (c *claims) release(handle types.Object, before, now types.String) {
 	c.put("release of "+key, mine)
 }
 
+// refuseRelease refuses a release that a channel keeps nodes from. They are asked right now, since what
+// their channels have is in no state of theirs; an apply asks again before it changes one. Nodes that
+// cannot be asked hold up no plan.
+func (c *configured) refuseRelease(ctx context.Context, before, now types.String, nodes []network.Handle, others map[string]network.RemoteOrderer, diags *diag.Diagnostics) {
+	version, err := nodeconfig.ParseVersion(now.ValueString())
+	if err != nil || before.IsNull() || before.Equal(now) {
+		return
+	}
+	f, err := c.session.open()
+	if err != nil {
+		return
+	}
+	bars, _ := f.ReleaseBars(ctx, version, nodes, others)
+	for _, bar := range bars {
+		diags.AddAttributeError(path.Root("fabric_version"), "A channel keeps "+bar.Node.String()+" from this release", explain(bar))
+	}
+}
+
 // orderersFirst refuses a plan in which a peer of a channel is raised above the channel's ordering nodes:
 // it would wait for them in vain. A channel is planned after both, because it is given their handles.
 // It is told nothing of nodes of other states.
@@ -39,17 +62,47 @@ func (c *claims) orderersFirst(orderers types.Object, organizations map[string]c
 	if !planned {
 		return
 	}
+	eachPeer(organizations, func(at path.Path, peer string) {
+		if mine := c.made["release of "+peer]; mine.raised && ordering.release.Compare(mine.release) < 0 {
+			diags.AddAttributeError(at, "Ordering nodes come first", fmt.Sprintf(
+				"This plan has %s run Fabric %s, and leaves %s at %s. Fabric is upgraded orderers first: give the ordering cluster that fabric_version in the same apply, or in one before it.",
+				peer, mine.release, cluster, ordering.release))
+		}
+	})
+}
+
+// capabilityServed refuses the channel capability V3_0 when a node of the channel is planned to run a release
+// that does not know it. Nodes of other states, and what runs by now, are looked at when it is applied.
+func (c *claims) capabilityServed(capability types.String, orderers types.Object, organizations map[string]channelOrganizationModel, diags *diag.Diagnostics) {
+	if capability.ValueString() != configtx.ChannelCapabilityV3_0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var old []string
+	look := func(node string) {
+		if mine, planned := c.made["release of "+node]; planned && !mine.release.SupportsChannelV3() {
+			old = append(old, fmt.Sprintf("%s (Fabric %s)", node, mine.release))
+		}
+	}
+	if cluster, known := nodeIdentity(orderers); known {
+		look(cluster)
+	}
+	eachPeer(organizations, func(_ path.Path, peer string) { look(peer) })
+	if slices.Sort(old); len(old) > 0 {
+		diags.AddAttributeError(path.Root("channel_capability"), "V3_0 needs nodes of Fabric 3.0 or later",
+			"This plan has nodes of the channel run a release that ends when it meets it: "+strings.Join(old, ", ")+". Use V2_0, or give them a fabric_version of 3.0 or later first.")
+	}
+}
+
+// eachPeer gives the peers of a channel that are known, with where they are named.
+func eachPeer(organizations map[string]channelOrganizationModel, do func(at path.Path, peer string)) {
 	for key, o := range organizations {
 		for name, element := range o.Peers.Elements() {
-			handle, ok := element.(types.Object)
-			if !ok {
-				continue
-			}
-			peer, known := nodeIdentity(handle)
-			if mine := c.made["release of "+peer]; known && mine.raised && ordering.release.Compare(mine.release) < 0 {
-				diags.AddAttributeError(path.Root("organizations").AtMapKey(key).AtName("peers").AtMapKey(name), "Ordering nodes come first", fmt.Sprintf(
-					"This plan has %s run Fabric %s, and leaves %s at %s. Fabric is upgraded orderers first: give the ordering cluster that fabric_version in the same apply, or in one before it.",
-					peer, mine.release, cluster, ordering.release))
+			if handle, ok := element.(types.Object); ok {
+				if peer, known := nodeIdentity(handle); known {
+					do(path.Root("organizations").AtMapKey(key).AtName("peers").AtMapKey(name), peer)
+				}
 			}
 		}
 	}

@@ -11,6 +11,35 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
+// TestCapabilityServed: a plan in which a node runs a release that does not know the channel's capability.
+func TestCapabilityServed(t *testing.T) {
+	peer := handleValue(readHandle.With(network.KindPeer, "peer0.org1", "Org1MSP"))
+	cluster := handleValue(readHandle.With(network.KindOrdererCluster, "raft", "OrdererMSP"))
+	for _, test := range []struct{ name, capability, peer, cluster, old string }{
+		{"all know it", "V3_0", "3.1.1", "3.0.0", ""},
+		{"none has to", "V2_0", "2.5.9", "2.5.9", ""},
+		{"of another state", "V3_0", "", "", ""},
+		{"the peer does not", "V3_0", "2.5.9", "3.1.1", "peer peer0.org1 of network dev (Fabric 2.5.9)"},
+		{"nobody does", "V3_0", "2.5.9", "2.5.10", "ordering cluster raft of network dev (Fabric 2.5.10), peer peer0.org1 of network dev (Fabric 2.5.9)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := &claims{}
+			for handle, release := range map[*types.Object]string{&peer: test.peer, &cluster: test.cluster} {
+				if release != "" {
+					c.release(*handle, types.StringNull(), types.StringValue(release))
+				}
+			}
+			var diags diag.Diagnostics
+			c.capabilityServed(types.StringValue(test.capability), cluster, map[string]channelOrganizationModel{
+				"org1": {Peers: types.MapValueMust(handleType, map[string]attr.Value{"peer0": peer})},
+			}, &diags)
+			if diags.HasError() != (test.old != "") || diags.HasError() && !strings.Contains(diags[0].Detail(), test.old) {
+				t.Errorf("the diagnostics are %v", diags)
+			}
+		})
+	}
+}
+
 // TestOrderersFirst: a plan that raises a peer above its ordering nodes.
 func TestOrderersFirst(t *testing.T) {
 	peer := handleValue(readHandle.With(network.KindPeer, "peer0.org1", "Org1MSP"))

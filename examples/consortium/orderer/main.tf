@@ -38,8 +38,19 @@ resource "fabric_organization" "this" {
 
 resource "fabric_orderer_cluster" "this" {
   organization        = fabric_organization.this.handle
-  nodes               = { orderer0 = {} }
+  nodes               = { orderer0 = {}, orderer1 = {} }
   deletion_protection = false
+
+  # The third ordering node is one of org2. Noted here, its organization is known to the channel, and the
+  # node is no stranger to this cluster; that it orders is decided by proposals, of both together.
+  external_consenters = var.stage < 4 || var.stage >= 8 ? null : {
+    "orderer0.org2" = {
+      address         = var.org2.orderer.endpoint
+      tls_certificate = var.org2.orderer.tls_certificate
+      definition      = var.org2.definition
+      consenter       = false
+    }
+  }
 }
 
 # Partners are noted on a network of their own, because on this one machine their own states share the
@@ -67,7 +78,7 @@ resource "fabric_channel" "trade" {
   name              = "trade"
   orderers          = fabric_orderer_cluster.this.handle
   batch_timeout     = "500ms"
-  max_message_count = var.stage >= 5 ? 20 : 10
+  max_message_count = var.stage >= 7 ? 20 : 10
 
   organizations = {
     for name in local.members : name => {
@@ -90,12 +101,53 @@ resource "fabric_channel_proposal" "org2" {
   change  = { add_organizations = { org2 = var.org2.definition } }
 }
 
-# A change that others propose and that the ordering organization decides: larger blocks. The plan shows in
-# words what is signed. Once it is in force, stage 5 says the same of the channel.
+# The ordering node of org2 has joined the channel, and is to order from now on. When that is in force, the
+# proposal has done its work, and goes with the next stage.
+resource "fabric_channel_proposal" "consenter" {
+  count = var.stage == 5 ? 1 : 0
+
+  channel = fabric_channel.trade[0].handle
+  change = {
+    add_consenter = {
+      address         = var.org2.orderer.endpoint
+      tls_certificate = var.org2.orderer.tls_certificate
+    }
+  }
+}
+
+resource "fabric_channel_signature" "consenter" {
+  count = var.stage == 5 ? 1 : 0
+
+  channel      = fabric_channel.trade[0].handle
+  organization = fabric_organization.this.handle
+  update       = fabric_channel_proposal.consenter[0].update
+}
+
+# A change that others propose and that both ordering organizations decide: larger blocks. The plan shows in
+# words what is signed. Once it is in force, stage 7 says the same of the channel.
 resource "fabric_channel_signature" "batch" {
-  count = var.stage >= 4 ? 1 : 0
+  count = var.stage >= 6 ? 1 : 0
 
   channel      = fabric_channel.trade[0].handle
   organization = fabric_organization.this.handle
   update       = var.org1.proposals.batch
+}
+
+# The ordering node of org2 goes again. When that is in force, stage 8 says the same of the cluster.
+resource "fabric_channel_proposal" "farewell" {
+  count = var.stage == 7 ? 1 : 0
+
+  channel = fabric_channel.trade[0].handle
+  change = {
+    remove_consenter             = var.org2.orderer.endpoint
+    remove_orderer_organizations = [var.org2.definition.msp_id]
+  }
+}
+
+resource "fabric_channel_signature" "farewell" {
+  count = var.stage == 7 ? 1 : 0
+
+  channel      = fabric_channel.trade[0].handle
+  organization = fabric_organization.this.handle
+  update       = fabric_channel_proposal.farewell[0].update
 }

@@ -1,5 +1,5 @@
 output "orderers" {
-  description = "Where partners reach the ordering nodes, for their fabric_channel_membership."
+  description = "Where partners reach the ordering nodes, for their fabric_channel_membership and fabric_orderer."
   value = {
     for name, node in fabric_orderer_cluster.this.nodes : name => {
       address               = "127.0.0.1:${node.port}"
@@ -9,17 +9,30 @@ output "orderers" {
   }
 }
 
+locals {
+  proposals = {
+    org2      = one(fabric_channel_proposal.org2)
+    consenter = one(fabric_channel_proposal.consenter)
+    farewell  = one(fabric_channel_proposal.farewell)
+  }
+  signatures = {
+    consenter = one(fabric_channel_signature.consenter)
+    batch     = one(fabric_channel_signature.batch)
+    farewell  = one(fabric_channel_signature.farewell)
+  }
+}
+
 output "proposals" {
   description = "Updates of the channel for the partners to look at and to sign."
-  value       = { for name, proposal in { org2 = one(fabric_channel_proposal.org2) } : name => proposal.update if proposal != null }
+  value       = { for name, proposal in local.proposals : name => proposal.update if proposal != null }
 }
 
 output "required" {
   description = "Whose signatures they want."
-  value       = { for name, proposal in { org2 = one(fabric_channel_proposal.org2) } : name => proposal.required if proposal != null }
+  value       = { for name, proposal in local.proposals : name => proposal.required if proposal != null }
 }
 
 output "signatures" {
-  description = "Signatures of the ordering organization under what others propose."
-  value       = { for name, signed in { batch = one(fabric_channel_signature.batch) } : name => signed.signature if signed != null }
+  description = "Signatures of this organization, by what was proposed."
+  value       = { for name, signed in local.signatures : name => signed.signature if signed != null }
 }

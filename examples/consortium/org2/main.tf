@@ -49,12 +49,43 @@ resource "fabric_channel_membership" "trade" {
   deletion_protection = false
 }
 
-# What org1 proposed and the ordering organization signed, submitted by a third one.
+# An ordering node in the cluster of the other organization. It joins the channel as soon as that lets this
+# organization read it, and follows until both have decided that it orders.
+resource "fabric_orderer" "orderer0" {
+  count = var.stage >= 2 && var.stage < 6 ? 1 : 0
+
+  organization        = fabric_organization.this.handle
+  name                = "orderer0.org2"
+  channels            = ["trade"]
+  orderers            = var.orderer.orderers
+  deletion_protection = false
+}
+
+resource "fabric_channel_submission" "consenter" {
+  count = var.stage == 3 ? 1 : 0
+
+  channel      = fabric_channel_membership.trade[0].handle
+  organization = fabric_organization.this.handle
+  update       = var.orderer.proposals.consenter
+  signatures   = { orderer = var.orderer.signatures.consenter }
+}
+
+# What org1 proposed and the other ordering organization signed, signed and submitted by this one.
 resource "fabric_channel_submission" "batch" {
-  count = var.stage >= 2 ? 1 : 0
+  count = var.stage >= 4 ? 1 : 0
 
   channel      = fabric_channel_membership.trade[0].handle
   organization = fabric_organization.this.handle
   update       = var.org1.proposals.batch
   signatures   = { orderer = var.orderer.signatures.batch }
+}
+
+# The ordering node goes again: off the channel here, and after that off this machine (stage 6).
+resource "fabric_channel_submission" "farewell" {
+  count = var.stage == 5 ? 1 : 0
+
+  channel      = fabric_channel_membership.trade[0].handle
+  organization = fabric_organization.this.handle
+  update       = var.orderer.proposals.farewell
+  signatures   = { orderer = var.orderer.signatures.farewell }
 }

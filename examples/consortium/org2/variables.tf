@@ -11,7 +11,7 @@ variable "fabric_version" {
 }
 
 variable "stage" {
-  description = "How far things have come: 1 joins the channel, 2 submits larger blocks."
+  description = "How far things have come: 1 joins the channel, 2 runs an ordering node, 3 submits that it orders, 4 submits larger blocks, 5 submits that it orders no longer, 6 runs none any more."
   type        = number
   default     = 0
 }

@@ -24,6 +24,7 @@ import (
 const (
 	groupOrderer     = "Orderer"
 	groupApplication = "Application"
+	groupConsortiums = "Consortiums"
 
 	keyCapabilities        = "Capabilities"
 	keyHashingAlgorithm    = "HashingAlgorithm"

@@ -111,6 +111,24 @@ func CanSubmit(base *Config, signer Signer, at time.Time) (Answer, error) {
 	return answer, nil
 }
 
+// ConsenterChange gives what a change of the consenters must meet, or of the options of the consensus: the
+// mod_policy of the value that holds both.
+func ConsenterChange(base *Config) Requirement {
+	group := base.Proto.GetChannelGroup().GetGroups()[groupOrderer]
+	path := rootPath + "/" + groupOrderer
+	return governing(base, element{kind: KindValue, path: path + "/" + keyConsensusType, value: group.GetValues()[keyConsensusType]})
+}
+
+// OrdererOrganizationChange gives what must be met for an orderer organization to come or to go.
+func OrdererOrganizationChange(base *Config) Requirement {
+	group := base.Proto.GetChannelGroup().GetGroups()[groupOrderer]
+	return governing(base, element{kind: KindGroup, path: rootPath + "/" + groupOrderer, group: group})
+}
+
+func governing(base *Config, e element) Requirement {
+	return requirementOf(base, e.governedBy(), memberships(base.Proto))
+}
+
 // PolicyOf gives the policy at the path as a Requirement: to ask who could meet it.
 func PolicyOf(base *Config, path string) Requirement {
 	return requirementOf(base, path, memberships(base.Proto))

@@ -32,6 +32,10 @@ type Summary struct {
 	// OrdererOrganizations and ApplicationOrganizations are sorted by name.
 	OrdererOrganizations, ApplicationOrganizations []OrganizationSummary
 
+	// System tells that it is a system channel, from which other channels were made before Fabric 2.3: it
+	// has consortiums. Fabric 3 knows none.
+	System bool
+
 	// ConsensusType is etcdraft or BFT; ConsensusState is STATE_NORMAL or STATE_MAINTENANCE.
 	ConsensusType, ConsensusState string
 	// Consenters are in the order of the configuration.
@@ -51,6 +55,12 @@ type Summary struct {
 	ApplicationPolicies map[string]string
 	// ACLs holds the policy reference of each resource as it stands in the configuration.
 	ACLs map[string]string
+}
+
+// NewLifecycle tells whether chaincodes of the channel have the lifecycle of Fabric 2, in which organizations
+// approve (common/capabilities, ApplicationProvider.LifecycleV20).
+func (s Summary) NewLifecycle() bool {
+	return slices.Contains(s.ApplicationCapabilities, ApplicationCapabilityV2_0) || slices.Contains(s.ApplicationCapabilities, ApplicationCapabilityV2_5)
 }
 
 // OrganizationSummary is an organization in one of the two groups.
@@ -118,6 +128,7 @@ func (r *reader) summary(config *Config) Summary {
 		Channel: config.Channel, Block: config.Block, Sequence: config.Sequence(),
 		ChannelCapabilities: r.capabilities(channel), OrdererCapabilities: r.capabilities(orderers), ApplicationCapabilities: r.capabilities(application),
 		OrdererOrganizations: r.organizations(orderers), ApplicationOrganizations: r.organizations(application),
+		System:   channel.GetGroups()[groupConsortiums] != nil,
 		Policies: map[string]string{}, ACLs: map[string]string{},
 	}
 	addresses := &common.OrdererAddresses{}

@@ -17,6 +17,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,6 +81,8 @@ type Channel struct {
 	Status string `json:"status"`
 	// Height is the number of blocks that the node stores; zero in a list.
 	Height uint64 `json:"height"`
+	// System tells, in a list, that it is the system channel, of which Fabric 2 has at most one.
+	System bool `json:"-"`
 }
 
 // Error is an answer of the ordering node other than success. It matches ErrExists, ErrNotFound or
@@ -150,13 +153,18 @@ func (c *Client) Get(ctx context.Context, name string) (*Channel, error) {
 	return channel, nil
 }
 
-// List gives name and URL of every channel of the node. REST: GET /participation/v1/channels.
+// List gives name and URL of every channel of the node, the system channel first. REST: GET /participation/v1/channels.
 func (c *Client) List(ctx context.Context) ([]Channel, error) {
 	var list struct {
-		Channels []Channel `json:"channels"`
+		SystemChannel *Channel  `json:"systemChannel"`
+		Channels      []Channel `json:"channels"`
 	}
 	if err := c.call(ctx, request{method: http.MethodGet, success: http.StatusOK}, &list); err != nil {
 		return nil, fmt.Errorf("unable to list the channels: %w", err)
+	}
+	if list.SystemChannel != nil {
+		list.SystemChannel.System = true
+		list.Channels = slices.Insert(list.Channels, 0, *list.SystemChannel)
 	}
 	return list.Channels, nil
 }

@@ -70,6 +70,10 @@ func TestListAndGet(t *testing.T) {
 	if got, err := c.Get(t.Context(), "a"); err != nil || got.Status != StatusOnboarding || got.Height != 7 {
 		t.Errorf("Get: %+v, %v", got, err)
 	}
+	system := client(t, answer(http.StatusOK, `{"systemChannel":{"name":"s","url":"/s"},"channels":[{"name":"a","url":"/a"}]}`))
+	if list, err := system.List(t.Context()); err != nil || len(list) != 2 || list[0] != (Channel{Name: "s", URL: "/s", System: true}) || list[1].System {
+		t.Errorf("List with a system channel: %v, %v", list, err)
+	}
 	empty := client(t, answer(http.StatusOK, `{"systemChannel":null,"channels":null}`))
 	if list, err := empty.List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("List of none: %v, %v", list, err)
