@@ -225,8 +225,11 @@ func (k *channelWork) enlist(ctx context.Context, summary configtx.Summary, o Ha
 		return err
 	}
 	listed := entryOf(summary, own)
-	if listed != nil && configtx.SameConsenter(*listed, own) {
-		return nil
+	if listed != nil {
+		known, err := k.knows(ctx, o, *listed, own)
+		if err != nil || known {
+			return err
+		}
 	}
 	if listed == nil {
 		step := "adding " + o.Name
@@ -238,6 +241,21 @@ func (k *channelWork) enlist(ctx context.Context, summary configtx.Summary, o Ha
 		return err
 	}
 	return k.awaitPart(ctx, o)
+}
+
+// knows tells whether the ledger lists a node as what it is, or as what it will be when it restarts: an
+// attempt may have been cut short before that.
+func (k *channelWork) knows(ctx context.Context, o Handle, listed, own configtx.Consenter) (bool, error) {
+	if configtx.SameConsenter(listed, own) {
+		return true, nil
+	}
+	have, err := k.nodeFiles(ctx, o)
+	if err != nil {
+		return false, err
+	}
+	enrolled, _, _ := newest(have.keys, enrollmentFile, enrollmentKeyFile)
+	tls, _, _ := newest(have.keys, tlsFile, tlsKeyFile)
+	return configtx.SameConsenter(listed, consenterAt(configtx.Address{Host: own.Host, Port: own.Port}, own.MSPID, tls, enrolled)), nil
 }
 
 // list writes a consenter, in the place of the one with its key or its address.

@@ -20,11 +20,11 @@ type ClusterChannel struct {
 	Unlisted []string `json:"unlisted,omitempty"`
 	// Leader is the name of the node that leads; empty when it is none of them, or unknown.
 	Leader string `json:"leader,omitempty"`
-	// Raft are the options on the ledger; zero with SmartBFT.
-	Raft configtx.RaftOptions `json:"raft"`
+	Ordering
+	// Batch are the limits of its blocks.
+	Batch configtx.Batch `json:"batch"`
 	// Capabilities are those of the channel.
 	Capabilities []string `json:"capabilities"`
-	BFT          bool     `json:"bft,omitempty"`
 }
 
 // ReadClusterChannels asks the nodes of a cluster for the channels that they order. Of those in known of
@@ -52,7 +52,8 @@ func (f *Fabric) ReadClusterChannels(ctx context.Context, nodes map[string]Handl
 // facts gives what is kept of a channel whose configuration is known.
 func (c channelView) facts() ClusterChannel {
 	facts := ClusterChannel{
-		Raft: c.summary.Raft, Capabilities: c.summary.ChannelCapabilities, BFT: c.summary.ConsensusType == consensusBFT,
+		Ordering: Ordering{Consensus: c.summary.ConsensusType, Raft: c.summary.Raft, BFT: c.summary.BFT},
+		Batch:    c.summary.Batch, Capabilities: c.summary.ChannelCapabilities,
 	}
 	for _, entry := range c.summary.Consenters {
 		facts.Consenters = append(facts.Consenters, addressOf(entry.Consenter))

@@ -141,6 +141,11 @@ func settleTime(views []channelView) time.Duration {
 	longest := time.Duration(0)
 	for _, c := range views {
 		options := configtx.DefaultRaftOptions()
+		if c.summary != nil && c.summary.ConsensusType == configtx.ConsensusBFT {
+			// A view begins when its leader was silent for so long, and the next one may be silent too.
+			longest = max(longest, c.summary.BFT.LeaderHeartbeatTimeout+2*c.summary.BFT.ViewChangeTimeout)
+			continue
+		}
 		if c.summary != nil && c.summary.Raft.TickInterval > 0 {
 			options = c.summary.Raft
 		}

@@ -28,6 +28,9 @@ type ordererView struct {
 	height           uint64
 	// follows tells that it knows a leader, leads that it is the one.
 	follows, leads bool
+	// viewLeader is the number of the consenter that leads in the SmartBFT view which the node is in; 0
+	// where metrics do not say.
+	viewLeader uint32
 	// active is how many consenters are at work, as the leader tells; 0 where metrics do not say.
 	// measured is whether the node gives metrics, without which it does not say whether it leads.
 	active   int
@@ -158,10 +161,34 @@ func (f *Fabric) surveyAll(ctx context.Context, nodes []Handle) (views []channel
 		for j, o := range nodes {
 			views[i].nodes[j] = reports[j].view(o, name)
 		}
-		calls.Go(func() { views[i].summary = f.summaryOf(ctx, views[i]) })
+		calls.Go(func() {
+			views[i].summary = f.summaryOf(ctx, views[i])
+			views[i].findViewLeader()
+		})
 	}
 	calls.Wait()
 	return views, silent, nil
+}
+
+// findViewLeader says who leads a SmartBFT channel: the consenter that most nodes take for the leader of
+// their view. A node's own metric of whether it leads is as old as its last block.
+func (c channelView) findViewLeader() {
+	if c.summary == nil || c.summary.ConsensusType != configtx.ConsensusBFT {
+		return
+	}
+	votes := map[uint32]int{}
+	leader := uint32(0)
+	for _, v := range c.nodes {
+		votes[v.viewLeader]++
+		if v.viewLeader != 0 && (votes[v.viewLeader] > votes[leader] || leader == 0) {
+			leader = v.viewLeader
+		}
+	}
+	for i, v := range c.nodes {
+		c.nodes[i].leads = slices.ContainsFunc(c.summary.Consenters, func(entry configtx.ConsenterSummary) bool {
+			return entry.ID == leader && leader != 0 && addressOf(entry.Consenter) == v.address && v.serves()
+		})
+	}
 }
 
 // ordererReport is what an ordering node says of itself.
@@ -225,6 +252,8 @@ func (f *Fabric) ordererView(ctx context.Context, o Handle, channel string, metr
 		active, _ := metrics.Value(consensus+"active_nodes", label)
 		v.leads, v.active = v.leads || leads == 1, max(v.active, int(active))
 	}
+	viewLeader, _ := metrics.Value("consensus_smartbft_view_leader_id", map[string]string{"channel": channel})
+	v.viewLeader = uint32(viewLeader)
 	v.follows = v.leads || v.active > 0
 	if !v.follows {
 		v.follows, _ = f.knowsLeader(ctx, o, channel)

@@ -25,6 +25,23 @@ func (c *claims) release(handle types.Object, before, now types.String) {
 	c.put("release of "+key, mine)
 }
 
+// consensus remembers how the ordering cluster of a handle orders, consensusOf gives it; empty when the
+// cluster is planned elsewhere.
+func (c *claims) consensus(handle types.Object, consensus types.String) {
+	if key, known := nodeIdentity(handle); known && !consensus.IsUnknown() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.put("consensus of "+key, claim{holder: consensus.ValueString()})
+	}
+}
+
+func (c *claims) consensusOf(orderers types.Object) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key, _ := nodeIdentity(orderers)
+	return c.made["consensus of "+key].holder
+}
+
 // orderersFirst refuses a plan in which a peer of a channel is raised above the channel's ordering nodes:
 // it would wait for them in vain. A channel is planned after both, because it is given their handles.
 // It is told nothing of nodes of other states.
