@@ -402,6 +402,19 @@ func (f *Fabric) ordererAnswers(ctx context.Context, h Handle) error {
 	return conn.Close()
 }
 
+// restart ends an orderer's process and starts it again, as it is.
+func (f *Fabric) restart(ctx context.Context, o Handle) error {
+	defer f.locks.lock(o.Object())()
+	if err := f.stop(ctx, o); err != nil {
+		return err
+	}
+	f.conns.forget(o)
+	if err := f.engine.StartNode(ctx, o.Object()); err != nil {
+		return f.nodeError(ctx, o, "start", err)
+	}
+	return f.awaitReady(ctx, &node{handle: o, ready: func(ctx context.Context) error { return f.ordererAnswers(ctx, o) }})
+}
+
 // ReadOrdererCluster reads the state of the nodes of a cluster, by name.
 func (f *Fabric) ReadOrdererCluster(ctx context.Context, orderers map[string]Handle) (map[string]MemberState, error) {
 	states := map[string]MemberState{}

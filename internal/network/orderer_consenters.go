@@ -60,6 +60,9 @@ func (w *clusterWork) admit(ctx context.Context) error {
 		if err := k.joinMissing(ctx, c); err != nil {
 			return err
 		}
+		if err := k.wakeEvicted(ctx, c); err != nil {
+			return err
+		}
 		summary, err := k.summary(ctx)
 		if err != nil {
 			return err
@@ -97,6 +100,26 @@ func (k *channelWork) joinMissing(ctx context.Context, c channelView) error {
 		jobs.do(func() error { return k.joinFollower(ctx, c, o) })
 	}
 	return jobs.wait()
+}
+
+// wakeEvicted restarts the wanted nodes that have stopped their part in the channel because they were
+// evicted, and waits until they have its blocks as followers.
+func (k *channelWork) wakeEvicted(ctx context.Context, c channelView) error {
+	for _, o := range k.wanted() {
+		if !c.node(o).evicted {
+			continue
+		}
+		if _, err := k.awaitSpared(ctx, k.all(), o, map[string]bool{}); err != nil {
+			return err
+		}
+		if err := k.restart(ctx, o); err != nil {
+			return err
+		}
+		if err := k.awaitBlocks(ctx, o, k.channel.Name, c.height(o)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (k *channelWork) evictLost(ctx context.Context, o Handle) error {

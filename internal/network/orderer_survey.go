@@ -31,6 +31,9 @@ type ordererView struct {
 	// viewLeader is the number of the consenter that leads in the SmartBFT view which the node is in; 0
 	// where metrics do not say.
 	viewLeader uint32
+	// evicted tells that the node goes on to call itself a consenter of a SmartBFT channel that does not
+	// list it any more. It has stopped its part, and follows only when it is started again.
+	evicted bool
 	// active is how many consenters are at work, as the leader tells; 0 where metrics do not say.
 	// measured is whether the node gives metrics, without which it does not say whether it leads.
 	active   int
@@ -163,31 +166,39 @@ func (f *Fabric) surveyAll(ctx context.Context, nodes []Handle) (views []channel
 		}
 		calls.Go(func() {
 			views[i].summary = f.summaryOf(ctx, views[i])
-			views[i].findViewLeader()
+			views[i].heedLedger()
 		})
 	}
 	calls.Wait()
 	return views, silent, nil
 }
 
-// findViewLeader says who leads a SmartBFT channel: the consenter that most nodes take for the leader of
-// their view. A node's own metric of whether it leads is as old as its last block.
-func (c channelView) findViewLeader() {
+// heedLedger corrects what nodes of a SmartBFT channel say of themselves by what the ledger says: who is a
+// consenter, and who leads, which is the one that most nodes take for the leader of their view. Whether a
+// node leads is in its own metric only as of its last block.
+func (c channelView) heedLedger() {
 	if c.summary == nil || c.summary.ConsensusType != configtx.ConsensusBFT {
 		return
 	}
-	votes := map[uint32]int{}
-	leader := uint32(0)
-	for _, v := range c.nodes {
-		votes[v.viewLeader]++
-		if v.viewLeader != 0 && (votes[v.viewLeader] > votes[leader] || leader == 0) {
+	numbers := map[string]uint32{}
+	for _, entry := range c.summary.Consenters {
+		numbers[addressOf(entry.Consenter)] = entry.ID
+	}
+	votes, leader := map[uint32]int{}, uint32(0)
+	for i := range c.nodes {
+		v := &c.nodes[i]
+		if numbers[v.address] == 0 {
+			v.viewLeader, v.leads = 0, false
+			if v.relation == participation.RelationConsenter {
+				v.relation, v.evicted = participation.RelationFollower, true
+			}
+		}
+		if votes[v.viewLeader]++; v.viewLeader != 0 && (leader == 0 || votes[v.viewLeader] > votes[leader]) {
 			leader = v.viewLeader
 		}
 	}
 	for i, v := range c.nodes {
-		c.nodes[i].leads = slices.ContainsFunc(c.summary.Consenters, func(entry configtx.ConsenterSummary) bool {
-			return entry.ID == leader && leader != 0 && addressOf(entry.Consenter) == v.address && v.serves()
-		})
+		c.nodes[i].leads = leader != 0 && numbers[v.address] == leader && v.serves()
 	}
 }
 

@@ -73,8 +73,10 @@ func TestLongSmartBFT(t *testing.T) {
 				}),
 			},
 			{ // What nodes read at their start is a roll too.
-				PreConfig:        func() { seen.watchRoll(containers) },
-				Config:           with(func(l *life) { l.cluster = strings.Replace(l.cluster, "bft = {", "bft = {\n    request_pool_size = 5000", 1) }),
+				PreConfig: func() { seen.watchRoll(containers) },
+				Config: with(func(l *life) {
+					l.cluster = strings.Replace(l.cluster, "bft = {", "bft = {\n    request_pool_size = 5000", 1)
+				}),
 				ConfigPlanChecks: foretold(five, "in force at once but for request_pool_size", "made anew on their volumes, one after the other"),
 				Check:            resource.ComposeTestCheckFunc(seen.check, seen.rolled, orderedBy(t, name, five...), smartBFT(t, name)),
 			},
@@ -139,7 +141,9 @@ func TestLongSmartBFT(t *testing.T) {
 				Check:            resource.ComposeTestCheckFunc(orderedBy(t, name, five...), smartBFT(t, name)),
 			},
 			{ // From five to four, and no further.
-				Config:           with(func(l *life) { l.nodes = "orderer0 = { key_version = 2 }, orderer1 = {}, orderer2 = {}, orderer3 = { key_version = 2 }" }),
+				Config: with(func(l *life) {
+					l.nodes = "orderer0 = { key_version = 2 }, orderer1 = {}, orderer2 = {}, orderer3 = { key_version = 2 }"
+				}),
 				ConfigPlanChecks: foretold(four, "orderer4: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume"),
 				Check:            resource.ComposeTestCheckFunc(gone(t, name, "orderer4"), orderedBy(t, name, four...), smartBFT(t, name)),
 			},
