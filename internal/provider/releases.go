@@ -43,8 +43,8 @@ func (c *claims) consensusOf(orderers types.Object) string {
 }
 
 // orderersFirst refuses a plan in which a peer of a channel is raised above the channel's ordering nodes:
-// it would wait for them in vain. A channel is planned after both, because it is given their handles.
-// It is told nothing of nodes of other states.
+// it would wait for them in vain. Nor can a peer before 3.0 follow a channel of SmartBFT. A channel is planned
+// after both, because it is given their handles. It is told nothing of nodes of other states.
 func (c *claims) orderersFirst(orderers types.Object, organizations map[string]channelOrganizationModel, diags *diag.Diagnostics) {
 	cluster, known := nodeIdentity(orderers)
 	if !known {
@@ -56,6 +56,7 @@ func (c *claims) orderersFirst(orderers types.Object, organizations map[string]c
 	if !planned {
 		return
 	}
+	bft := c.made["consensus of "+cluster].holder == consensusBFT
 	for key, o := range organizations {
 		for name, element := range o.Peers.Elements() {
 			handle, ok := element.(types.Object)
@@ -63,7 +64,12 @@ func (c *claims) orderersFirst(orderers types.Object, organizations map[string]c
 				continue
 			}
 			peer, known := nodeIdentity(handle)
-			if mine := c.made["release of "+peer]; known && mine.raised && ordering.release.Compare(mine.release) < 0 {
+			mine, planned := c.made["release of "+peer]
+			if known && planned && bft && !mine.release.SupportsChannelV3() {
+				diags.AddAttributeError(path.Root("organizations").AtMapKey(key).AtName("peers").AtMapKey(name), "SmartBFT needs Fabric 3", fmt.Sprintf(
+					"%s runs Fabric %s, which ends at a channel of SmartBFT. Give it a fabric_version of 3.0 or later.", peer, mine.release))
+			}
+			if known && mine.raised && ordering.release.Compare(mine.release) < 0 {
 				diags.AddAttributeError(path.Root("organizations").AtMapKey(key).AtName("peers").AtMapKey(name), "Ordering nodes come first", fmt.Sprintf(
 					"This plan has %s run Fabric %s, and leaves %s at %s. Fabric is upgraded orderers first: give the ordering cluster that fabric_version in the same apply, or in one before it.",
 					peer, mine.release, cluster, ordering.release))
