@@ -93,8 +93,7 @@ func (w *clusterWork) announce(ctx context.Context, o Handle) error {
 			return err
 		}
 		if s.bft { // with a new key the node is out from here on until it has restarted
-			err := k.awaitStrength(ctx, "renewing the certificates of "+o.Name, func(c channelView) error { return c.spares(o) })
-			if err != nil {
+			if _, err := k.awaitSpared(ctx, k.all(), o, map[string]bool{}); err != nil {
 				return err
 			}
 		}

@@ -54,12 +54,12 @@ func (f *Fabric) recordCluster(ctx context.Context, nodes []Handle, record clust
 // clusterRecord reads the record from the first node that has it. Nodes that were made before there
 // were records have Fabric's defaults.
 func (f *Fabric) clusterRecord(ctx context.Context, nodes []Handle) (clusterRecord, error) {
-	record := clusterRecord{Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}}
 	for _, o := range nodes {
 		files, err := f.engine.GetFiles(ctx, o.Object(), nodeRoot+"/"+clusterFile)
 		if errors.Is(err, engine.ErrNotFound) {
 			continue
 		}
+		record := clusterRecord{}
 		if err == nil && len(files) == 1 {
 			err = json.Unmarshal(files[0].Content, &record)
 		}
@@ -68,7 +68,7 @@ func (f *Fabric) clusterRecord(ctx context.Context, nodes []Handle) (clusterReco
 		}
 		return record, nil
 	}
-	return record, nil
+	return clusterRecord{Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}}, nil
 }
 
 // addOrdering writes into a new channel what its ordering cluster knows of itself: consenters, timers,

@@ -30,9 +30,6 @@ func (c Channel) bftConsensus(b *groupBuilder) error {
 		// Nodes take these two from the batch; they stand here for readers only.
 		RequestBatchMaxCount: uint64(c.Batch.MaxMessageCount), RequestBatchMaxBytes: uint64(c.Batch.AbsoluteMaxBytes),
 		LeaderRotation: smartbft.Options_ROTATION_OFF,
-		// A node that starts again asks the others where they are, and so learns at once what it would miss
-		// otherwise until ten seconds after the next block.
-		SyncOnStart: true,
 	}
 	c.BFT.writeTo(options)
 	b.value(keyConsensusType, &orderer.ConsensusType{Type: ConsensusBFT, Metadata: b.marshal(options)})
