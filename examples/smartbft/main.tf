@@ -44,6 +44,8 @@ resource "fabric_orderer_cluster" "this" {
     leader_heartbeat_timeout   = "10s"
   }
 
+  # New keys are made known to the channel and taken up by one node after the other.
+  timeouts            = { update = "10m" }
   deletion_protection = false
 }
 
