@@ -323,14 +323,27 @@ func (f *Fabric) config(ctx context.Context, h Handle, channel string) (*configt
 	return configtx.Decode(block)
 }
 
-// awaitConfig waits until every ordering node that runs and has the channel has this configuration.
+// awaitConfig waits until every ordering node that runs and has the channel has this configuration. With
+// SmartBFT as many may lack it as may fail: one that was restarted gets it when it notices.
 func (f *Fabric) awaitConfig(ctx context.Context, u configUpdate, config *configtx.Config) error {
+	summary, err := configtx.Summarize(config)
+	if err != nil {
+		return err
+	}
+	bear := 0
+	if summary.ConsensusType == configtx.ConsensusBFT {
+		bear = (len(summary.Consenters) - 1) / 3
+	}
 	return poll(ctx, func(ctx context.Context) error {
 		configs, _ := f.configs(ctx, u.channel, u.orderers) // nodes that do not answer get it when they can
+		var lack []error
 		for i, has := range configs {
 			if has != nil && has.Sequence() < config.Sequence() {
-				return fmt.Errorf("%s has configuration %d of %d", u.orderers[i], has.Sequence(), config.Sequence())
+				lack = append(lack, fmt.Errorf("%s has configuration %d of %d", u.orderers[i], has.Sequence(), config.Sequence()))
 			}
+		}
+		if len(lack) > bear {
+			return errors.Join(lack...)
 		}
 		return nil
 	})
