@@ -60,9 +60,6 @@ func (w *clusterWork) admit(ctx context.Context) error {
 		if err := k.joinMissing(ctx, c); err != nil {
 			return err
 		}
-		if err := k.wakeEvicted(ctx, c); err != nil {
-			return err
-		}
 		summary, err := k.summary(ctx)
 		if err != nil {
 			return err
@@ -83,7 +80,8 @@ func (w *clusterWork) admit(ctx context.Context) error {
 
 // joinMissing joins the wanted nodes that do not have the channel, all at once, and waits until they
 // have its blocks. One that the ledger lists although it has lost the channel is evicted first: with its
-// old number and an empty log it would bring itself down, or others.
+// old number and an empty log it would bring itself down, or others. One that was taken off the ledger
+// has to give its old part up.
 func (k *channelWork) joinMissing(ctx context.Context, c channelView) error {
 	var jobs together
 	for _, o := range k.wanted() {
@@ -91,7 +89,14 @@ func (k *channelWork) joinMissing(ctx context.Context, c channelView) error {
 		if v.trouble != nil {
 			return errors.Join(k.nodeError(ctx, o, "ask for channel "+k.channel.Name, v.trouble), jobs.wait())
 		}
+		if v.evicted {
+			if err := k.wake(ctx, c, o); err != nil {
+				return errors.Join(err, jobs.wait())
+			}
+			continue
+		}
 		if v.has {
+			jobs.do(func() error { return k.retire(ctx, c, o) })
 			continue
 		}
 		if err := k.evictLost(ctx, o); err != nil {
@@ -102,24 +107,42 @@ func (k *channelWork) joinMissing(ctx context.Context, c channelView) error {
 	return jobs.wait()
 }
 
-// wakeEvicted restarts the wanted nodes that have stopped their part in the channel because they were
-// evicted, and waits until they have its blocks as followers.
-func (k *channelWork) wakeEvicted(ctx context.Context, c channelView) error {
-	for _, o := range k.wanted() {
-		if !c.node(o).evicted {
-			continue
-		}
-		if _, err := k.awaitSpared(ctx, k.all(), o, map[string]bool{}); err != nil {
-			return err
-		}
-		if err := k.restart(ctx, o); err != nil {
-			return err
-		}
-		if err := k.awaitBlocks(ctx, o, k.channel.Name, c.height(o)); err != nil {
-			return err
-		}
+// wake restarts a node that has stopped its part in a SmartBFT channel because it was evicted, and waits
+// until it has the channel's blocks as a follower.
+func (k *channelWork) wake(ctx context.Context, c channelView, o Handle) error {
+	if _, err := k.awaitSpared(ctx, k.all(), o, map[string]bool{}); err != nil {
+		return err
 	}
-	return nil
+	if err := k.restart(ctx, o); err != nil {
+		return err
+	}
+	return k.awaitBlocks(ctx, o, k.channel.Name, c.height(o))
+}
+
+// retire waits until a node that the ledger no longer lists follows the channel as one of its readers.
+// The others speak no more with it once it is off, so that it may never hear of that: Fabric has it look
+// after ten minutes, and not at all when it is listed again by then. Such a node fetches the channel anew.
+func (k *channelWork) retire(ctx context.Context, c channelView, o Handle) error {
+	own, err := k.consenter(ctx, o)
+	if err != nil || c.summary == nil || entryOf(*c.summary, own) != nil {
+		return err
+	}
+	begun, limit, clings := time.Now(), settleTime([]channelView{c}), false
+	err = poll(ctx, func(ctx context.Context) error {
+		v := k.ordererView(ctx, o, k.channel.Name, nil)
+		clings = v.trouble == nil && v.has && v.relation == participation.RelationConsenter
+		if clings && time.Since(begun) < limit {
+			return fmt.Errorf("%s takes itself for a consenter of %s, which it no longer is", o, k.channel)
+		}
+		return v.trouble
+	})
+	if err != nil || !clings {
+		return err
+	}
+	if err := k.leaveOrderer(ctx, o, k.channel.Name, false); err != nil {
+		return err
+	}
+	return k.joinFollower(ctx, c, o)
 }
 
 func (k *channelWork) evictLost(ctx context.Context, o Handle) error {
