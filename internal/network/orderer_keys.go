@@ -92,36 +92,14 @@ func (w *clusterWork) announce(ctx context.Context, o Handle) error {
 		if err != nil || configtx.SameConsenter(*listed, next) {
 			return err
 		}
-		if s.bft {
-			return k.announceBFT(ctx, o, *listed, next)
+		if s.bft { // with a new key the node is out from here on until it has restarted
+			if _, err := k.awaitSpared(ctx, k.all(), o, map[string]bool{}); err != nil {
+				return err
+			}
 		}
-		return k.replace(ctx, *listed, next)
-	})
-}
-
-// announceBFT lists what a node will be known by, the TLS certificates first. Two updates are no more work
-// than one: the node that was restarted before this one misses the first block after that, and notices it
-// with the second one at once, but ten seconds later at the earliest without.
-func (k *channelWork) announceBFT(ctx context.Context, o Handle, listed, next configtx.Consenter) error {
-	// With a new key the node is out from the second update on until it has restarted.
-	if _, err := k.awaitSpared(ctx, k.all(), o, map[string]bool{}); err != nil {
-		return err
-	}
-	first := next
-	first.IdentityPEM = listed.IdentityPEM
-	if err := k.replace(ctx, listed, first); err != nil {
-		return err
-	}
-	return k.replace(ctx, first, next)
-}
-
-// replace writes a consenter in the place of another one, unless they are the same.
-func (k *channelWork) replace(ctx context.Context, listed, with configtx.Consenter) error {
-	if configtx.SameConsenter(listed, with) {
-		return nil
-	}
-	return k.update(ctx, func(config *configtx.Config) error {
-		return config.ReplaceConsenter(configtx.Address{Host: listed.Host, Port: listed.Port}, with)
+		return k.update(ctx, func(config *configtx.Config) error {
+			return config.ReplaceConsenter(configtx.Address{Host: listed.Host, Port: listed.Port}, next)
+		})
 	})
 }
 

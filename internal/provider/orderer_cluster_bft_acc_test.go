@@ -128,7 +128,7 @@ func TestLongSmartBFT(t *testing.T) {
 				ImportStateVerifyIgnore: append([]string{"deletion_protection", "last_change"}, lastRenewals(five)...),
 			},
 			{ // A consenter that vanished from the ledger comes back.
-				PreConfig:        func() { evictBehindBack(t, name, "orderer1", "orderer0") },
+				PreConfig:        func() { evictBehindBack(t, name, "orderer1", "orderer0", "orderer2", "orderer3", "orderer4") },
 				Config:           with(func(*life) {}),
 				ConfigPlanChecks: foretold(five, "orderer1: added to channel trade, of which it is no consenter"),
 				Check: resource.ComposeTestCheckFunc(seen.check, orderedBy(t, name, five...), smartBFT(t, name),
