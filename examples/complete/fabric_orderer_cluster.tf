@@ -1,7 +1,7 @@
 resource "fabric_orderer_cluster" "this" {
   organization   = fabric_organization.this["orderer"].handle
   name           = "orderers"
-  consensus      = "raft"
+  consensus      = var.consensus
   fabric_version = var.fabric_version
 
   nodes = {
@@ -18,12 +18,28 @@ resource "fabric_orderer_cluster" "this" {
   }
 
   # Elections take 1 to 2 s instead of 5 to 10 s.
-  raft = {
+  raft = var.consensus != "raft" ? null : {
     tick_interval          = "100ms"
     election_tick          = 10
     heartbeat_tick         = 1
     max_inflight_blocks    = 5
     snapshot_interval_size = 16777216
+  }
+
+  # With SmartBFT, which needs a node more.
+  bft = var.consensus != "bft" ? null : {
+    request_batch_max_interval   = "200ms"
+    request_forward_timeout      = "5s"
+    request_complain_timeout     = "20s"
+    request_auto_remove_timeout  = "3m"
+    view_change_resend_interval  = "5s"
+    view_change_timeout          = "20s"
+    leader_heartbeat_timeout     = "10s"
+    leader_heartbeat_count       = 10
+    collect_timeout              = "1s"
+    incoming_message_buffer_size = 200
+    request_pool_size            = 100000
+    request_max_bytes            = 0
   }
 
   # Nodes of the cluster that other states run, as their owners have handed them over.

@@ -82,3 +82,9 @@ variable "external_consenters" {
   }))
   default = {}
 }
+
+variable "consensus" {
+  description = "How the ordering nodes agree: raft, or bft, which needs four of them."
+  type        = string
+  default     = "raft"
+}

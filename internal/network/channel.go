@@ -102,6 +102,17 @@ func (e *CapabilityError) Error() string {
 	return fmt.Sprintf("%s runs Fabric %s, which does not know the channel capability %s and ends when it meets it", e.Node, e.Version, e.Capability)
 }
 
+// ChannelCapability gives the channel capability that a new channel on an ordering cluster has unless
+// another one is asked for.
+func (f *Fabric) ChannelCapability(ctx context.Context, cluster Handle) (string, error) {
+	nodes, err := f.Orderers(ctx, cluster)
+	if err != nil {
+		return "", err
+	}
+	record, err := f.clusterRecord(ctx, nodes)
+	return record.capability(), err
+}
+
 // requireCapability asks the labels of the nodes that are to have the channel for their releases.
 func (f *Fabric) requireCapability(ctx context.Context, spec ChannelSpec) error {
 	if spec.Config.ChannelCapability != configtx.ChannelCapabilityV3_0 {
@@ -314,23 +325,29 @@ func (f *Fabric) consenter(ctx context.Context, o Handle) (configtx.Consenter, e
 	if err != nil {
 		return configtx.Consenter{}, err
 	}
-	chain, err := f.listenerOf(ctx, o)
-	if err != nil {
-		return configtx.Consenter{}, err
-	}
-	certificate := string(firstBlock(chain))
-	return configtx.Consenter{Host: address.Host, Port: address.Port, ClientTLSCertPEM: certificate, ServerTLSCertPEM: certificate}, nil
+	tls, errTLS := f.certificateOf(ctx, o, tlsFile)
+	enrolled, errEnrolled := f.certificateOf(ctx, o, enrollmentFile)
+	return consenterAt(address, o.MSPID, tls, enrolled), errors.Join(errTLS, errEnrolled)
 }
 
-// listenerOf gives the TLS certificate of a node with its intermediates: that which it was furnished
-// with a moment ago, or that on its volume.
-func (f *Fabric) listenerOf(ctx context.Context, h Handle) ([]byte, error) {
-	if known, ok := f.listeners.Load(h.Object()); ok {
-		return known.([]byte), nil
+// consenterAt is an ordering node with these certificates, which intermediates may follow.
+func consenterAt(address configtx.Address, mspID string, tls, enrolled []byte) configtx.Consenter {
+	certificate := string(firstBlock(tls))
+	return configtx.Consenter{
+		Host: address.Host, Port: address.Port, ClientTLSCertPEM: certificate, ServerTLSCertPEM: certificate,
+		MSPID: mspID, IdentityPEM: string(firstBlock(enrolled)),
 	}
-	files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+tlsFolder+"/cert.pem")
+}
+
+// certificateOf gives a certificate of a node by its file, with its intermediates: that which the node was
+// furnished with a moment ago, or that on its volume.
+func (f *Fabric) certificateOf(ctx context.Context, h Handle, file string) ([]byte, error) {
+	if known, ok := f.furnished.Load(h.Object()); ok && len(known.(map[string][]byte)[file]) > 0 {
+		return known.(map[string][]byte)[file], nil
+	}
+	files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+file)
 	if err != nil {
-		return nil, fmt.Errorf("unable to read the TLS certificate of %s: %w", h, err)
+		return nil, fmt.Errorf("unable to read the certificate %s of %s: %w", file, h, err)
 	}
 	return files[0].Content, nil
 }

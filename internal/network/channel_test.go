@@ -463,7 +463,7 @@ func TestConsentersAreKnown(t *testing.T) {
 		t.Errorf("the consenter is %+v, and later %+v", now, later)
 	}
 	s.must(s.fabric.removeNode(t.Context(), s.orderer("orderer0"), true))
-	if _, known := s.fabric.listeners.Load("dev-orderer0"); known {
+	if _, known := s.fabric.furnished.Load("dev-orderer0"); known {
 		t.Error("the certificate of a node that is gone is remembered")
 	}
 }

@@ -209,18 +209,19 @@ func signUpdate(base *configtx.Config, update *common.ConfigUpdate, admins []*ms
 // errBaseMoved: another update came between.
 var errBaseMoved = errors.New("the configuration of the channel has changed meanwhile")
 
-// submitUpdate submits the update to the ordering nodes in turn until one takes it, and waits until
-// the configuration has moved on from its base. Whose update that was is seen by whoever looks next.
+// submitUpdate submits the update to the ordering nodes, and waits until the configuration has moved on
+// from its base. Whose update that was is seen by whoever looks next.
 func (f *Fabric) submitUpdate(ctx context.Context, u configUpdate, base *configtx.Config, envelope *common.Envelope) error {
-	turn := 0
-	err := poll(ctx, func(ctx context.Context) error {
-		o := u.orderers[turn%len(u.orderers)]
-		turn++
-		conn, err := f.grpcConn(ctx, o, ordererPort)
-		if err != nil {
-			return err
-		}
-		err = orderer.Broadcast(ctx, conn, envelope)
+	summary, err := configtx.Summarize(base)
+	if err != nil {
+		return err
+	}
+	submit := f.submitInTurn(u.orderers, envelope)
+	if summary.ConsensusType == configtx.ConsensusBFT {
+		submit = f.submitToAll(u.orderers, envelope)
+	}
+	err = poll(ctx, func(ctx context.Context) error {
+		err := submit(ctx)
 		if status := new(orderer.StatusError); errors.As(err, &status) && !status.Transient() {
 			if now, lookErr := f.latestConfig(ctx, u.channel, u.orderers); lookErr == nil && now.Sequence() != base.Sequence() {
 				return permanent(errBaseMoved) // it may have been taken at the first attempt, whose answer was lost
@@ -239,6 +240,48 @@ func (f *Fabric) submitUpdate(ctx context.Context, u configUpdate, base *configt
 		}
 		return err
 	})
+}
+
+// submitInTurn gives an envelope to the next ordering node each time.
+func (f *Fabric) submitInTurn(orderers []Handle, envelope *common.Envelope) func(context.Context) error {
+	turn := 0
+	return func(ctx context.Context) error {
+		o := orderers[turn%len(orderers)]
+		turn++
+		return f.broadcast(ctx, o, envelope)
+	}
+}
+
+// submitToAll gives an envelope to every ordering node at once, and is content when one took it that is
+// not among those which SmartBFT lets fail. A node that does not lead would forward it only after
+// request_forward_timeout, and one that lies never.
+func (f *Fabric) submitToAll(orderers []Handle, envelope *common.Envelope) func(context.Context) error {
+	return func(ctx context.Context) error {
+		answers := make([]error, len(orderers))
+		var calls sync.WaitGroup
+		for i, o := range orderers {
+			calls.Go(func() { answers[i] = f.broadcast(ctx, o, envelope) })
+		}
+		calls.Wait()
+		took := 0
+		for _, err := range answers {
+			if err == nil {
+				took++
+			}
+		}
+		if took > (len(orderers)-1)/3 {
+			return nil
+		}
+		return errors.Join(answers...)
+	}
+}
+
+func (f *Fabric) broadcast(ctx context.Context, o Handle, envelope *common.Envelope) error {
+	conn, err := f.grpcConn(ctx, o, ordererPort)
+	if err != nil {
+		return err
+	}
+	return orderer.Broadcast(ctx, conn, envelope)
 }
 
 // latestConfig asks all ordering nodes for the configuration and gives the latest one.
@@ -288,14 +331,27 @@ func (f *Fabric) config(ctx context.Context, h Handle, channel string) (*configt
 	return configtx.Decode(block)
 }
 
-// awaitConfig waits until every ordering node that runs and has the channel has this configuration.
+// awaitConfig waits until every ordering node that runs and has the channel has this configuration. With
+// SmartBFT as many may lack it as may fail: one that was restarted gets it when it notices.
 func (f *Fabric) awaitConfig(ctx context.Context, u configUpdate, config *configtx.Config) error {
+	summary, err := configtx.Summarize(config)
+	if err != nil {
+		return err
+	}
+	bear := 0
+	if summary.ConsensusType == configtx.ConsensusBFT {
+		bear = (len(summary.Consenters) - 1) / 3
+	}
 	return poll(ctx, func(ctx context.Context) error {
 		configs, _ := f.configs(ctx, u.channel, u.orderers) // nodes that do not answer get it when they can
+		var lack []error
 		for i, has := range configs {
 			if has != nil && has.Sequence() < config.Sequence() {
-				return fmt.Errorf("%s has configuration %d of %d", u.orderers[i], has.Sequence(), config.Sequence())
+				lack = append(lack, fmt.Errorf("%s has configuration %d of %d", u.orderers[i], has.Sequence(), config.Sequence()))
 			}
+		}
+		if len(lack) > bear {
+			return errors.Join(lack...)
 		}
 		return nil
 	})

@@ -24,8 +24,8 @@ type Fabric struct {
 	info   func(context.Context) (engine.Info, error)
 	leases leases
 	rolls  rolls
-	// listeners are the TLS certificates that nodes were furnished with by this process, by object.
-	listeners sync.Map
+	// furnished are the certificates that nodes were furnished with by this process, by object and file.
+	furnished sync.Map
 	// healthPatience is the constant of that name but in tests; with 0 no node is asked.
 	healthPatience time.Duration
 	// adopted holds the owners whose objects are taken back, see Adopt.

@@ -119,7 +119,7 @@ func (f *Fabric) FindOrdererCluster(ctx context.Context, network, name string) (
 		return spec, err
 	}
 	record, err := f.clusterRecord(ctx, spec.handles())
-	spec.Raft, spec.Admins, spec.External, spec.Handle.MSPID = record.Raft, record.Admins, record.External, cmp.Or(record.MSPID, spec.Handle.MSPID)
+	spec.Ordering, spec.Admins, spec.External, spec.Handle.MSPID = record.Ordering, record.Admins, record.External, cmp.Or(record.MSPID, spec.Handle.MSPID)
 	return spec, err
 }
 

@@ -171,7 +171,7 @@ func (l *live) addOrderers(ctx context.Context, count int) error {
 		h := l.orderer(i)
 		specs[h.Name] = OrdererSpec{Handle: h, NodeOptions: liveOptions("hyperledger/fabric-orderer:" + l.version.String()), Version: l.version, Cluster: "raft"}
 	}
-	_, err := l.fabric.EnsureOrdererCluster(ctx, ClusterSpec{Handle: l.network.With(KindOrdererCluster, "raft", "OrdererMSP"), Nodes: specs, Raft: configtx.DefaultRaftOptions()})
+	_, err := l.fabric.EnsureOrdererCluster(ctx, ClusterSpec{Handle: l.network.With(KindOrdererCluster, "raft", "OrdererMSP"), Nodes: specs, Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}})
 	return err
 }
 

@@ -94,11 +94,13 @@ const (
 	enrollmentFile    = "msp/signcerts/cert.pem"
 	enrollmentKeyFile = "msp/keystore/key.pem"
 	tlsFolder         = "tls"
+	tlsFile           = tlsFolder + "/cert.pem"
+	tlsKeyFile        = tlsFolder + "/key.pem"
 	operationsFolder  = "operations"
 )
 
 var memberCertificates = map[string]string{
-	CertificateEnrollment: enrollmentFile, CertificateTLS: tlsFolder + "/cert.pem", CertificateOperations: operationsFolder + "/cert.pem",
+	CertificateEnrollment: enrollmentFile, CertificateTLS: tlsFile, CertificateOperations: operationsFolder + "/cert.pem",
 }
 
 // memberMaterial issues what a node of an organization needs and does not have, or has to have anew:
@@ -136,9 +138,9 @@ func (f *Fabric) memberMaterial(h Handle, kind string, options NodeOptions) func
 				files[tlsFolder+"/cert.pem"] = append(files[tlsFolder+"/cert.pem"], text...)
 			}
 		}
-		for _, name := range []string{nextFolder + "/cert.pem", nextFolder + "/key.pem"} {
-			if len(have[name]) > 0 && tls != nil {
-				files[name] = nil // it is in use, or of no use any more
+		for name, content := range have {
+			if strings.HasPrefix(name, nextFolder+"/") && len(content) > 0 {
+				files[name] = nil // it is in use from now on
 			}
 		}
 		files[tlsFolder+"/root.pem"] = []byte(strings.Join(org.Definition.TLSRootCertificates, ""))
@@ -160,28 +162,40 @@ func (f *Fabric) enrollNode(ctx context.Context, from Handle, org *organizationK
 	hosts []string, have map[string][]byte,
 ) (enrolled, tls *ca.Enrollment, err error) {
 	group, gctx := errgroup.WithContext(ctx)
-	certPEM, keyPEM := have[enrollmentFile], have[enrollmentKeyFile]
-	if !paired(certPEM, keyPEM) || !certifies(org.Definition, string(certPEM)) || options.replaces(certPEM) {
+	certPEM, keyPEM, next := newest(have, enrollmentFile, enrollmentKeyFile)
+	switch {
+	case !paired(certPEM, keyPEM) || !options.Known && (!certifies(org.Definition, string(certPEM)) || options.replaces(certPEM)):
 		request := ca.EnrollRequest{Key: options.keptKey(certPEM, keyPEM)}
 		group.Go(func() (err error) {
 			enrolled, err = f.enrollNew(gctx, from, enrollmentCA, registration, request)
 			return err
 		})
+	case next != nil:
+		enrolled = &ca.Enrollment{KeyPair: next}
 	}
-	certPEM, keyPEM = pairIn(have, tlsFolder)
-	if !paired(certPEM, keyPEM) || !chains(string(certPEM), nil, org.issuing()) || !names(certPEM, hosts) || options.replaces(certPEM) {
-		if next := staged(have); next != nil && options.distrusts(certPEM) {
-			tls = &ca.Enrollment{KeyPair: next} // the channels know it already
-		} else {
-			request := ca.EnrollRequest{Profile: ca.ProfileTLS, Hosts: hosts, Key: options.keptKey(certPEM, keyPEM)}
-			group.Go(func() (err error) {
-				tls, err = f.enrollNew(gctx, from, tlsCA, registration, request)
-				return err
-			})
-		}
+	certPEM, keyPEM, next = newest(have, tlsFile, tlsKeyFile)
+	switch {
+	case !paired(certPEM, keyPEM) || !chains(string(certPEM), nil, org.issuing()) || !names(certPEM, hosts) || options.replaces(certPEM):
+		request := ca.EnrollRequest{Profile: ca.ProfileTLS, Hosts: hosts, Key: options.keptKey(certPEM, keyPEM)}
+		group.Go(func() (err error) {
+			tls, err = f.enrollNew(gctx, from, tlsCA, registration, request)
+			return err
+		})
+	case next != nil:
+		tls = &ca.Enrollment{KeyPair: next}
 	}
 	err = group.Wait()
 	return enrolled, tls, err
+}
+
+// newest gives a certificate of a node and its key: those that it is about to have, when the channels have
+// been told of them already, as next too; otherwise those that it has.
+func newest(have map[string][]byte, certFile, keyFile string) (certPEM, keyPEM []byte, next *certificate.KeyPair) {
+	certPEM, keyPEM = have[nextFolder+"/"+certFile], have[nextFolder+"/"+keyFile]
+	if pair, err := certificate.ParseKeyPair(firstBlock(certPEM), keyPEM); err == nil {
+		return certPEM, keyPEM, pair
+	}
+	return have[certFile], have[keyFile], nil
 }
 
 // operationsMaterial adds the certificate of the operations and admin endpoints, unless the node has

@@ -434,12 +434,15 @@ func (f *Fabric) furnish(ctx context.Context, n *node, spec engine.NodeSpec, fre
 	if err := group.Wait(); err != nil {
 		return f.nodeError(ctx, n.handle, "prepare", err)
 	}
-	f.listeners.Delete(n.handle.Object())
+	certificates := map[string][]byte{}
 	for _, of := range []map[string][]byte{have.keys, material} {
-		if certificate := of[tlsFolder+"/cert.pem"]; len(certificate) > 0 {
-			f.listeners.Store(n.handle.Object(), certificate)
+		for _, file := range []string{tlsFile, enrollmentFile} {
+			if content := of[file]; len(content) > 0 {
+				certificates[file] = content
+			}
 		}
 	}
+	f.furnished.Store(n.handle.Object(), certificates)
 	files := n.files(have, material)
 	if len(files) == 0 {
 		return nil
@@ -829,7 +832,7 @@ func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) erro
 		return err
 	}
 	f.ports.release(h.Object())
-	f.listeners.Delete(h.Object())
+	f.furnished.Delete(h.Object())
 	if keepVolume {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -29,8 +30,12 @@ func OrdererPorts() map[string]int {
 	return map[string]int{"grpc": ordererPort, "admin": ordererAdminPort, "operations": ordererOperationsPort}
 }
 
-// labelRaft says which Raft options a node was started with, as far as it reads them only then.
-const labelRaft = engine.LabelPrefix + "raft"
+// labelRaft and labelBFT say which options of the consensus a node was started with, as far as it reads
+// them only then.
+const (
+	labelRaft = engine.LabelPrefix + "raft"
+	labelBFT  = engine.LabelPrefix + "bft"
+)
 
 // OrdererSpec is one node of an ordering cluster.
 type OrdererSpec struct {
@@ -48,18 +53,47 @@ type ClusterSpec struct {
 	Handle Handle
 	// Nodes are its nodes by name.
 	Nodes map[string]OrdererSpec
-	// Raft are the timers and limits of its channels.
-	Raft configtx.RaftOptions
+	Ordering
 	// Admins sign changes of its channels; empty: the admins of the organizations of its nodes.
 	Admins []Handle
 	// External are nodes of the cluster that other states run, by name.
 	External map[string]ExternalConsenter
 }
 
-// bootOptions are those of the Raft options that a node reads when it starts, as a label: a node is
-// made anew when they change.
-func (s ClusterSpec) bootOptions() string {
-	return fmt.Sprintf("%s/%d/%d/%d", s.Raft.TickInterval, s.Raft.ElectionTick, s.Raft.HeartbeatTick, s.Raft.MaxInflightBlocks)
+// Ordering is how the nodes of a cluster agree, on every channel.
+type Ordering struct {
+	// Consensus is configtx.ConsensusRaft or configtx.ConsensusBFT; empty is Raft.
+	Consensus string `json:"consensus,omitempty"`
+	// Raft and BFT are the timers and limits of the one and of the other.
+	Raft configtx.RaftOptions `json:"raft,omitzero"`
+	BFT  configtx.BFTOptions  `json:"bft,omitzero"`
+}
+
+// word is what the consensus is called in messages.
+func (o Ordering) word() string {
+	if o.bft() {
+		return "SmartBFT"
+	}
+	return "Raft"
+}
+
+func (o Ordering) bft() bool { return o.Consensus == configtx.ConsensusBFT }
+
+// capability is the channel capability that channels need unless another one is asked for.
+func (o Ordering) capability() string {
+	if o.bft() {
+		return configtx.ChannelCapabilityV3_0
+	}
+	return configtx.ChannelCapabilityV2_0
+}
+
+// bootOptions are those of the options that a node reads when it starts, as a label: a node is made anew
+// when they change.
+func (o Ordering) bootOptions() (label, value string) {
+	if o.bft() {
+		return labelBFT, strconv.FormatUint(o.BFT.RequestPoolSize, 10)
+	}
+	return labelRaft, fmt.Sprintf("%s/%d/%d/%d", o.Raft.TickInterval, o.Raft.ElectionTick, o.Raft.HeartbeatTick, o.Raft.MaxInflightBlocks)
 }
 
 func (f *Fabric) clusterNode(s ClusterSpec, name string) (*node, error) {
@@ -67,7 +101,8 @@ func (f *Fabric) clusterNode(s ClusterSpec, name string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.labels[labelRaft] = s.bootOptions()
+	label, value := s.bootOptions()
+	n.labels[label] = value
 	return n, nil
 }
 
@@ -137,7 +172,7 @@ func (w *clusterWork) do(ctx context.Context) (err error) {
 	if err := w.start(ctx, atOnce); err != nil {
 		return err
 	}
-	if err := w.recordCluster(ctx, w.wanted(), clusterRecord{MSPID: w.spec.Handle.MSPID, Raft: w.spec.Raft, Admins: w.spec.Admins, External: w.spec.External}); err != nil {
+	if err := w.recordCluster(ctx, w.wanted(), clusterRecord{MSPID: w.spec.Handle.MSPID, Ordering: w.spec.Ordering, Admins: w.spec.Admins, External: w.spec.External}); err != nil {
 		return err
 	}
 	if w.stopped() {
@@ -166,9 +201,9 @@ func (w *clusterWork) stopped() bool {
 	return false
 }
 
-// change makes a node that runs anew, and tells the channels when it has another key or address since.
+// change makes a node that runs anew, and tells the channels before or after what they know it by.
 func (w *clusterWork) change(ctx context.Context, o Handle, spared func(context.Context) error) error {
-	if err := w.announceKey(ctx, o); err != nil {
+	if err := w.announce(ctx, o); err != nil {
 		return err
 	}
 	down := false
@@ -198,7 +233,7 @@ func (w *clusterWork) change(ctx context.Context, o Handle, spared func(context.
 func (w *clusterWork) ensure(ctx context.Context, o Handle, spared func(context.Context) error) error {
 	spec := w.spec
 	if spared == nil {
-		spec = spec.keepingKey(o.Name)
+		spec = spec.startingAsKnown(o.Name)
 	}
 	n, err := w.clusterNode(spec, o.Name)
 	if err != nil {
@@ -371,6 +406,19 @@ func (f *Fabric) ordererAnswers(ctx context.Context, h Handle) error {
 		return err
 	}
 	return conn.Close()
+}
+
+// restart ends an orderer's process and starts it again, as it is.
+func (f *Fabric) restart(ctx context.Context, o Handle) error {
+	defer f.locks.lock(o.Object())()
+	if err := f.stop(ctx, o); err != nil {
+		return err
+	}
+	f.conns.forget(o)
+	if err := f.engine.StartNode(ctx, o.Object()); err != nil {
+		return f.nodeError(ctx, o, "start", err)
+	}
+	return f.awaitReady(ctx, &node{handle: o, ready: func(ctx context.Context) error { return f.ordererAnswers(ctx, o) }})
 }
 
 // ReadOrdererCluster reads the state of the nodes of a cluster, by name.

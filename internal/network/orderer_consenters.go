@@ -89,6 +89,12 @@ func (k *channelWork) joinMissing(ctx context.Context, c channelView) error {
 		if v.trouble != nil {
 			return errors.Join(k.nodeError(ctx, o, "ask for channel "+k.channel.Name, v.trouble), jobs.wait())
 		}
+		if v.evicted {
+			if err := k.wake(ctx, c, o); err != nil {
+				return errors.Join(err, jobs.wait())
+			}
+			continue
+		}
 		if v.has {
 			jobs.do(func() error { return k.retire(ctx, c, o) })
 			continue
@@ -99,6 +105,18 @@ func (k *channelWork) joinMissing(ctx context.Context, c channelView) error {
 		jobs.do(func() error { return k.joinFollower(ctx, c, o) })
 	}
 	return jobs.wait()
+}
+
+// wake restarts a node that has stopped its part in a SmartBFT channel because it was evicted, and waits
+// until it has the channel's blocks as a follower.
+func (k *channelWork) wake(ctx context.Context, c channelView, o Handle) error {
+	if _, err := k.awaitSpared(ctx, k.all(), o, map[string]bool{}); err != nil {
+		return err
+	}
+	if err := k.restart(ctx, o); err != nil {
+		return err
+	}
+	return k.awaitBlocks(ctx, o, k.channel.Name, c.height(o))
 }
 
 // retire waits until a node that the ledger no longer lists follows the channel as one of its readers.
@@ -253,8 +271,11 @@ func (k *channelWork) enlist(ctx context.Context, summary configtx.Summary, o Ha
 		return err
 	}
 	listed := entryOf(summary, own)
-	if listed != nil && configtx.SameConsenter(*listed, own) {
-		return nil
+	if listed != nil {
+		known, err := k.knows(ctx, o, *listed, own)
+		if err != nil || known {
+			return err
+		}
 	}
 	if listed == nil {
 		step := "adding " + o.Name
@@ -266,6 +287,21 @@ func (k *channelWork) enlist(ctx context.Context, summary configtx.Summary, o Ha
 		return err
 	}
 	return k.awaitPart(ctx, o)
+}
+
+// knows tells whether the ledger lists a node as what it is, or as what it will be when it restarts: an
+// attempt may have been cut short before that.
+func (k *channelWork) knows(ctx context.Context, o Handle, listed, own configtx.Consenter) (bool, error) {
+	if configtx.SameConsenter(listed, own) {
+		return true, nil
+	}
+	have, err := k.nodeFiles(ctx, o)
+	if err != nil {
+		return false, err
+	}
+	enrolled, _, _ := newest(have.keys, enrollmentFile, enrollmentKeyFile)
+	tls, _, _ := newest(have.keys, tlsFile, tlsKeyFile)
+	return configtx.SameConsenter(listed, consenterAt(configtx.Address{Host: own.Host, Port: own.Port}, own.MSPID, tls, enrolled)), nil
 }
 
 // list writes a consenter, in the place of the one with its key or its address.

@@ -7,24 +7,22 @@ import (
 	"slices"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
-	"github.com/fabricops/terraform-provider-fabric/internal/fabric/ca"
-	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
 
-// nextFolder holds the TLS certificate and the key that an ordering node is about to have, below
-// keysFolder.
+// nextFolder holds the certificates and the keys that an ordering node is about to have, below keysFolder.
 const nextFolder = "next"
 
-// rekeyed adds to the nodes that are rolled those of the others whose keys are to be replaced: they start
-// with the keys that they have, because channels are told of new ones while the node runs.
+// rekeyed adds to the nodes that are rolled those of the others that the channels are to know by something
+// else: they start with what they have, because channels are told while the node runs.
 func (w *clusterWork) rekeyed(atOnce, rolled []Handle) ([]Handle, error) {
 	for _, o := range atOnce {
 		spec := w.spec.Nodes[o.Name]
+		known := len(spec.Revoke) > 0 || w.spec.bft() && len(spec.Retire) > 0
 		switch {
-		case len(spec.Revoke) == 0 || slices.Contains(rolled, o):
+		case !known || slices.Contains(rolled, o):
 		case spec.Stopped:
-			return nil, fmt.Errorf("the keys of %s cannot be replaced while its cluster is stopped: the channels know it by them, and cannot be told", o)
+			return nil, fmt.Errorf("the keys or certificates of %s cannot be replaced while its cluster is stopped: the channels know it by them, and cannot be told", o)
 		default:
 			rolled = append(rolled, o)
 		}
@@ -32,10 +30,14 @@ func (w *clusterWork) rekeyed(atOnce, rolled []Handle) ([]Handle, error) {
 	return rolled, nil
 }
 
-// keepingKey is the cluster with one node whose keys are not replaced.
-func (s ClusterSpec) keepingKey(name string) ClusterSpec {
+// startingAsKnown is the cluster with one node that keeps what the channels know it by: its keys, and with
+// SmartBFT its enrolment certificate too.
+func (s ClusterSpec) startingAsKnown(name string) ClusterSpec {
 	node := s.Nodes[name]
 	node.Revoke = nil
+	if s.bft() {
+		node.Retire, node.Known = nil, true
+	}
 	s.Nodes = maps.Clone(s.Nodes)
 	s.Nodes[name] = node
 	return s
@@ -53,20 +55,26 @@ func (e *LoneConsenterError) Error() string {
 	return fmt.Sprintf("%s is the only consenter of channel %s, which cannot order a change of its own certificate: add two ordering nodes first, and take them away afterwards", e.Node, e.Channel)
 }
 
-// announceKey tells channels the TLS key that a node is about to have, when its own is to be replaced.
-// Channels know consenters by that key. Where the others can order without the node, they take it up
+// announce tells channels what a node that is about to be made anew will be known by.
+//
+// Raft knows consenters by their TLS keys. Where the others can order without the node, they take it up
 // with its new key after it has restarted; where they cannot, nobody could then any more.
-func (w *clusterWork) announceKey(ctx context.Context, o Handle) error {
-	spec := w.spec.Nodes[o.Name]
-	if len(spec.Revoke) == 0 {
-		return nil
+//
+// SmartBFT knows them by the bytes of their enrolment certificates: a node that starts with another one
+// than the ledger lists is a follower. One that runs goes on while the ledger lists a certificate for the
+// key that it has, so a renewal is on the ledger first and costs the restart alone.
+func (w *clusterWork) announce(ctx context.Context, o Handle) error {
+	n, err := w.clusterNode(w.spec, o.Name)
+	if err != nil {
+		return err
 	}
 	have, err := w.nodeFiles(ctx, o)
-	if err != nil || !spec.distrusts(have.keys[tlsFolder+"/cert.pem"]) {
+	if err != nil || !w.spec.bft() && !n.options.distrusts(have.keys[tlsFile]) {
 		return err
 	}
 	return w.onChannels(ctx, w.all(), func(ctx context.Context, k *channelWork, c channelView) error {
-		if s := c.strength(); c.summary == nil || s.consenters-1 >= quorumOf(s.consenters, s.bft) {
+		s := c.strength()
+		if c.summary == nil || !s.bft && s.consenters-1 >= quorumOf(s.consenters, s.bft) {
 			return nil
 		}
 		own, err := k.consenter(ctx, o)
@@ -77,62 +85,58 @@ func (w *clusterWork) announceKey(ctx context.Context, o Handle) error {
 		switch {
 		case listed == nil:
 			return nil
-		case len(c.summary.Consenters) == 1:
+		case len(c.summary.Consenters) == 1 && !s.bft:
 			return &LoneConsenterError{Node: o, Channel: c.channel.Name}
 		}
-		next, err := k.stageKey(ctx, spec, have.keys)
-		if err != nil {
+		next, err := k.stage(ctx, n, own)
+		if err != nil || configtx.SameConsenter(*listed, next) {
 			return err
 		}
-		own.ClientTLSCertPEM, own.ServerTLSCertPEM = next, next
+		if s.bft { // with a new key the node is out from here on until it has restarted
+			if _, err := k.awaitSpared(ctx, k.all(), o, map[string]bool{}); err != nil {
+				return err
+			}
+		}
 		return k.update(ctx, func(config *configtx.Config) error {
-			return config.ReplaceConsenter(configtx.Address{Host: listed.Host, Port: listed.Port}, own)
+			return config.ReplaceConsenter(configtx.Address{Host: listed.Host, Port: listed.Port}, next)
 		})
 	})
 }
 
-// stageKey has the TLS CA certify a new key of a node, and keeps both on the node's volume until it
-// restarts with them. An attempt that was cut short may have done so.
-func (w *clusterWork) stageKey(ctx context.Context, spec OrdererSpec, have map[string][]byte) (string, error) {
-	h := spec.Handle
-	defer w.locks.lock("next key of " + h.Object())()
-	files, err := w.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+nextFolder)
-	if err == nil {
-		for _, file := range files {
-			have[file.Name] = file.Content
-		}
+// stage gets the certificates that a node is to have, with new keys where those are to be replaced, and
+// keeps them on its volume until it restarts with them. It gives the consenter that the node will be. An
+// attempt that was cut short may have staged some; what stays needs no staging.
+func (w *clusterWork) stage(ctx context.Context, n *node, own configtx.Consenter) (configtx.Consenter, error) {
+	defer w.locks.lock("next keys of " + n.handle.Object())()
+	fail := func(err error) (configtx.Consenter, error) {
+		return own, fmt.Errorf("unable to keep the next certificates of %s: %w", n.handle, err)
 	}
-	if next := staged(have); next != nil {
-		return string(next.CertificatePEM()), nil
-	}
-	_, from, err := w.issuer(ctx, h.Organization())
+	have, err := w.nodeFiles(ctx, n.handle)
 	if err != nil {
-		return "", err
+		return fail(err)
 	}
-	enrolled, err := w.enrollNew(ctx, from, tlsCA, ca.Registration{ID: h.Name, Type: "orderer", MaxEnrollments: ca.Unlimited},
-		ca.EnrollRequest{Profile: ca.ProfileTLS, Hosts: spec.hosts(h)})
+	material, err := n.material(ctx, have.keys)
 	if err != nil {
-		return "", err
-	}
-	next := map[string][]byte{}
-	if err := putPair(next, nextFolder, enrolled.KeyPair); err != nil {
-		return "", err
+		return fail(err)
 	}
 	var put []engine.File
-	for name, content := range next {
-		put = append(put, engine.File{Name: "keys/" + name, Content: content, Mode: 0o600, UID: nodeUID, GID: nodeUID})
+	for _, pair := range [][2]string{{enrollmentFile, enrollmentKeyFile}, {tlsFile, tlsKeyFile}} {
+		if len(material[pair[0]]) == 0 {
+			continue
+		}
+		for _, file := range pair {
+			content := material[file]
+			if len(content) == 0 { // the key stays
+				content = have.keys[file]
+			}
+			have.keys[file] = content
+			put = append(put, engine.File{Name: "keys/" + nextFolder + "/" + file, Content: content, Mode: 0o600, UID: nodeUID, GID: nodeUID})
+		}
 	}
-	if err := w.engine.PutFiles(ctx, h.Object(), nodeRoot, put); err != nil {
-		return "", fmt.Errorf("unable to keep the next key of %s: %w", h, err)
+	if len(put) > 0 {
+		if err := w.engine.PutFiles(ctx, n.handle.Object(), nodeRoot, put); err != nil {
+			return fail(err)
+		}
 	}
-	return string(enrolled.CertificatePEM()), nil
-}
-
-// staged gives the key pair that a node is about to have; nil when there is none.
-func staged(have map[string][]byte) *certificate.KeyPair {
-	pair, err := certificate.ParseKeyPair(have[nextFolder+"/cert.pem"], have[nextFolder+"/key.pem"])
-	if err != nil {
-		return nil
-	}
-	return pair
+	return consenterAt(configtx.Address{Host: own.Host, Port: own.Port}, own.MSPID, have.keys[tlsFile], have.keys[enrollmentFile]), nil
 }

@@ -79,7 +79,7 @@ type liveCluster struct {
 
 func (m *liveCluster) spec(accept bool, names []string) ClusterSpec {
 	spec := ClusterSpec{
-		Handle: m.network.With(KindOrdererCluster, "raft", "OrdererMSP"), Nodes: map[string]OrdererSpec{}, Raft: configtx.DefaultRaftOptions(),
+		Handle: m.network.With(KindOrdererCluster, "raft", "OrdererMSP"), Nodes: map[string]OrdererSpec{}, Ordering: Ordering{Raft: configtx.DefaultRaftOptions()},
 	}
 	spec.Raft.TickInterval = 100 * time.Millisecond
 	for _, name := range names {

@@ -19,8 +19,9 @@ type PlannedOrderer struct {
 	Address, MSPID string
 	// Status is the engine's word for it, or Lost; of the state only.
 	Status engine.Status
-	// Restart tells that it will be made anew, Rekeyed that it gets new keys; of the plan only.
-	Restart, Rekeyed bool
+	// Restart tells that it will be made anew, Rekeyed that it gets new keys then, Renewed that it has other
+	// certificates; of the plan only.
+	Restart, Rekeyed, Renewed bool
 }
 
 // Lost is the state of a node whose volume is gone, Unlisted that of an ordering node which runs and is
@@ -36,8 +37,8 @@ type ClusterChange struct {
 	Before, After map[string]PlannedOrderer
 	// Channels are what is known of the channels.
 	Channels map[string]ClusterChannel
-	// Raft are the options that are to be.
-	Raft configtx.RaftOptions
+	// Ordering is what is to be.
+	Ordering
 	// External are nodes of others, by name.
 	External map[string]PlannedExternal
 	// Admins are the MSP IDs of the organizations whose admins sign here.
@@ -163,11 +164,17 @@ func (p *clusterPlanner) start() {
 
 func (p *clusterPlanner) setOptions() {
 	for _, k := range p.channels {
-		if k.BFT || k.Raft == p.Raft {
+		if k.Raft == p.Raft && k.BFT == p.BFT {
 			continue
 		}
-		p.say("channel %s: Raft options set by a config update", k.name)
-		p.require(k, "setting the Raft options", k.at(""), len(k.listed), 0)
+		words := ""
+		if p.bft() {
+			if words = ", in force at once"; k.BFT.RequestPoolSize != p.BFT.RequestPoolSize {
+				words += " but for request_pool_size, which nodes read when they start"
+			}
+		}
+		p.say("channel %s: %s options set by a config update%s", k.name, p.word(), words)
+		p.require(k, "setting the "+p.word()+" options", k.at(""), len(k.listed), 0)
 	}
 }
 
@@ -290,13 +297,14 @@ func (p *clusterPlanner) roll() {
 			words[i] += ", which leads " + strings.Join(leads[name], " and ")
 		}
 	}
+	told := p.told()
 	if len(words) == 1 {
-		p.say("%s: made anew on its volume", words[0])
+		p.say("%s: made anew on its volume%s", words[0], told)
 	} else {
-		p.say("%s: made anew on their volumes, one after the other", strings.Join(words, "; then "))
+		p.say("%s: made anew on their volumes, one after the other%s", strings.Join(words, "; then "), told)
 	}
 	for _, k := range p.channels {
-		n, needed := len(k.listed), quorumOf(len(k.listed), k.BFT)
+		n, needed := len(k.listed), quorumOf(len(k.listed), k.bft())
 		for _, name := range p.rolled {
 			address := p.Before[name].Address
 			if !k.listed[address] {
@@ -314,6 +322,15 @@ func (p *clusterPlanner) roll() {
 			}
 		}
 	}
+}
+
+// told says what channels must know of nodes with other certificates before they restart. Raft knows nodes
+// by their keys, which seldom change.
+func (p *clusterPlanner) told() string {
+	if !p.bft() || len(p.Channels) == 0 || !slices.ContainsFunc(p.rolled, func(name string) bool { return p.After[name].Renewed }) {
+		return ""
+	}
+	return onChannels(p.names(), "; before each restart a config update tells %s the certificates that the node will have")
 }
 
 // remove takes nodes and strangers out, those first that are not at work.
@@ -397,12 +414,12 @@ func (p *clusterPlanner) enlist(k *plannedChannel, address, name string) {
 // which those left are at work. Of exactly helpless ones that cannot be helped.
 func (p *clusterPlanner) require(k *plannedChannel, step string, left []string, consenters, helpless int) {
 	now := k.at("")
-	e := QuorumError{Step: step, Channel: k.name, Consenters: len(k.listed), Needed: quorumOf(len(k.listed), k.BFT), Left: p.named(now), Down: p.down(k)}
+	e := QuorumError{Step: step, Channel: k.name, Consenters: len(k.listed), Needed: quorumOf(len(k.listed), k.bft()), Left: p.named(now), Down: p.down(k)}
 	if len(now) < e.Needed {
 		p.refuse(k, &NoQuorumError{e})
 		return
 	}
-	e.Consenters, e.Needed, e.Left = consenters, quorumOf(consenters, k.BFT), p.named(left)
+	e.Consenters, e.Needed, e.Left = consenters, quorumOf(consenters, k.bft()), p.named(left)
 	if consenters == 0 || len(left) < e.Needed && consenters != helpless {
 		p.refuse(k, &e)
 	}

@@ -12,25 +12,41 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
 )
 
-// planned gives nodes by words such as "o0", "o1:stopped", "o2!" (made anew).
+// planned gives nodes by words such as "o0", "o1:stopped", "o2!" (made anew), "o3~" (for other certificates).
 func planned(words string) map[string]PlannedOrderer {
 	out := map[string]PlannedOrderer{}
 	for word := range strings.FieldsSeq(words) {
 		name, status, _ := strings.Cut(word, ":")
+		name, renewed := strings.CutSuffix(name, "~")
 		name, restart := strings.CutSuffix(name, "!")
 		if status == "" {
 			status = string(engine.Running)
 		}
-		out[name] = PlannedOrderer{Address: name + ":7050", Status: engine.Status(status), Restart: restart}
+		out[name] = PlannedOrderer{Address: name + ":7050", Status: engine.Status(status), Restart: restart || renewed, Renewed: renewed}
 	}
 	return out
 }
 
 func orderedChannel(leader string, nodes ...string) ClusterChannel {
-	c := ClusterChannel{Leader: leader, Raft: configtx.DefaultRaftOptions()}
+	c := ClusterChannel{Leader: leader, Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}}
 	for _, n := range nodes {
 		c.Consenters = append(c.Consenters, n+":7050")
 	}
+	return c
+}
+
+// smartBFT is how a channel with SmartBFT is ordered.
+func smartBFT(change func(*configtx.BFTOptions)) Ordering {
+	o := Ordering{Consensus: configtx.ConsensusBFT, BFT: configtx.DefaultBFTOptions()}
+	if change != nil {
+		change(&o.BFT)
+	}
+	return o
+}
+
+func bftChannel(leader string, nodes ...string) ClusterChannel {
+	c := orderedChannel(leader, nodes...)
+	c.Ordering = smartBFT(nil)
 	return c
 }
 
@@ -38,7 +54,7 @@ func TestClusterPlan(t *testing.T) {
 	for _, c := range []struct {
 		name, before, after string
 		channels            map[string]ClusterChannel
-		raft                configtx.RaftOptions
+		ordering            Ordering
 		steps               []string
 		refusals            []string
 		outages             int
@@ -96,12 +112,12 @@ func TestClusterPlan(t *testing.T) {
 		},
 		{
 			name: "vanished from the ledger", before: "o0 o1:unlisted o2", after: "o0 o1 o2",
-			channels: map[string]ClusterChannel{"trade": {Consenters: []string{"o0:7050", "o2:7050"}, Unlisted: []string{"o1"}, Raft: configtx.DefaultRaftOptions()}},
+			channels: map[string]ClusterChannel{"trade": {Consenters: []string{"o0:7050", "o2:7050"}, Unlisted: []string{"o1"}, Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}}},
 			steps:    []string{"o1: added to channel trade, of which it is no consenter"},
 		},
 		{
 			name: "timers", before: "o0 o1 o2", after: "o0 o1 o2", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2")},
-			raft: configtx.RaftOptions{TickInterval: 1}, steps: []string{"channel trade: Raft options set by a config update"},
+			ordering: Ordering{Raft: configtx.RaftOptions{TickInterval: 1}}, steps: []string{"channel trade: Raft options set by a config update"},
 		},
 		{
 			name: "a lost node and another one that goes", before: "o0 o1:lost o2", after: "o0 o1", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2")},
@@ -138,12 +154,54 @@ func TestClusterPlan(t *testing.T) {
 				"o1: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume",
 			},
 		},
+		{
+			name: "SmartBFT: certificates are told before each restart", before: "o0 o1 o2 o3", after: "o0~ o1 o2~ o3!", ordering: smartBFT(nil),
+			channels: map[string]ClusterChannel{"trade": bftChannel("o0", "o0", "o1", "o2", "o3")},
+			steps: []string{
+				"o2; then o3; then o0, which leads trade: made anew on their volumes, one after the other; before each restart a config update tells channel trade the certificates that the node will have",
+			},
+		},
+		{
+			name: "SmartBFT: nothing to tell", before: "o0 o1 o2 o3", after: "o0 o1! o2 o3", ordering: smartBFT(nil),
+			channels: map[string]ClusterChannel{"trade": bftChannel("o0", "o0", "o1", "o2", "o3")}, steps: []string{"o1: made anew on its volume"},
+		},
+		{
+			name: "SmartBFT: three of four must be at work", before: "o0 o1 o2:absent o3", after: "o0! o1! o3!", ordering: smartBFT(nil),
+			channels: map[string]ClusterChannel{"trade": bftChannel("o0", "o0", "o1", "o2", "o3")},
+			steps: []string{
+				"o1; then o3; then o0, which leads trade: made anew on their volumes, one after the other",
+				"o2: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume",
+			},
+			refusals: []string{"taking o1 down would leave channel trade without a quorum: of its 4 consenters 2 would be at work (o0, o3), and 3 must be; not at work now: o2: its status is absent"},
+		},
+		{
+			name: "SmartBFT: two of five down", before: "o0 o1 o2:lost o3:lost o4", after: "o0 o1 o2 o3 o4", ordering: smartBFT(nil),
+			channels: map[string]ClusterChannel{"trade": bftChannel("o0", "o0", "o1", "o2", "o3", "o4")},
+			steps: []string{
+				"o2: made anew with an empty volume and another key; evicted from channel trade, joined as a follower, caught up, added as a consenter",
+				"o3: made anew with an empty volume and another key; evicted from channel trade, joined as a follower, caught up, added as a consenter",
+			},
+			refusals: []string{"evicting o2, which has lost its volume, is not possible: channel trade cannot order, for of its 5 consenters 3 are at work (o0, o1, o4), and 4 must be; not at work now: o2: its status is lost, o3: its status is lost"},
+		},
+		{
+			name: "SmartBFT: options", before: "o0 o1 o2 o3", after: "o0 o1 o2 o3", ordering: smartBFT(func(o *configtx.BFTOptions) { o.CollectTimeout = 1 }),
+			channels: map[string]ClusterChannel{"trade": bftChannel("o0", "o0", "o1", "o2", "o3")},
+			steps:    []string{"channel trade: SmartBFT options set by a config update, in force at once"},
+		},
+		{
+			name: "SmartBFT: options that nodes read when they start", before: "o0 o1 o2 o3", after: "o0! o1! o2! o3!", ordering: smartBFT(func(o *configtx.BFTOptions) { o.RequestPoolSize = 1 }),
+			channels: map[string]ClusterChannel{"trade": bftChannel("o0", "o0", "o1", "o2", "o3")},
+			steps: []string{
+				"channel trade: SmartBFT options set by a config update, in force at once but for request_pool_size, which nodes read when they start",
+				"o1; then o2; then o3; then o0, which leads trade: made anew on their volumes, one after the other",
+			},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.raft == (configtx.RaftOptions{}) {
-				c.raft = configtx.DefaultRaftOptions()
+			if c.ordering == (Ordering{}) {
+				c.ordering.Raft = configtx.DefaultRaftOptions()
 			}
-			plan := ClusterChange{Before: planned(c.before), After: planned(c.after), Channels: c.channels, Raft: c.raft}.Plan()
+			plan := ClusterChange{Before: planned(c.before), After: planned(c.after), Channels: c.channels, Ordering: c.ordering}.Plan()
 			if !slices.Equal(plan.Steps, c.steps) {
 				t.Errorf("steps\n%s\nwant\n%s", strings.Join(plan.Steps, "\n"), strings.Join(c.steps, "\n"))
 			}
@@ -166,8 +224,8 @@ func TestClusterPlanAddress(t *testing.T) {
 	change := ClusterChange{
 		Before:   map[string]PlannedOrderer{"a": {Address: "host:1", Status: engine.Running}},
 		After:    map[string]PlannedOrderer{"b": {Address: "host:1"}},
-		Channels: map[string]ClusterChannel{"trade": {Consenters: []string{"host:1"}, Raft: configtx.DefaultRaftOptions()}},
-		Raft:     configtx.DefaultRaftOptions(),
+		Channels: map[string]ClusterChannel{"trade": {Consenters: []string{"host:1"}, Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}}},
+		Ordering: Ordering{Raft: configtx.DefaultRaftOptions()},
 	}
 	plan := change.Plan()
 	if len(plan.Refusals) == 0 || !errors.As(plan.Refusals[0], new(*AddressError)) {
@@ -258,7 +316,7 @@ func TestClusterPlanSignatures(t *testing.T) {
 			if c.raft == (configtx.RaftOptions{}) {
 				c.raft = configtx.DefaultRaftOptions()
 			}
-			plan := ClusterChange{Before: own("o0 o1 o2"), After: c.after, External: c.external, Channels: map[string]ClusterChannel{"trade": c.channel}, Raft: c.raft, Admins: c.admins}.Plan()
+			plan := ClusterChange{Before: own("o0 o1 o2"), After: c.after, External: c.external, Channels: map[string]ClusterChannel{"trade": c.channel}, Ordering: Ordering{Raft: c.raft}, Admins: c.admins}.Plan()
 			if said := strings.Join(plan.Steps, "\n"); !strings.Contains(said, c.steps) || c.steps == "" && said != "" {
 				t.Errorf("it says %q, want %q", said, c.steps)
 			}

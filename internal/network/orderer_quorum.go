@@ -17,6 +17,16 @@ func quorumOf(n int, bft bool) int {
 	return (n + faults + 2) / 2 // the ceiling of (n+f+1)/2
 }
 
+// LeastBFT is how many nodes SmartBFT needs for one of them to be allowed to fail.
+const LeastBFT = 4
+
+// FewNodesError tells that SmartBFT was asked for with so few nodes that none of them might fail.
+type FewNodesError struct{ Nodes int }
+
+func (e *FewNodesError) Error() string {
+	return fmt.Sprintf("SmartBFT needs %d ordering nodes or more, and has %d: of n nodes f = (n-1)/3, rounded down, may fail or lie, which of %d are none", LeastBFT, e.Nodes, e.Nodes)
+}
+
 // QuorumError tells that a step would leave a channel without the consenters that it needs.
 type QuorumError struct {
 	// Step is what was to be done, for example "taking orderer1 down".
@@ -87,7 +97,7 @@ func (c channelView) strength() strength {
 		return c.strengthOf(nil)
 	}
 	s := c.strengthOf(c.summary.Consenters)
-	s.bft = c.summary.ConsensusType == consensusBFT
+	s.bft = c.summary.ConsensusType == configtx.ConsensusBFT
 	return s
 }
 
@@ -119,9 +129,6 @@ func (c channelView) strengthOf(listed []configtx.ConsenterSummary) strength {
 	}
 	return s
 }
-
-// consensusBFT is the consensus type of SmartBFT in a channel's configuration.
-const consensusBFT = "BFT"
 
 // without fails with *QuorumError when the channel could not order while a node is down, although it
 // can now. With one or two consenters that cannot be helped.

@@ -22,11 +22,11 @@ type ClusterChannel struct {
 	Unlisted []string `json:"unlisted,omitempty"`
 	// Leader is the name of the node that leads; empty when it is none of them, or unknown.
 	Leader string `json:"leader,omitempty"`
-	// Raft are the options on the ledger; zero with SmartBFT.
-	Raft configtx.RaftOptions `json:"raft"`
+	Ordering
+	// Batch are the limits of its blocks.
+	Batch configtx.Batch `json:"batch"`
 	// Capabilities are those of the channel.
 	Capabilities []string `json:"capabilities"`
-	BFT          bool     `json:"bft,omitempty"`
 	// Config is the whole configuration, a marshalled common.Config: it says who must sign a change.
 	Config []byte `json:"config,omitempty"`
 }
@@ -56,9 +56,12 @@ func (f *Fabric) ReadClusterChannels(ctx context.Context, nodes map[string]Handl
 // facts gives what is kept of a channel whose configuration is known.
 func (c channelView) facts() ClusterChannel {
 	facts := ClusterChannel{
-		Raft: c.summary.Raft, Capabilities: c.summary.ChannelCapabilities, BFT: c.summary.ConsensusType == consensusBFT,
+		Ordering: Ordering{Consensus: c.summary.ConsensusType, Raft: c.summary.Raft, BFT: c.summary.BFT},
+		Batch:    c.summary.Batch, Capabilities: c.summary.ChannelCapabilities,
 	}
-	facts.Config, _ = proto.MarshalOptions{Deterministic: true}.Marshal(c.config.Proto) // without it nothing is said of signatures
+	if c.config != nil { // without it nothing is said of signatures
+		facts.Config, _ = proto.MarshalOptions{Deterministic: true}.Marshal(c.config.Proto)
+	}
 	for _, entry := range c.summary.Consenters {
 		facts.Consenters = append(facts.Consenters, addressOf(entry.Consenter))
 	}

@@ -19,8 +19,8 @@ import (
 // the volume of each node.
 type clusterRecord struct {
 	// MSPID is the organization of the cluster; single nodes may belong to others.
-	MSPID string               `json:"msp_id"`
-	Raft  configtx.RaftOptions `json:"raft"`
+	MSPID string `json:"msp_id"`
+	Ordering
 	// Admins are those that were given by the user.
 	Admins []Handle `json:"admins,omitempty"`
 	// External are the nodes that other states run.
@@ -54,12 +54,12 @@ func (f *Fabric) recordCluster(ctx context.Context, nodes []Handle, record clust
 // clusterRecord reads the record from the first node that has it. Nodes that were made before there
 // were records have Fabric's defaults.
 func (f *Fabric) clusterRecord(ctx context.Context, nodes []Handle) (clusterRecord, error) {
-	record := clusterRecord{Raft: configtx.DefaultRaftOptions()}
 	for _, o := range nodes {
 		files, err := f.engine.GetFiles(ctx, o.Object(), nodeRoot+"/"+clusterFile)
 		if errors.Is(err, engine.ErrNotFound) {
 			continue
 		}
+		record := clusterRecord{}
 		if err == nil && len(files) == 1 {
 			err = json.Unmarshal(files[0].Content, &record)
 		}
@@ -68,7 +68,7 @@ func (f *Fabric) clusterRecord(ctx context.Context, nodes []Handle) (clusterReco
 		}
 		return record, nil
 	}
-	return record, nil
+	return clusterRecord{Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}}, nil
 }
 
 // addOrdering writes into a new channel what its ordering cluster knows of itself: consenters, timers,
@@ -82,7 +82,7 @@ func (f *Fabric) addOrdering(ctx context.Context, cluster Handle, channel *confi
 	if err != nil {
 		return err
 	}
-	channel.Raft = record.Raft
+	channel.Consensus, channel.Raft, channel.BFT = record.Consensus, record.Raft, record.BFT
 	for _, o := range nodes {
 		consenter, err := f.consenter(ctx, o)
 		if err != nil {
@@ -101,6 +101,9 @@ func (f *Fabric) addOrdering(ctx context.Context, cluster Handle, channel *confi
 		if e.Consenter {
 			channel.Consenters = append(channel.Consenters, e.consenter())
 		}
+	}
+	if record.bft() && len(nodes) < LeastBFT {
+		return &FewNodesError{Nodes: len(nodes)}
 	}
 	if needed := quorumOf(len(channel.Consenters), false); len(nodes) < needed && len(nodes) > 0 {
 		return &QuorumError{Step: "creating it with nodes of others that have not joined yet", Channel: channel.Name, Consenters: len(channel.Consenters), Needed: needed, Left: namesOf(nodes)}
@@ -123,17 +126,22 @@ func addEndpoint(channel *configtx.Channel, definition msp.Definition, endpoint 
 // addressOf gives the address of a consenter as host:port.
 func addressOf(c configtx.Consenter) string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
 
-// setOptions brings the Raft options of every channel to what is wanted. What nodes read only when they
-// start comes into force when they are made anew for it.
+// setOptions brings the options of the consensus to what is wanted, on every channel. What nodes read only
+// when they start comes into force when they are made anew for it.
 func (w *clusterWork) setOptions(ctx context.Context) error {
 	return w.onChannels(ctx, w.all(), func(ctx context.Context, k *channelWork, c channelView) error {
-		if c.summary == nil || c.summary.ConsensusType == consensusBFT || c.summary.Raft == w.spec.Raft {
+		if c.summary == nil || c.summary.Raft == w.spec.Raft && c.summary.BFT == w.spec.BFT {
 			return nil
 		}
-		const step = "setting the Raft options"
+		step := "setting the " + w.spec.word() + " options"
 		if err := k.awaitStrength(ctx, step, func(c channelView) error { return c.strength().requireOrder(c.channel.Name, step) }); err != nil {
 			return err
 		}
-		return k.update(ctx, func(config *configtx.Config) error { return config.SetRaftOptions(w.spec.Raft) })
+		return k.update(ctx, func(config *configtx.Config) error {
+			if w.spec.bft() {
+				return config.SetBFTOptions(w.spec.BFT)
+			}
+			return config.SetRaftOptions(w.spec.Raft)
+		})
 	})
 }

@@ -99,18 +99,22 @@ func sortForRoll(pending []Handle, views []channelView) {
 func (f *Fabric) awaitSpared(ctx context.Context, nodes []Handle, o Handle, helpless map[string]bool) ([]channelView, error) {
 	var views []channelView
 	limit, since := time.Duration(-1), time.Now()
+	heights := map[string]uint64{}
 	err := poll(ctx, func(ctx context.Context) (err error) {
 		if views, err = f.survey(ctx, nodes); err != nil {
 			return permanent(err)
 		}
 		if limit < 0 {
 			limit = settleTime(views)
+			for _, c := range views {
+				heights[c.channel.Name] = c.height(o)
+			}
 		}
 		for _, c := range views {
 			if !c.node(o).has {
 				continue
 			}
-			err := c.spares(o)
+			err := c.abreast(heights[c.channel.Name]).spares(o)
 			if err != nil && time.Since(since) < limit && !helpless[c.channel.Name] {
 				return err
 			}
@@ -122,6 +126,22 @@ func (f *Fabric) awaitSpared(ctx context.Context, nodes []Handle, o Handle, help
 		return nil
 	})
 	return views, err
+}
+
+// abreast is the channel as it is when nodes of SmartBFT that lack blocks are not at work. A node that
+// was restarted misses what the others send it first, and with it the next block; until it has noticed, ten
+// seconds later, it agrees to nothing.
+func (c channelView) abreast(height uint64) channelView {
+	if c.summary == nil || c.summary.ConsensusType != configtx.ConsensusBFT {
+		return c
+	}
+	c.nodes = slices.Clone(c.nodes)
+	for i, v := range c.nodes {
+		if v.serves() && v.height < height {
+			c.nodes[i].trouble = fmt.Errorf("it has %d of %d blocks", v.height, height)
+		}
+	}
+	return c
 }
 
 // spares tells whether a channel orders now, and would without a node.
@@ -141,6 +161,11 @@ func settleTime(views []channelView) time.Duration {
 	longest := time.Duration(0)
 	for _, c := range views {
 		options := configtx.DefaultRaftOptions()
+		if c.summary != nil && c.summary.ConsensusType == configtx.ConsensusBFT {
+			// A view begins when its leader was silent for so long, and the next one may be silent too.
+			longest = max(longest, c.summary.BFT.LeaderHeartbeatTimeout+2*c.summary.BFT.ViewChangeTimeout)
+			continue
+		}
 		if c.summary != nil && c.summary.Raft.TickInterval > 0 {
 			options = c.summary.Raft
 		}

@@ -28,6 +28,12 @@ type ordererView struct {
 	height           uint64
 	// follows tells that it knows a leader, leads that it is the one.
 	follows, leads bool
+	// viewLeader is the number of the consenter that leads in the SmartBFT view which the node is in; 0
+	// where metrics do not say.
+	viewLeader uint32
+	// evicted tells that the node goes on to call itself a consenter of a SmartBFT channel that does not
+	// list it any more. It has stopped its part, and follows only when it is started again.
+	evicted bool
 	// active is how many consenters are at work, as the leader tells; 0 where metrics do not say.
 	// measured is whether the node gives metrics, without which it does not say whether it leads.
 	active   int
@@ -160,10 +166,42 @@ func (f *Fabric) surveyAll(ctx context.Context, nodes []Handle) (views []channel
 		for j, o := range nodes {
 			views[i].nodes[j] = reports[j].view(o, name)
 		}
-		calls.Go(func() { views[i].config, views[i].summary = f.configOf(ctx, views[i]) })
+		calls.Go(func() {
+			views[i].config, views[i].summary = f.configOf(ctx, views[i])
+			views[i].heedLedger()
+		})
 	}
 	calls.Wait()
 	return views, silent, nil
+}
+
+// heedLedger corrects what nodes of a SmartBFT channel say of themselves by what the ledger says: who is a
+// consenter, and who leads, which is the one that most nodes take for the leader of their view. Whether a
+// node leads is in its own metric only as of its last block.
+func (c channelView) heedLedger() {
+	if c.summary == nil || c.summary.ConsensusType != configtx.ConsensusBFT {
+		return
+	}
+	numbers := map[string]uint32{}
+	for _, entry := range c.summary.Consenters {
+		numbers[addressOf(entry.Consenter)] = entry.ID
+	}
+	votes, leader := map[uint32]int{}, uint32(0)
+	for i := range c.nodes {
+		v := &c.nodes[i]
+		if numbers[v.address] == 0 {
+			v.viewLeader, v.leads = 0, false
+			if v.relation == participation.RelationConsenter {
+				v.relation, v.evicted = participation.RelationFollower, true
+			}
+		}
+		if votes[v.viewLeader]++; v.viewLeader != 0 && (leader == 0 || votes[v.viewLeader] > votes[leader]) {
+			leader = v.viewLeader
+		}
+	}
+	for i, v := range c.nodes {
+		c.nodes[i].leads = leader != 0 && numbers[v.address] == leader && v.serves()
+	}
 }
 
 // ordererReport is what an ordering node says of itself.
@@ -227,6 +265,8 @@ func (f *Fabric) ordererView(ctx context.Context, o Handle, channel string, metr
 		active, _ := metrics.Value(consensus+"active_nodes", label)
 		v.leads, v.active = v.leads || leads == 1, max(v.active, int(active))
 	}
+	viewLeader, _ := metrics.Value("consensus_smartbft_view_leader_id", map[string]string{"channel": channel})
+	v.viewLeader = uint32(viewLeader)
 	v.follows = v.leads || v.active > 0
 	if !v.follows {
 		v.follows, _ = f.knowsLeader(ctx, o, channel)

@@ -18,7 +18,7 @@ func (l *live) systemChannel(t *testing.T) {
 		t.Skip("Fabric 3 knows no system channel")
 	}
 	ctx, o := t.Context(), l.network.With(KindOrderer, "orderer9", "OrdererMSP")
-	cluster := ClusterSpec{Handle: l.network.With(KindOrdererCluster, "old", "OrdererMSP"), Raft: configtx.DefaultRaftOptions(), Nodes: map[string]OrdererSpec{
+	cluster := ClusterSpec{Handle: l.network.With(KindOrdererCluster, "old", "OrdererMSP"), Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}, Nodes: map[string]OrdererSpec{
 		o.Name: {Handle: o, NodeOptions: liveOptions("hyperledger/fabric-orderer:" + l.version.String()), Version: l.version, Cluster: "old"},
 	}}
 	_, err := l.fabric.EnsureOrdererCluster(ctx, cluster)

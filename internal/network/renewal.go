@@ -106,6 +106,9 @@ type Renewal struct {
 	// Revoke are certificates whose keys nobody may trust any more: they are replaced by others with new
 	// keys, and revoked at the CA that issued them.
 	Revoke []string `json:"-"`
+	// Known keeps the enrolment certificate that the thing has, whatever is wrong with it: SmartBFT knows an
+	// ordering node by it, and must be told of another one before the node has it.
+	Known bool `json:"-"`
 	// KeyVersion counts the keys that the thing has had; 0 is the first, as 1 is.
 	KeyVersion int `json:"key_version,omitempty"`
 }

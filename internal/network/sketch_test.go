@@ -150,7 +150,7 @@ func sketchVersion(t *testing.T) nodeconfig.Version {
 	return v
 }
 
-// run makes a node whose TLS certificate is issued here.
+// run makes a node whose certificates are issued here.
 func (s *sketch) run(n *node, mspID string) {
 	s.t.Helper()
 	hosts := n.options.hosts(n.handle)
@@ -159,7 +159,11 @@ func (s *sketch) run(n *node, mspID string) {
 		if err != nil {
 			return nil, err
 		}
-		files := map[string][]byte{}
+		enrolled, err := issuePair(s.roots[mspID].enrollment, certificate.LeafRequest{CommonName: n.handle.Name, Client: true, Validity: time.Hour})
+		if err != nil {
+			return nil, err
+		}
+		files := map[string][]byte{enrollmentFile: enrolled.CertificatePEM()}
 		return files, putPair(files, "tls", pair)
 	}
 	n.ready = func(context.Context) error { return nil }

@@ -127,15 +127,15 @@ func (r *channelResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 			},
 			"batch_timeout": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString("2s"),
-				MarkdownDescription: "How long after its first transaction a block is cut, as a duration. Defaults to `2s`.",
+				MarkdownDescription: "How long after its first transaction a block is cut, as a duration. Defaults to `2s`. SmartBFT does not look at it, but at `request_batch_max_interval` of the ordering cluster.",
 				Validators:          []validator.String{check{wants: "a duration", summary: "Not a duration", problem: positiveDuration}},
 			},
 			"max_message_count":   size("How many transactions a block may hold.", int64(configtx.DefaultBatch().MaxMessageCount)),
 			"absolute_max_bytes":  size("How many bytes the transactions of a block may have.", int64(configtx.DefaultBatch().AbsoluteMaxBytes)),
 			"preferred_max_bytes": size("How many bytes the transactions of a block should have.", int64(configtx.DefaultBatch().PreferredMaxBytes)),
 			"channel_capability": schema.StringAttribute{
-				Optional: true, Computed: true, Default: stringdefault.StaticString(configtx.ChannelCapabilityV2_0),
-				MarkdownDescription: "Capability of the channel: `V2_0` (default), or `V3_0`, which every node of every member must be able to serve (Fabric 3.0 or later). `fabric_version` never raises it, and nothing lowers it.",
+				Optional: true, Computed: true,
+				MarkdownDescription: "Capability of the channel: `V2_0`, or `V3_0`, which every node of every member must be able to serve (Fabric 3.0 or later). Defaults to `V2_0` for a new channel ordered by Raft, and to `V3_0`, which SmartBFT needs, for one ordered by it; a channel that is there keeps what it has. `fabric_version` never raises it, and nothing lowers it.",
 				Validators:          []validator.String{stringvalidator.OneOf(configtx.ChannelCapabilityV2_0, configtx.ChannelCapabilityV3_0)},
 			},
 			"capability_attestation": schema.StringAttribute{
@@ -299,7 +299,7 @@ func (r *channelResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	if r.session == nil {
 		return
 	}
-	var prior, plan channelModel
+	var prior, plan, config channelModel
 	exists := !req.State.Raw.IsNull()
 	if exists {
 		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
@@ -309,8 +309,15 @@ func (r *channelResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		return
 	}
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
 	if resp.Diagnostics.HasError() {
 		return
+	}
+	if config.ChannelCapability.IsNull() {
+		// What a new channel needs is up to its cluster, which a plan of this resource alone is told nothing of.
+		if plan.ChannelCapability = types.StringUnknown(); exists && !changed(prior.Name, plan.Name, prior.Orderers, plan.Orderers) {
+			plan.ChannelCapability = prior.ChannelCapability
+		}
 	}
 	plan.Handle = planHandle(ctx, plan.Orderers, network.KindChannel, plan.Name, types.StringNull(), &resp.Diagnostics)
 	plan.Status = types.StringValue(channelActive)
@@ -318,7 +325,7 @@ func (r *channelResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		plan.keepMeaning(ctx, &prior)
 	}
 	r.session.claims.capabilityServed(plan.ChannelCapability, plan.Orderers, plan.members(ctx, &resp.Diagnostics), &resp.Diagnostics)
-	plan.refuseConfig(ctx, &resp.Diagnostics)
+	plan.refuseConfig(ctx, r.session.claims.consensusOf(plan.Orderers), &resp.Diagnostics)
 	r.session.claims.orderersFirst(plan.Orderers, plan.members(ctx, &resp.Diagnostics), &resp.Diagnostics)
 	r.session.claims.members(plan.Handle, plan.plannedMembers(ctx, &resp.Diagnostics))
 	plan.LastChange = types.ListNull(types.StringType)
@@ -369,14 +376,20 @@ func (m *channelModel) refuseLoss(prior *channelModel, diags *diag.Diagnostics) 
 }
 
 // refuseConfig refuses a configuration that Fabric would refuse, as far as it is known.
-func (m *channelModel) refuseConfig(ctx context.Context, diags *diag.Diagnostics) {
-	if !known(ctx, m.BatchTimeout, m.MaxMessageCount, m.AbsoluteMaxBytes, m.PreferredMaxBytes, m.ChannelCapability, m.ApplicationCapability, m.ACLs, m.ApplicationPolicies) {
+func (m *channelModel) refuseConfig(ctx context.Context, consensus string, diags *diag.Diagnostics) {
+	if !known(ctx, m.BatchTimeout, m.MaxMessageCount, m.AbsoluteMaxBytes, m.PreferredMaxBytes, m.ApplicationCapability, m.ACLs, m.ApplicationPolicies) {
 		return
 	}
 	var unreadable diag.Diagnostics // validators have told already
 	channel := m.config(ctx, &unreadable)
 	if unreadable.HasError() {
 		return
+	}
+	if consensus == consensusBFT {
+		channel.Consensus = configtx.ConsensusBFT
+		if m.ChannelCapability.IsUnknown() {
+			channel.ChannelCapability = configtx.ChannelCapabilityV3_0
+		}
 	}
 	// Policies and ACLs are held to the organizations, where those are known.
 	orderers := handleMember(m.Orderers, "msp_id")
@@ -427,10 +440,11 @@ func channelAttribute(field string) path.Path {
 			return path.Root(head).AtMapKey(key)
 		}
 		return path.Root(head)
-	case "batch.timeout":
-		return path.Root("batch_timeout")
-	case "batch.preferred_max_bytes":
-		return path.Root("preferred_max_bytes")
+	case "batch.timeout", "batch.preferred_max_bytes", "batch.absolute_max_bytes", "batch.max_message_count":
+		return path.Root(map[string]string{
+			"batch.timeout": "batch_timeout", "batch.preferred_max_bytes": "preferred_max_bytes",
+			"batch.absolute_max_bytes": "absolute_max_bytes", "batch.max_message_count": "max_message_count",
+		}[head])
 	case "name", "channel_capability", "application_capability":
 		return path.Root(head)
 	case "application_organizations":
@@ -543,6 +557,14 @@ func (r *channelResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
+	if plan.ChannelCapability.IsUnknown() {
+		capability, err := f.ChannelCapability(ctx, handleFrom(ctx, plan.Orderers, &resp.Diagnostics))
+		if err != nil {
+			plan.addError(&resp.Diagnostics, "create", err)
+			return
+		}
+		plan.ChannelCapability = types.StringValue(capability)
+	}
 	spec := plan.spec(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
@@ -553,6 +575,7 @@ func (r *channelResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
 	resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("channel_capability"), plan.ChannelCapability)...)
 	if err := f.CreateChannel(ctx, spec); err != nil {
 		plan.addError(&resp.Diagnostics, "create", err)
 		if errors.As(err, new(*network.NotMadeError)) { // nothing of it is there that state would have to hold
@@ -587,7 +610,7 @@ func (m *channelModel) addError(diags *diag.Diagnostics, action string, err erro
 	case errors.As(err, &lost):
 		diags.AddAttributeError(path.Root("accept_data_loss"), summary, explain(err))
 	case errors.As(err, &capability):
-		diags.AddAttributeError(path.Root("channel_capability"), summary, sentence(err)+"\n\nUse V2_0, or another fabric_version for that node.")
+		diags.AddAttributeError(path.Root("channel_capability"), summary, sentence(err)+"\n\nUse V2_0, which SmartBFT cannot, or another fabric_version for that node.")
 	default:
 		addError(diags, summary, err)
 	}

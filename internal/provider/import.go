@@ -224,7 +224,7 @@ func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.I
 			states[name] = state
 		}
 		m.Timeouts, m.Handle = noTimeouts(), handleValue(found.Handle)
-		m.Organization, m.Name, m.Consensus = handleValue(found.Handle.Organization()), types.StringValue(found.Handle.Name), types.StringValue("raft")
+		m.Organization, m.Name = handleValue(found.Handle.Organization()), types.StringValue(found.Handle.Name)
 		m.RenewBefore = defaultRenewBefore()
 		m.takeChannels(ctx, found, &resp.Diagnostics)
 		m.setNodes(ctx, nodes, &resp.Diagnostics)

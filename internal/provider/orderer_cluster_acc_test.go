@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
+	"google.golang.org/grpc"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
@@ -282,8 +283,9 @@ func loseNode(t *testing.T, object string) {
 	removeVolume(t, object)
 }
 
-// evictBehindBack takes a consenter off the ledger, as another tool would do it with the admin's key.
-func evictBehindBack(t *testing.T, on, node, by string) {
+// evictBehindBack takes a consenter off the ledger, as another tool would do it with the admin's key. The
+// update is given to a node and, since SmartBFT wants it of more than one, to the others that are named.
+func evictBehindBack(t *testing.T, on, node, by string, others ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -304,9 +306,13 @@ func evictBehindBack(t *testing.T, on, node, by string) {
 	admin := &msp.Identity{ID: credentials.MSPID, CertificatePEM: []byte(credentials.Certificate), Key: key}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(strings.Join(credentials.Definition.TLSRootCertificates, "")))
-	conn, err := grpcconn.Dial(by+".example.com:7050", by+".example.com", roots, func(ctx context.Context) (net.Conn, error) { return e.Dial(ctx, on+"-"+by, 7050) }, nil)
-	must(err)
-	defer conn.Close()
+	dial := func(node string) *grpc.ClientConn {
+		conn, err := grpcconn.Dial(node+".example.com:7050", node+".example.com", roots, func(ctx context.Context) (net.Conn, error) { return e.Dial(ctx, on+"-"+node, 7050) }, nil)
+		must(err)
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	conn := dial(by)
 	fetch := func() *configtx.Config {
 		block, err := orderer.LastConfigBlock(ctx, conn, admin, "trade", orderer.BestEffort())
 		must(err)
@@ -326,6 +332,9 @@ func evictBehindBack(t *testing.T, on, node, by string) {
 	envelope, err := configtx.UpdateEnvelope("trade", raw, []*common.ConfigSignature{signature}, admin)
 	must(err)
 	must(orderer.Broadcast(ctx, conn, envelope))
+	for _, other := range others {
+		_ = orderer.Broadcast(ctx, dial(other), envelope) // it may be ordered by now, and refused
+	}
 	for fetch().Sequence() == base.Sequence() {
 		select {
 		case <-ctx.Done():

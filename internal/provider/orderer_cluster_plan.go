@@ -17,7 +17,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -51,8 +50,8 @@ func raftAttribute() schema.Attribute {
 		}
 	}
 	return schema.SingleNestedAttribute{
-		Optional: true, Computed: true, Default: objectdefault.StaticValue(raftValue(defaults)),
-		MarkdownDescription: "Timers and limits of Raft, on every channel of the cluster. A follower that hears nothing of the leader asks for an election after `election_tick` to twice `election_tick` ticks; that long nothing is ordered when a leader dies or is rolled: 5 to 10 s by default, 1 to 2 s with a `tick_interval` of `100ms`. " +
+		Optional: true, Computed: true,
+		MarkdownDescription: "Timers and limits of Raft, on every channel of the cluster; with `consensus = \"raft\"` only. A follower that hears nothing of the leader asks for an election after `election_tick` to twice `election_tick` ticks; that long nothing is ordered when a leader dies or is rolled: 5 to 10 s by default, 1 to 2 s with a `tick_interval` of `100ms`. " +
 			"Shorter timers cost more heartbeats, and elections for nothing where the network or a disk is slower than they are. " +
 			"Changing them sends a config update to each channel and, but for `snapshot_interval_size` which takes effect at once, rolls the nodes, because Fabric reads them when a node starts.",
 		Attributes: map[string]schema.Attribute{
@@ -253,8 +252,8 @@ func (m *ordererClusterModel) readChannels(ctx context.Context, f *network.Fabri
 				nodes[node] = n
 			}
 		}
-		if !fact.BFT && fact.Raft != raftOptions(ctx, m.Raft, diags) {
-			m.Raft = raftValue(fact.Raft)
+		if has := m.ordering(ctx, diags); fact.Raft != has.Raft || fact.BFT != has.BFT {
+			m.setOrdering(fact.Ordering)
 		}
 	}
 	m.Channels = types.MapValueMust(clusterChannelType, channels)
@@ -265,7 +264,8 @@ func (m *ordererClusterModel) readChannels(ctx context.Context, f *network.Fabri
 // takeChannels writes back what import found of the cluster beside its nodes. Channels themselves are read
 // right after.
 func (m *ordererClusterModel) takeChannels(ctx context.Context, found network.ClusterSpec, diags *diag.Diagnostics) {
-	m.Raft, m.Admins, m.External = raftValue(found.Raft), types.MapNull(handleType), externalValue(ctx, found.External, diags)
+	m.setOrdering(found.Ordering)
+	m.Admins, m.External = types.MapNull(handleType), externalValue(ctx, found.External, diags)
 	m.Channels, m.LastChange = types.MapNull(clusterChannelType), types.ListValueMust(types.StringType, []attr.Value{})
 	admins := map[string]attr.Value{}
 	for _, h := range found.Admins {
@@ -305,7 +305,7 @@ func (m *ordererClusterModel) planChange(ctx context.Context, prior *ordererClus
 	external := m.external(ctx, diags)
 	change := network.ClusterChange{
 		Admins: m.signers(ctx, prior, private, diags),
-		Before: prior.planned(ctx, nil, diags), After: m.planned(ctx, prior, diags), Channels: facts, Raft: raftOptions(ctx, m.Raft, diags),
+		Before: prior.planned(ctx, nil, diags), After: m.planned(ctx, prior, diags), Channels: facts, Ordering: m.ordering(ctx, diags),
 		External: map[string]network.PlannedExternal{},
 	}
 	for name, e := range external {
@@ -337,6 +337,7 @@ func (m *ordererClusterModel) planChange(ctx context.Context, prior *ordererClus
 		diags.AddAttributeWarning(path.Root("nodes"), "Ordering stops for a while", strings.Join(plan.Outages, "; ")+". With three nodes or more it would go on.")
 	}
 	m.refuseTimers(ctx, prior, facts, diags)
+	m.refuseOptions(facts, diags)
 	m.refuseMoves(ctx, prior, diags)
 	m.refuseLoneKeys(ctx, prior, facts, diags)
 }
@@ -385,7 +386,7 @@ func (m *ordererClusterModel) planStopped(change network.ClusterChange, facts ma
 // foreseeable tells whether everything is known that the words depend on.
 func (m *ordererClusterModel) foreseeable() bool {
 	for _, value := range []attr.Value{
-		m.Nodes, m.External, m.Organization, m.Image, m.FabricVersion, m.Raft, m.Limits, m.Labels, m.Log, m.BindAddress, m.DesiredState, m.Config, m.AcceptDataLoss,
+		m.Nodes, m.External, m.Organization, m.Image, m.FabricVersion, m.Consensus, m.Raft, m.BFT, m.Limits, m.Labels, m.Log, m.BindAddress, m.DesiredState, m.Config, m.AcceptDataLoss,
 	} {
 		if !fullyKnown(value) {
 			return false
@@ -431,7 +432,7 @@ func (m *ordererClusterModel) planned(ctx context.Context, prior *ordererCluster
 		before = prior.nodes(ctx, diags)
 		all = prior.ImageID.IsNull() || changed(prior.Image, m.Image, prior.FabricVersion, m.FabricVersion, prior.Limits, m.Limits, prior.Labels, m.Labels,
 			prior.Log, m.Log, prior.BindAddress, m.BindAddress, prior.Config, m.Config) ||
-			boots(raftOptions(ctx, prior.Raft, diags)) != boots(raftOptions(ctx, m.Raft, diags))
+			boots(prior.ordering(ctx, diags)) != boots(m.ordering(ctx, diags))
 	}
 	for name, n := range m.nodes(ctx, diags) {
 		planned := network.PlannedOrderer{
@@ -439,6 +440,7 @@ func (m *ordererClusterModel) planned(ctx context.Context, prior *ordererCluster
 		}
 		if was, ok := before[name]; ok {
 			planned.Rekeyed = !was.KeyVersion.IsNull() && changed(was.KeyVersion, n.KeyVersion)
+			planned.Renewed = n.EnrollmentCertificate.IsUnknown() || n.TLSCertificate.IsUnknown()
 			planned.Restart = all || renews(&n) ||
 				changed(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs, was.Port, n.Port, was.AdminPort, n.AdminPort, was.OperationsPort, n.OperationsPort)
 		}
@@ -448,8 +450,9 @@ func (m *ordererClusterModel) planned(ctx context.Context, prior *ordererCluster
 }
 
 // boots are the options that a node reads when it starts.
-func boots(o configtx.RaftOptions) configtx.RaftOptions {
-	o.SnapshotIntervalSize = 0
+func boots(o network.Ordering) network.Ordering {
+	o.Raft.SnapshotIntervalSize = 0
+	o.BFT = configtx.BFTOptions{RequestPoolSize: o.BFT.RequestPoolSize}
 	return o
 }
 
@@ -487,6 +490,9 @@ func (m *ordererClusterModel) channelsAfter(ctx context.Context, change network.
 // refuseTimers refuses options that Raft cannot work with, and a leap that would have nodes with the new
 // timers call for elections while the leader still has the old ones.
 func (m *ordererClusterModel) refuseTimers(ctx context.Context, prior *ordererClusterModel, facts map[string]network.ClusterChannel, diags *diag.Diagnostics) {
+	if m.Consensus.ValueString() != consensusRaft {
+		return
+	}
 	wanted := raftOptions(ctx, m.Raft, diags)
 	at := path.Root("raft")
 	if wanted.ElectionTick <= wanted.HeartbeatTick {

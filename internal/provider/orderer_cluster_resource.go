@@ -48,6 +48,7 @@ type ordererClusterModel struct {
 	FabricVersion types.String  `tfsdk:"fabric_version"`
 	Config        types.Dynamic `tfsdk:"config"`
 	Raft          types.Object  `tfsdk:"raft"`
+	BFT           types.Object  `tfsdk:"bft"`
 	Admins        types.Map     `tfsdk:"admins"`
 	External      types.Map     `tfsdk:"external_consenters"`
 	Nodes         types.Map     `tfsdk:"nodes"`
@@ -93,7 +94,8 @@ func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRe
 		MarkdownDescription: "A cluster of ordering nodes, started at once. It is created when each of them answers; channels are made on it by `fabric_channel`.\n\n" +
 			"It alone writes the consenters and the endpoints of its nodes, on every channel that it orders. A node that is added joins each channel as a follower, catches up, becomes a consenter by a config update of its own, and then an endpoint; " +
 			"one that is removed leaves in the opposite order. What needs other containers (image, release, limits, configuration, timers, certificates) is rolled: one node at a time, followers first, the leader last, each when every channel can spare it and the one before it has caught up. " +
-			"A plan that would leave a channel without its quorum is refused. An apply that fails or is killed leaves a cluster that works; the next one goes on from there.",
+			"A plan that would leave a channel without its quorum is refused. An apply that fails or is killed leaves a cluster that works; the next one goes on from there.\n\n" +
+			"With SmartBFT the channels also list the enrolment certificate of each node, byte by byte: before a node restarts with a renewed one, each channel is told by a config update.",
 		Attributes: merge(runAttributes(ctx, "ordering cluster", clusterHolds, "hyperledger/fabric-orderer:FABRIC_VERSION"), map[string]schema.Attribute{
 			"organization": of,
 			"name": schema.StringAttribute{
@@ -103,18 +105,20 @@ func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRe
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"consensus": schema.StringAttribute{
-				Optional: true, Computed: true, Default: stringdefault.StaticString("raft"),
-				MarkdownDescription: "Consensus of the channels on this cluster: `raft`. Changing it replaces the cluster.",
-				Validators:          []validator.String{stringvalidator.OneOf("raft", "bft")},
-				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+				Optional: true, Computed: true, Default: stringdefault.StaticString(consensusRaft),
+				MarkdownDescription: "Consensus of the channels on this cluster: `raft`, or `bft` (SmartBFT) with Fabric 3.0 or later and four nodes or more. Defaults to `raft`. " +
+					"Raft goes on as long as more than half of the nodes work; SmartBFT as long as no more than f = (n-1)/3 of n nodes, rounded down, fail or lie, whatever they do. Changing it replaces the cluster, and is refused while the cluster has channels.",
+				Validators:    []validator.String{stringvalidator.OneOf(consensusRaft, consensusBFT)},
+				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"fabric_version": versionAttribute(),
 			"config":         overlayAttribute("orderer.yaml"),
 			"renew_before":   renewBeforeAttribute(),
 			"raft":           raftAttribute(),
+			"bft":            bftAttribute(),
 			"admins": schema.MapAttribute{
 				Optional: true, ElementType: handleType,
-				MarkdownDescription: "Who signs changes of consenters, endpoints and Raft options on the channels: handles of `fabric_organization`s, for their admins, or of admin `fabric_identity`s, by a name of your choice. Defaults to the admins of the organizations of the nodes. " +
+				MarkdownDescription: "Who signs changes of consenters, endpoints and options of the consensus on the channels: handles of `fabric_organization`s, for their admins, or of admin `fabric_identity`s, by a name of your choice. Defaults to the admins of the organizations of the nodes. " +
 					"Consenters fall under the Admins of the ordering organizations together (a majority of them), endpoints under the Admins of their own organization.",
 				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), handlesOf{handleKind{[]network.Kind{network.KindOrganization, network.KindIdentity}}}},
 			},
@@ -130,7 +134,7 @@ func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRe
 			"nodes": schema.MapNestedAttribute{
 				Required: true,
 				MarkdownDescription: "The ordering nodes by name, for example `{ orderer0 = {}, orderer1 = {}, orderer2 = {} }`; with the domain of the network behind it, a name is a host name. " +
-					"A cluster of an even number of nodes survives no more failures than one with a node less.",
+					"With Raft a cluster of an even number of nodes survives no more failures than one with a node less. SmartBFT needs four nodes to survive the failure of one, and seven for two.",
 				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.KeysAre(nodeName)},
 				NestedObject: schema.NestedAttributeObject{
 					Attributes: merge(addressAttributes("ordering node", 7050), memberCertificatesAttributes("node", ordererRotation), map[string]schema.Attribute{
@@ -160,7 +164,8 @@ func (r *ordererClusterResource) ValidateConfig(ctx context.Context, req resourc
 			resp.Diagnostics.AddAttributeError(path.Root("nodes").AtMapKey(name), "Not a node", "Write "+name+" = {} for a node with nothing special about it.")
 		}
 	}
-	if n := len(config.Nodes.Elements()); !config.Nodes.IsUnknown() && config.External.IsNull() && n > 0 && n%2 == 0 && config.Consensus.ValueString() != "bft" {
+	config.validateOrdering(&resp.Diagnostics)
+	if n := len(config.Nodes.Elements()); !config.Nodes.IsUnknown() && config.External.IsNull() && n > 0 && n%2 == 0 && config.Consensus.ValueString() != consensusBFT && !config.Consensus.IsUnknown() {
 		resp.Diagnostics.AddAttributeWarning(path.Root("nodes"), "Even number of ordering nodes",
 			fmt.Sprintf("A cluster of %d nodes goes on after the loss of %d, and so does one of %d. Use an odd number.", n, (n-1)/2, n-1))
 	}
@@ -196,8 +201,12 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	}
 	plan.runModel.plan(before, &config.runModel, r.session.image("hyperledger/fabric-orderer", plan.FabricVersion), &resp.Diagnostics)
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindOrdererCluster, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
+	plan.planOrdering(&config)
 	plan.planNodes(ctx, &prior, before != nil, &resp.Diagnostics)
 	plan.validate(ctx, &resp.Diagnostics)
+	if before != nil {
+		plan.refuseConversion(&prior, clusterFacts(ctx, req.Private, &resp.Diagnostics), &resp.Diagnostics)
+	}
 	replaced := before != nil && changed(prior.Organization, plan.Organization, prior.Name, plan.Name, prior.Consensus, plan.Consensus)
 	if before == nil || replaced {
 		prior.Nodes, prior.Channels, prior.LastChange = types.MapNull(ordererType), types.MapNull(clusterChannelType), types.ListNull(types.StringType)
@@ -211,6 +220,7 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	}
 	r.session.claims.name(ctx, network.KindOrdererCluster, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
 	r.session.claims.release(plan.Handle, prior.FabricVersion, plan.FabricVersion)
+	r.session.claims.consensus(plan.Handle, plan.Consensus)
 	if before != nil {
 		nodes := slices.SortedFunc(maps.Values(prior.handles(ctx, &resp.Diagnostics)), func(a, b network.Handle) int { return strings.Compare(a.Name, b.Name) })
 		r.refuseRelease(ctx, prior.FabricVersion, plan.FabricVersion, nodes, nil, &resp.Diagnostics)
@@ -296,14 +306,9 @@ func (m *ordererClusterModel) validate(ctx context.Context, diags *diag.Diagnost
 	if err != nil {
 		return // the attribute's own validator says so
 	}
-	if m.Consensus.ValueString() == "bft" {
-		if !version.SupportsBFT() {
-			diags.AddAttributeError(path.Root("consensus"), "SmartBFT needs Fabric 3",
-				fmt.Sprintf("Fabric %s orders by Raft only. Set consensus = \"raft\", or fabric_version to 3.0 or later.", version))
-		} else {
-			diags.AddAttributeError(path.Root("consensus"), "SmartBFT is not supported yet",
-				"This release of the provider makes Raft channels only. Set consensus = \"raft\".")
-		}
+	if m.Consensus.ValueString() == consensusBFT && !version.SupportsBFT() {
+		diags.AddAttributeError(path.Root("consensus"), "SmartBFT needs Fabric 3",
+			fmt.Sprintf("Fabric %s orders by Raft only. Set consensus = \"raft\", or fabric_version to 3.0 or later.", version))
 	}
 	validateOrdererConfig(ctx, m.Config, m.FabricVersion, diags)
 }
@@ -351,7 +356,7 @@ func (m *ordererClusterModel) spec(ctx context.Context, diags *diag.Diagnostics)
 	org := handleFrom(ctx, m.Organization, diags)
 	spec := network.ClusterSpec{
 		Handle: org.With(network.KindOrdererCluster, m.Name.ValueString(), org.MSPID), Nodes: map[string]network.OrdererSpec{},
-		Raft: raftOptions(ctx, m.Raft, diags), Admins: m.adminHandles(ctx, diags), External: m.external(ctx, diags),
+		Ordering: m.ordering(ctx, diags), Admins: m.adminHandles(ctx, diags), External: m.external(ctx, diags),
 	}
 	for name, n := range m.nodes(ctx, diags) {
 		options := m.options(ctx, diags)

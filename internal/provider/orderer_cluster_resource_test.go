@@ -22,7 +22,7 @@ import (
 // TestEvenClusterWarns: an even number of consenters is allowed, and seldom what is meant.
 func TestEvenClusterWarns(t *testing.T) {
 	for n, want := range map[int]string{1: "", 2: "goes on after the loss of 0, and so does one of 1", 3: "", 4: "goes on after the loss of 1, and so does one of 3", 5: ""} {
-		diags := validateCluster(t, n)
+		diags := validateCluster(t, n, nil)
 		if diags.HasError() {
 			t.Fatal(diags)
 		}
@@ -37,7 +37,7 @@ func TestEvenClusterWarns(t *testing.T) {
 }
 
 // validateCluster validates the configuration of a cluster with that many nodes.
-func validateCluster(t *testing.T, n int) diag.Diagnostics {
+func validateCluster(t *testing.T, n int, change func(*ordererClusterModel)) diag.Diagnostics {
 	t.Helper()
 	r := &ordererClusterResource{}
 	var shape fwresource.SchemaResponse
@@ -50,6 +50,9 @@ func validateCluster(t *testing.T, n int) diag.Diagnostics {
 	}
 	var diags diag.Diagnostics
 	m.setNodes(t.Context(), nodes, &diags)
+	if change != nil {
+		change(m)
+	}
 	diags.Append(state.Set(t.Context(), m)...)
 	if diags.HasError() {
 		t.Fatal(diags)
@@ -72,6 +75,7 @@ func emptyCluster(t *testing.T, s schema.Schema) *ordererClusterModel {
 	m.Organization, m.Handle = types.ObjectNull(handleTypes), types.ObjectNull(handleTypes)
 	m.Log, m.Limits, m.Labels = types.ObjectNull(logTypes), types.ObjectNull(limitsTypes), types.MapNull(types.StringType)
 	m.Config, m.Timeouts = null("config").(types.Dynamic), noTimeouts()
+	m.BFT = types.ObjectNull(bftTypes)
 	m.Raft, m.Admins, m.External = types.ObjectNull(raftTypes), types.MapNull(handleType), types.MapNull(externalConsenterType)
 	m.Channels, m.LastChange = types.MapNull(clusterChannelType), types.ListNull(types.StringType)
 	return m

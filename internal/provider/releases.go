@@ -48,9 +48,26 @@ func (c *configured) refuseRelease(ctx context.Context, before, now types.String
 	}
 }
 
+// consensus remembers how the ordering cluster of a handle orders, consensusOf gives it; empty when the
+// cluster is planned elsewhere.
+func (c *claims) consensus(handle types.Object, consensus types.String) {
+	if key, known := nodeIdentity(handle); known && !consensus.IsUnknown() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.put("consensus of "+key, claim{holder: consensus.ValueString()})
+	}
+}
+
+func (c *claims) consensusOf(orderers types.Object) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key, _ := nodeIdentity(orderers)
+	return c.made["consensus of "+key].holder
+}
+
 // orderersFirst refuses a plan in which a peer of a channel is raised above the channel's ordering nodes:
-// it would wait for them in vain. A channel is planned after both, because it is given their handles.
-// It is told nothing of nodes of other states.
+// it would wait for them in vain. Nor can a peer before 3.0 follow a channel of SmartBFT. A channel is planned
+// after both, because it is given their handles. It is told nothing of nodes of other states.
 func (c *claims) orderersFirst(orderers types.Object, organizations map[string]channelOrganizationModel, diags *diag.Diagnostics) {
 	cluster, known := nodeIdentity(orderers)
 	if !known {
@@ -62,8 +79,14 @@ func (c *claims) orderersFirst(orderers types.Object, organizations map[string]c
 	if !planned {
 		return
 	}
+	bft := c.made["consensus of "+cluster].holder == consensusBFT
 	eachPeer(organizations, func(at path.Path, peer string) {
-		if mine := c.made["release of "+peer]; mine.raised && ordering.release.Compare(mine.release) < 0 {
+		mine, planned := c.made["release of "+peer]
+		if planned && bft && !mine.release.SupportsChannelV3() {
+			diags.AddAttributeError(at, "SmartBFT needs Fabric 3", fmt.Sprintf(
+				"%s runs Fabric %s, which ends at a channel of SmartBFT. Give it a fabric_version of 3.0 or later.", peer, mine.release))
+		}
+		if mine.raised && ordering.release.Compare(mine.release) < 0 {
 			diags.AddAttributeError(at, "Ordering nodes come first", fmt.Sprintf(
 				"This plan has %s run Fabric %s, and leaves %s at %s. Fabric is upgraded orderers first: give the ordering cluster that fabric_version in the same apply, or in one before it.",
 				peer, mine.release, cluster, ordering.release))

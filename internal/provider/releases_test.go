@@ -86,3 +86,25 @@ func TestOrderersFirst(t *testing.T) {
 		})
 	}
 }
+
+// TestSmartBFTPeers: a peer before 3.0 in a channel of SmartBFT.
+func TestSmartBFTPeers(t *testing.T) {
+	peer := handleValue(readHandle.With(network.KindPeer, "peer0.org1", "Org1MSP"))
+	cluster := handleValue(readHandle.With(network.KindOrdererCluster, "orderers", "OrdererMSP"))
+	for _, test := range []struct {
+		consensus, release string
+		refused            bool
+	}{{"bft", "3.1.1", false}, {"bft", "2.5.9", true}, {"raft", "2.5.9", false}} {
+		c := &claims{}
+		c.release(peer, types.StringNull(), types.StringValue(test.release))
+		c.release(cluster, types.StringNull(), types.StringValue("3.1.1"))
+		c.consensus(cluster, types.StringValue(test.consensus))
+		var diags diag.Diagnostics
+		c.orderersFirst(cluster, map[string]channelOrganizationModel{"org1": {Peers: types.MapValueMust(handleType, map[string]attr.Value{"peer0": peer})}}, &diags)
+		var wanted []string
+		if test.refused {
+			wanted = []string{`organizations["org1"].peers["peer0"]: SmartBFT needs Fabric 3: peer peer0.org1 of network dev runs Fabric 2.5.9`}
+		}
+		expectErrors(t, diags, wanted...)
+	}
+}

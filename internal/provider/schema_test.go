@@ -183,7 +183,8 @@ var nestedModels = map[string]func() any{
 	"raft":                func() any { return &raftModel{} },
 	"server":              func() any { return &serverModel{} },
 	"revoke":              func() any { return &revocationModel{} },
-	// It is read member by member.
+	// These are read member by member.
+	"bft":            nil,
 	"state_database": nil,
 }
 

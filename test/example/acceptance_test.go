@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -16,12 +17,29 @@ const examplesFolder = "../../examples"
 // exampleTimeout bounds one example with all its steps.
 const exampleTimeout = 15 * time.Minute
 
-// TestAccExamples applies every example on a real engine. It needs TF_ACC=1; the provider is the one of
-// FABRIC_PROVIDER_BINARY, or is built; Terraform is the one of TF_ACC_TERRAFORM_PATH, or on the path.
+// inMinutes are the examples that take minutes.
+var inMinutes = []string{"smartbft"}
+
+// TestAccExamples applies every example on a real engine but those that take minutes. It needs TF_ACC=1; the
+// provider is the one of FABRIC_PROVIDER_BINARY, or is built; Terraform is the one of TF_ACC_TERRAFORM_PATH,
+// or on the path.
 func TestAccExamples(t *testing.T) {
 	if os.Getenv("TF_ACC") == "" {
 		t.Skip("TF_ACC=1 applies the examples on a Docker engine")
 	}
+	applyExamples(t, false)
+}
+
+// TestLongExamples applies those that take minutes. It needs FABRIC_LONG=1 too.
+func TestLongExamples(t *testing.T) {
+	if os.Getenv("TF_ACC") == "" || os.Getenv("FABRIC_LONG") == "" {
+		t.Skip("FABRIC_LONG=1 and TF_ACC=1 apply the examples that take minutes on a Docker engine")
+	}
+	applyExamples(t, true)
+}
+
+func applyExamples(t *testing.T, long bool) {
+	t.Helper()
 	examples, fragments, err := Find(examplesFolder)
 	if err != nil {
 		t.Fatal(err)
@@ -34,6 +52,9 @@ func TestAccExamples(t *testing.T) {
 	}
 	binary := providerForTest(t)
 	for _, name := range examples {
+		if slices.Contains(inMinutes, name) != long {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			// An example that hangs has to end while there is time to destroy it.
 			ctx, cancel := context.WithTimeoutCause(t.Context(), exampleTimeout, fmt.Errorf("no end after %s", exampleTimeout))

@@ -10,7 +10,7 @@ import (
 )
 
 // TestLongExamples goes through the steps of examples while transactions flow: organizations, peers and
-// ordering nodes come and go, and all nodes change their release. Nothing that was acknowledged may be
+// ordering nodes come and go, all nodes change their release, and those of SmartBFT their keys. Nothing that was acknowledged may be
 // lost, and every node has the same chain at the end.
 func TestLongExamples(t *testing.T) {
 	if os.Getenv("FABRIC_LONG") == "" || os.Getenv("TF_ACC") == "" {
@@ -20,7 +20,7 @@ func TestLongExamples(t *testing.T) {
 	if binary == "" || terraform == "" {
 		t.Fatal("FABRIC_PROVIDER_BINARY and TF_ACC_TERRAFORM_PATH must say what applies the examples; make long sets them")
 	}
-	for _, name := range []string{"grow-network", "rolling-upgrade"} {
+	for _, name := range []string{"grow-network", "rolling-upgrade", "smartbft"} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 			defer cancel()

@@ -145,7 +145,8 @@ func (c *Config) editBFTConsenters(change func([]*common.Consenter) ([]*common.C
 	return nil
 }
 
-// SetBFTOptions sets timers and limits of SmartBFT. Fields that are zero stay as they are in the channel.
+// SetBFTOptions sets timers and limits of SmartBFT. Fields that are zero stay as they are in the channel,
+// but for RequestMaxBytes, where zero says something.
 // Ordering nodes take a new RequestPoolSize when they start again, and the rest at once.
 func (c *Config) SetBFTOptions(o BFTOptions) error {
 	group, err := c.group(groupOrderer)
@@ -208,7 +209,7 @@ func (o BFTOptions) writeTo(stored *smartbft.Options) {
 	setIfGiven(&stored.LeaderHeartbeatCount, o.LeaderHeartbeatCount)
 	setIfGiven(&stored.IncomingMessageBufferSize, o.IncomingMessageBufferSize)
 	setIfGiven(&stored.RequestPoolSize, o.RequestPoolSize)
-	setIfGiven(&stored.RequestMaxBytes, o.RequestMaxBytes)
+	stored.RequestMaxBytes = o.RequestMaxBytes
 }
 
 func (r *reader) bftOptions(stored *smartbft.Options) BFTOptions {
@@ -224,6 +225,14 @@ func (r *reader) bftOptions(stored *smartbft.Options) BFTOptions {
 
 // defaultRequestMaxBytes is with what SmartBFT itself checks the limits of a block.
 const defaultRequestMaxBytes = 10 << 10
+
+// Problems finds what SmartBFT refuses of the options on channels with such a batch. Options that are zero
+// have their defaults.
+func (o BFTOptions) Problems(b Batch) []Problem {
+	v := &validation{}
+	v.bftOptions(o.withDefaults(), b.withDefaults())
+	return v.problems
+}
 
 // bftOptions applies what the nodes check when they start or reconfigure (SmartBFT, types.Configuration).
 func (v *validation) bftOptions(o BFTOptions, b Batch) {

@@ -208,13 +208,13 @@ func sameKey(a, b []byte) bool {
 }
 
 // SameConsenter tells whether two consenters are one: the same address and, for Raft, the same public
-// keys, although their certificates may differ because one was renewed with its key; for SmartBFT, of
-// which one has an identity, the same certificates and MSP ID.
+// keys, although their certificates may differ because one was renewed with its key; for SmartBFT, whose
+// consenters all have an identity on the ledger, the same certificates and MSP ID.
 func SameConsenter(a, b Consenter) bool {
 	if a.address() != b.address() {
 		return false
 	}
-	if a.IdentityPEM != "" || b.IdentityPEM != "" {
+	if a.IdentityPEM != "" && b.IdentityPEM != "" {
 		return a.MSPID == b.MSPID && sameText(a.IdentityPEM, b.IdentityPEM) &&
 			sameText(a.ClientTLSCertPEM, b.ClientTLSCertPEM) && sameText(a.ServerTLSCertPEM, b.ServerTLSCertPEM)
 	}

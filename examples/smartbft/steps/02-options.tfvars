@@ -1,0 +1,2 @@
+orderers       = ["orderer0", "orderer1", "orderer2", "orderer3", "orderer4"]
+batch_interval = "200ms"

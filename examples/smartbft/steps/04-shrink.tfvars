@@ -1,0 +1,2 @@
+batch_interval = "200ms"
+key_version    = 2
