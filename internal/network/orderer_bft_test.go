@@ -78,6 +78,10 @@ func TestSparesAbreast(t *testing.T) {
 	if err := lagging.abreast(7).spares(o3); !errors.As(err, &quorum) || !strings.Contains(err.Error(), "not at work now: o2: it has 6 of 7 blocks") {
 		t.Errorf("over a node that lags o3 is spared with %v", err)
 	}
+	far := bftView(bftNode("o1", 1, 7), bftNode("o2", 1, 5), bftNode("o3", 1, 7), bftNode("o4", 1, 7))
+	if far.heedLedger(); far.abreast(0).spares(o3) == nil {
+		t.Error("a node that lags by two blocks is held to be at work")
+	}
 	if err := lagging.abreast(6).spares(o3); err != nil {
 		t.Errorf("with heights that agree: %v", err)
 	}

@@ -99,7 +99,7 @@ func sortForRoll(pending []Handle, views []channelView) {
 func (f *Fabric) awaitSpared(ctx context.Context, nodes []Handle, o Handle, helpless map[string]bool) ([]channelView, error) {
 	var views []channelView
 	limit, since := time.Duration(-1), time.Now()
-	heights := map[string]uint64{}
+	heights, held := map[string]uint64{}, map[string]time.Time{}
 	err := poll(ctx, func(ctx context.Context) (err error) {
 		if views, err = f.survey(ctx, nodes); err != nil {
 			return permanent(err)
@@ -115,6 +115,14 @@ func (f *Fabric) awaitSpared(ctx context.Context, nodes []Handle, o Handle, help
 				continue
 			}
 			err := c.abreast(heights[c.channel.Name]).spares(o)
+			if name := c.channel.Name; err != nil {
+				delete(held, name)
+			} else if held[name].IsZero() {
+				held[name] = time.Now()
+			}
+			if err == nil && c.bft() && time.Since(held[c.channel.Name]) < steadyTime {
+				err = fmt.Errorf("the nodes of channel %s have not kept pace for %s yet", c.channel.Name, steadyTime)
+			}
 			if err != nil && time.Since(since) < limit && !helpless[c.channel.Name] {
 				return err
 			}
@@ -128,12 +136,24 @@ func (f *Fabric) awaitSpared(ctx context.Context, nodes []Handle, o Handle, help
 	return views, err
 }
 
-// abreast is the channel as it is when nodes of SmartBFT that lack blocks are not at work. A node that
-// was restarted misses what the others send it first, and with it the next block; until it has noticed, ten
-// seconds later, it agrees to nothing.
+// steadyTime is how long nodes of SmartBFT keep pace with each other until they are taken to agree: one that
+// fetches blocks from the others instead comes near them now and then.
+const steadyTime = time.Second
+
+// bft tells whether the channel is known to be ordered by SmartBFT.
+func (c channelView) bft() bool {
+	return c.summary != nil && c.summary.ConsensusType == configtx.ConsensusBFT
+}
+
+// abreast is the channel as it is when nodes of SmartBFT that lack blocks are not at work: some of that
+// height, or more than the last one. A node that was restarted misses what the others send it first, and
+// with it the next block; until it has noticed, ten seconds later, it agrees to nothing.
 func (c channelView) abreast(height uint64) channelView {
-	if c.summary == nil || c.summary.ConsensusType != configtx.ConsensusBFT {
+	if !c.bft() {
 		return c
+	}
+	if newest := c.height(Handle{}); newest > 0 {
+		height = max(height, newest-1)
 	}
 	c.nodes = slices.Clone(c.nodes)
 	for i, v := range c.nodes {
@@ -161,7 +181,7 @@ func settleTime(views []channelView) time.Duration {
 	longest := time.Duration(0)
 	for _, c := range views {
 		options := configtx.DefaultRaftOptions()
-		if c.summary != nil && c.summary.ConsensusType == configtx.ConsensusBFT {
+		if c.bft() {
 			// A view begins when its leader was silent for so long, and the next one may be silent too.
 			longest = max(longest, c.summary.BFT.LeaderHeartbeatTimeout+2*c.summary.BFT.ViewChangeTimeout)
 			continue

@@ -179,7 +179,7 @@ func (f *Fabric) surveyAll(ctx context.Context, nodes []Handle) (views []channel
 // consenter, and who leads, which is the one that most nodes take for the leader of their view. Whether a
 // node leads is in its own metric only as of its last block.
 func (c channelView) heedLedger() {
-	if c.summary == nil || c.summary.ConsensusType != configtx.ConsensusBFT {
+	if !c.bft() {
 		return
 	}
 	numbers := map[string]uint32{}

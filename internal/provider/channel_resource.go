@@ -440,11 +440,10 @@ func channelAttribute(field string) path.Path {
 			return path.Root(head).AtMapKey(key)
 		}
 		return path.Root(head)
-	case "batch.timeout", "batch.preferred_max_bytes", "batch.absolute_max_bytes", "batch.max_message_count":
-		return path.Root(map[string]string{
-			"batch.timeout": "batch_timeout", "batch.preferred_max_bytes": "preferred_max_bytes",
-			"batch.absolute_max_bytes": "absolute_max_bytes", "batch.max_message_count": "max_message_count",
-		}[head])
+	case "batch.timeout":
+		return path.Root("batch_timeout")
+	case "batch.preferred_max_bytes", "batch.absolute_max_bytes", "batch.max_message_count":
+		return path.Root(strings.TrimPrefix(head, "batch."))
 	case "name", "channel_capability", "application_capability":
 		return path.Root(head)
 	case "application_organizations":

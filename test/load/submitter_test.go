@@ -130,6 +130,12 @@ func TestStore(t *testing.T) {
 			errors: []string{"1 commit status: DeadlineExceeded peer0"},
 		},
 		{
+			name:  "a transaction that is not taken again may be in a block all the same",
+			crowd: &crowd{onSubmit: script{good, mute}, onAsk: script{mute, good}}, acknowledged: "tx1 2",
+			submitted: []string{"peer0 tx1", "peer1 tx1"}, asked: []string{"peer0 tx1", "peer0 tx1"},
+			errors: []string{"1 commit status: DeadlineExceeded peer0", "1 submit: DeadlineExceeded peer1"},
+		},
+		{
 			name:  "an invalid transaction is not acknowledged; its value is proposed anew",
 			crowd: &crowd{onAsk: script{answers(peer.TxValidationCode_ENDORSEMENT_POLICY_FAILURE), good}}, acknowledged: "tx2 1", invalid: 1,
 			submitted: []string{"peer0 tx1", "peer0 tx2"}, asked: []string{"peer0 tx1", "peer0 tx2"},
