@@ -34,18 +34,29 @@ func TestAccExamples(t *testing.T) {
 	}
 	binary := providerForTest(t)
 	for _, name := range examples {
-		t.Run(name, func(t *testing.T) {
-			// An example that hangs has to end while there is time to destroy it.
-			ctx, cancel := context.WithTimeoutCause(t.Context(), exampleTimeout, fmt.Errorf("no end after %s", exampleTimeout))
-			defer cancel()
-			err := Run(ctx, Options{
-				Folder: filepath.Join(examplesFolder, name), Binary: binary, TerraformPath: terraformForTest(),
-				Log: logWriter{t}, Trace: true,
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		})
+		t.Run(name, func(t *testing.T) { runForTest(t, name, binary, nil) })
+	}
+}
+
+// TestLongConsortium applies the example of several states on Fabric 2.5 too.
+func TestLongConsortium(t *testing.T) {
+	if os.Getenv("TF_ACC") == "" || os.Getenv("FABRIC_LONG") == "" {
+		t.Skip("TF_ACC=1 and FABRIC_LONG=1 apply the example on Fabric 2.5")
+	}
+	runForTest(t, "consortium", providerForTest(t), map[string]string{"fabric_version": "2.5.9"})
+}
+
+func runForTest(t *testing.T, name, binary string, vars map[string]string) {
+	t.Helper()
+	// An example that hangs has to end while there is time to destroy it.
+	ctx, cancel := context.WithTimeoutCause(t.Context(), exampleTimeout, fmt.Errorf("no end after %s", exampleTimeout))
+	defer cancel()
+	err := Run(ctx, Options{
+		Folder: filepath.Join(examplesFolder, name), Binary: binary, TerraformPath: terraformForTest(),
+		Vars: vars, Log: logWriter{t}, Trace: true,
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
