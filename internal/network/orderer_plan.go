@@ -245,6 +245,9 @@ func (p *clusterPlanner) introduce(k *plannedChannel, mspID, step string) bool {
 	k.Organizations = append(k.Organizations, mspID)
 	p.sign(k, step, configtx.OrdererOrganizationChange)
 	k.edit(func(config *configtx.Config, summary configtx.Summary) error {
+		if len(summary.OrdererOrganizations) == 0 {
+			return configtx.ErrNoOrganization
+		}
 		definition := summary.OrdererOrganizations[0].Definition // its roots do not matter to who must sign
 		definition.ID = mspID
 		return config.SetOrdererOrganization(configtx.OrdererOrganization{Definition: definition})

@@ -263,9 +263,6 @@ func (r *channelProposalResource) ModifyPlan(ctx context.Context, req resource.M
 	}
 }
 
-// planPatience is how long ordering nodes may take to answer a plan, which can do without them.
-const planPatience = 5 * time.Second
-
 // refuseChange tries the proposal, with the configuration that the channel has right now. One that cannot be
 // tried, because something is not known or nobody answers, holds up no plan: it is made when it is applied.
 func (r *channelProposalResource) refuseChange(ctx context.Context, plan *channelProposalModel, diags *diag.Diagnostics) {

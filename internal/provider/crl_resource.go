@@ -95,7 +95,7 @@ func (r *crlResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp
 						Validators: []validator.String{
 							stringvalidator.ExactlyOneOf(path.MatchRelative().AtParent().AtName("serial")),
 							check{wants: "an enrolment ID", summary: "Not an enrolment ID", problem: ca.ValidateID},
-							check{wants: "an identity of which the network can do without", summary: "The organization could not go on", problem: notOwn},
+							check{wants: "an identity that the organization can do without", summary: "The organization could not go on", problem: notOwn},
 						},
 					},
 					"serial": schema.StringAttribute{

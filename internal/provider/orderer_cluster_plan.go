@@ -386,7 +386,7 @@ func (m *ordererClusterModel) planStopped(change network.ClusterChange, facts ma
 // foreseeable tells whether everything is known that the words depend on.
 func (m *ordererClusterModel) foreseeable() bool {
 	for _, value := range []attr.Value{
-		m.Nodes, m.External, m.Organization, m.Image, m.FabricVersion, m.Consensus, m.Raft, m.BFT, m.Limits, m.Labels, m.Log, m.BindAddress, m.DesiredState, m.Config, m.AcceptDataLoss,
+		m.Nodes, m.External, m.Admins, m.Organization, m.Image, m.FabricVersion, m.Consensus, m.Raft, m.BFT, m.Limits, m.Labels, m.Log, m.BindAddress, m.DesiredState, m.Config, m.AcceptDataLoss,
 	} {
 		if !fullyKnown(value) {
 			return false

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -30,6 +31,9 @@ func (c *claims) release(handle types.Object, before, now types.String) {
 	c.put("release of "+key, mine)
 }
 
+// planPatience is how long nodes may take to answer a plan, which can do without them.
+const planPatience = 5 * time.Second
+
 // refuseRelease refuses a release that a channel keeps nodes from. They are asked right now, since what
 // their channels have is in no state of theirs; an apply asks again before it changes one. Nodes that
 // cannot be asked hold up no plan.
@@ -42,6 +46,8 @@ func (c *configured) refuseRelease(ctx context.Context, before, now types.String
 	if err != nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, planPatience)
+	defer cancel()
 	bars, _ := f.ReleaseBars(ctx, version, nodes, others)
 	for _, bar := range bars {
 		diags.AddAttributeError(path.Root("fabric_version"), "A channel keeps "+bar.Node.String()+" from this release", explain(bar))

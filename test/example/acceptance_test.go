@@ -52,21 +52,31 @@ func applyExamples(t *testing.T, long bool) {
 	}
 	binary := providerForTest(t)
 	for _, name := range examples {
-		if slices.Contains(inMinutes, name) != long {
-			continue
+		if slices.Contains(inMinutes, name) == long {
+			t.Run(name, func(t *testing.T) { runForTest(t, name, binary, nil) })
 		}
-		t.Run(name, func(t *testing.T) {
-			// An example that hangs has to end while there is time to destroy it.
-			ctx, cancel := context.WithTimeoutCause(t.Context(), exampleTimeout, fmt.Errorf("no end after %s", exampleTimeout))
-			defer cancel()
-			err := Run(ctx, Options{
-				Folder: filepath.Join(examplesFolder, name), Binary: binary, TerraformPath: terraformForTest(),
-				Log: logWriter{t}, Trace: true,
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		})
+	}
+}
+
+// TestLongConsortium applies the example of several states on Fabric 2.5 too.
+func TestLongConsortium(t *testing.T) {
+	if os.Getenv("TF_ACC") == "" || os.Getenv("FABRIC_LONG") == "" {
+		t.Skip("TF_ACC=1 and FABRIC_LONG=1 apply the example on Fabric 2.5")
+	}
+	runForTest(t, "consortium", providerForTest(t), map[string]string{"fabric_version": "2.5.9"})
+}
+
+func runForTest(t *testing.T, name, binary string, vars map[string]string) {
+	t.Helper()
+	// An example that hangs has to end while there is time to destroy it.
+	ctx, cancel := context.WithTimeoutCause(t.Context(), exampleTimeout, fmt.Errorf("no end after %s", exampleTimeout))
+	defer cancel()
+	err := Run(ctx, Options{
+		Folder: filepath.Join(examplesFolder, name), Binary: binary, TerraformPath: terraformForTest(),
+		Vars: vars, Log: logWriter{t}, Trace: true,
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -41,7 +41,7 @@ resource "fabric_orderer_cluster" "this" {
   nodes               = { orderer0 = {}, orderer1 = {} }
   deletion_protection = false
 
-  # The third ordering node is one of org2. Noted here, its organization is known to the channel, and the
+  # The third ordering node is one of org2. Noted here, its organization is one of the ordering ones, and the
   # node is no stranger to this cluster; that it orders is decided by proposals, of both together.
   external_consenters = var.stage < 4 || var.stage >= 8 ? null : {
     "orderer0.org2" = {
@@ -101,7 +101,7 @@ resource "fabric_channel_proposal" "org2" {
   change  = { add_organizations = { org2 = var.org2.definition } }
 }
 
-# The ordering node of org2 has joined the channel, and is to order from now on. When that is in force, the
+# The ordering node of org2 follows the channel, and is to order from now on. When that is in force, the
 # proposal has done its work, and goes with the next stage.
 resource "fabric_channel_proposal" "consenter" {
   count = var.stage == 5 ? 1 : 0

@@ -11,7 +11,7 @@ variable "fabric_version" {
 }
 
 variable "stage" {
-  description = "How far things have come: 1 the channel with org1; 2 org2 is proposed, 3 is a member, 4 may bring an ordering node, 5 is to order; 6 larger blocks are signed, 7 are what the channel has, and org2 is to order no longer; 8 its ordering node is forgotten."
+  description = "How far things have come: 1 the channel with org1; 2 org2 is proposed, 3 is a member, 4 is an ordering organization, 5 is to order; 6 larger blocks are signed, 7 are what the channel has, and org2 is to order no longer; 8 its ordering node is forgotten."
   type        = number
   default     = 0
 }

@@ -49,8 +49,8 @@ resource "fabric_channel_membership" "trade" {
   deletion_protection = false
 }
 
-# An ordering node in the cluster of the other organization. It joins the channel as soon as that lets this
-# organization read it, and follows until both have decided that it orders.
+# An ordering node in the cluster of the other organization. As one of a member it joins the channel at once,
+# and follows until both have decided that it orders.
 resource "fabric_orderer" "orderer0" {
   count = var.stage >= 2 && var.stage < 6 ? 1 : 0
 
