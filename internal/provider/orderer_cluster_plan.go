@@ -361,6 +361,11 @@ func (m *ordererClusterModel) planned(ctx context.Context, prior *ordererCluster
 	}
 	for name, n := range m.nodes(ctx, diags) {
 		planned := network.PlannedOrderer{Address: n.Endpoint.ValueString(), Status: engine.Status(n.Status.ValueString())}
+		for _, port := range []types.Int64{n.Port, n.AdminPort, n.OperationsPort} {
+			if !port.IsNull() && !port.IsUnknown() {
+				planned.Ports = append(planned.Ports, int(port.ValueInt64()))
+			}
+		}
 		if was, ok := before[name]; ok {
 			planned.Restart = all || renews(&n) ||
 				changed(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs, was.Port, n.Port, was.AdminPort, n.AdminPort, was.OperationsPort, n.OperationsPort)
