@@ -80,7 +80,8 @@ func (w *clusterWork) admit(ctx context.Context) error {
 
 // joinMissing joins the wanted nodes that do not have the channel, all at once, and waits until they
 // have its blocks. One that the ledger lists although it has lost the channel is evicted first: with its
-// old number and an empty log it would bring itself down, or others.
+// old number and an empty log it would bring itself down, or others. One that was taken off the ledger
+// has to give its old part up.
 func (k *channelWork) joinMissing(ctx context.Context, c channelView) error {
 	var jobs together
 	for _, o := range k.wanted() {
@@ -89,6 +90,7 @@ func (k *channelWork) joinMissing(ctx context.Context, c channelView) error {
 			return errors.Join(k.nodeError(ctx, o, "ask for channel "+k.channel.Name, v.trouble), jobs.wait())
 		}
 		if v.has {
+			jobs.do(func() error { return k.retire(ctx, c, o) })
 			continue
 		}
 		if err := k.evictLost(ctx, o); err != nil {
@@ -97,6 +99,32 @@ func (k *channelWork) joinMissing(ctx context.Context, c channelView) error {
 		jobs.do(func() error { return k.joinFollower(ctx, c, o) })
 	}
 	return jobs.wait()
+}
+
+// retire waits until a node that the ledger no longer lists follows the channel as one of its readers.
+// The others speak no more with it once it is off, so that it may never hear of that: Fabric has it look
+// after ten minutes, and not at all when it is listed again by then. Such a node fetches the channel anew.
+func (k *channelWork) retire(ctx context.Context, c channelView, o Handle) error {
+	own, err := k.consenter(ctx, o)
+	if err != nil || c.summary == nil || entryOf(*c.summary, own) != nil {
+		return err
+	}
+	begun, limit, clings := time.Now(), settleTime([]channelView{c}), false
+	err = poll(ctx, func(ctx context.Context) error {
+		v := k.ordererView(ctx, o, k.channel.Name, nil)
+		clings = v.trouble == nil && v.has && v.relation == participation.RelationConsenter
+		if clings && time.Since(begun) < limit {
+			return fmt.Errorf("%s takes itself for a consenter of %s, which it no longer is", o, k.channel)
+		}
+		return v.trouble
+	})
+	if err != nil || !clings {
+		return err
+	}
+	if err := k.leaveOrderer(ctx, o, k.channel.Name, false); err != nil {
+		return err
+	}
+	return k.joinFollower(ctx, c, o)
 }
 
 func (k *channelWork) evictLost(ctx context.Context, o Handle) error {
