@@ -201,11 +201,41 @@ func signUpdate(base *configtx.Config, update *common.ConfigUpdate, admins []*ms
 // errBaseMoved: another update came between.
 var errBaseMoved = errors.New("the configuration of the channel has changed meanwhile")
 
-// submitUpdate submits the update to the ordering nodes in turn until one takes it, and waits until
-// the configuration has moved on from its base. Whose update that was is seen by whoever looks next.
+// orderPatience is how long an update that was taken may be in no block before it is submitted again:
+// longer than an election with default timers, which begins within 9.5 s. The ordering node that took it
+// may have lost it, with the leader that it was handed to; of two that are the same, a channel takes one.
+const orderPatience = 12 * time.Second
+
+// submitUpdate submits the update until the configuration has moved on from its base. Whose update that
+// was is seen by whoever looks next.
 func (f *Fabric) submitUpdate(ctx context.Context, u configUpdate, base *configtx.Config, envelope *common.Envelope) error {
+	for {
+		if err := f.broadcastUpdate(ctx, u, base, envelope); err != nil {
+			return err
+		}
+		if err := f.awaitOrdered(ctx, u, base); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// awaitOrdered waits for a while until the configuration has moved on from a base.
+func (f *Fabric) awaitOrdered(ctx context.Context, u configUpdate, base *configtx.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, f.orderPatience)
+	defer cancel()
+	return poll(ctx, func(ctx context.Context) error {
+		now, err := f.latestConfig(ctx, u.channel, u.orderers)
+		if err == nil && now.Sequence() == base.Sequence() {
+			err = errors.New("the update was taken and is not in a block yet")
+		}
+		return err
+	})
+}
+
+// broadcastUpdate gives the update to the ordering nodes in turn until one takes it.
+func (f *Fabric) broadcastUpdate(ctx context.Context, u configUpdate, base *configtx.Config, envelope *common.Envelope) error {
 	turn := 0
-	err := poll(ctx, func(ctx context.Context) error {
+	return poll(ctx, func(ctx context.Context) error {
 		o := u.orderers[turn%len(u.orderers)]
 		turn++
 		conn, err := f.grpcConn(ctx, o, ordererPort)
@@ -218,16 +248,6 @@ func (f *Fabric) submitUpdate(ctx context.Context, u configUpdate, base *configt
 				return permanent(errBaseMoved) // it may have been taken at the first attempt, whose answer was lost
 			}
 			return permanent(err)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return poll(ctx, func(ctx context.Context) error {
-		now, err := f.latestConfig(ctx, u.channel, u.orderers)
-		if err == nil && now.Sequence() == base.Sequence() {
-			err = errors.New("the update was taken and is not in a block yet")
 		}
 		return err
 	})
