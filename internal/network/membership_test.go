@@ -2,7 +2,11 @@ package network
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -137,6 +141,58 @@ func TestMembershipThatEnded(t *testing.T) {
 	}
 	if remain, err := s.fabric.DeleteMembership(t.Context(), spec); err != nil || remain != nil || p.has() {
 		t.Errorf("delete: %v, %v, joined %v", remain, err, p.has())
+	}
+}
+
+// TestMembershipIsReached: what becomes of an organization's MSP is brought to the channels of others in which
+// it has a membership, and to none that took it out.
+func TestMembershipIsReached(t *testing.T) {
+	s := newSketch(t)
+	ledger, orderers := s.serveOrdering()
+	h, _ := s.stranger()
+	s.admit("Org3MSP")
+	s.must(s.fabric.CreateMembership(t.Context(), s.membership(h, orderers)))
+	s.fake.VanishNode(s.channel.record()) // the channel's owner is elsewhere
+	s.fake.VanishVolume(s.channel.record())
+	f, org, ctx := s.again(), s.organization("Org3MSP"), t.Context()
+
+	root := s.roots["Org3MSP"].enrollment
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(7), RevocationTime: time.Now()}},
+	}, root.Certificate, root.Key)
+	s.must(err)
+	lists := []string{string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))}
+	bring := func() error {
+		return f.updateChannelsOf(ctx, org, func(c *configtx.Config) error { return c.SetRevocationLists("Org3MSP", lists) })
+	}
+	has := func() (member, has bool) {
+		channels, err := f.channelsOf(ctx, org)
+		if err != nil || len(channels) != 1 {
+			t.Fatalf("the channels of Org3MSP are %v, %v", channels, err)
+		}
+		channel, member, has, err := f.channelHasCRL(ctx, channels[0], "Org3MSP", lists)
+		if err != nil || channel.String() != "channel trade" {
+			t.Fatalf("%s: %v", channel, err)
+		}
+		return member, has
+	}
+	if member, has := has(); !member || has {
+		t.Errorf("before: member %t, has the list %t", member, has)
+	}
+	s.must(bring())
+	if member, has := has(); !member || !has {
+		t.Errorf("after: member %t, has the list %t", member, has)
+	}
+	sequence := ledger.now().Sequence()
+	_, err = s.fabric.updateChannel(ctx, configUpdate{
+		channel: s.channel, orderers: []Handle{s.orderer("orderer0")}, admins: []Handle{s.organization("Org1MSP"), s.organization("Org2MSP")},
+		edit: func(config *configtx.Config) error { return config.RemoveApplicationOrganization("Org3MSP") },
+	})
+	s.must(err)
+	s.must(bring())
+	if member, _ := has(); member || ledger.now().Sequence() != sequence+1 {
+		t.Errorf("taken out: member %t, configuration %d of %d", member, ledger.now().Sequence(), sequence+1)
 	}
 }
 
