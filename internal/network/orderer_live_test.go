@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -244,5 +245,75 @@ func (m *liveCluster) sparesNone(names ...string) {
 		if quorum := new(QuorumError); !errors.As(err, &quorum) || quorum.Needed != 2 || len(quorum.Left) != 1 || len(quorum.Down) != 1 {
 			m.t.Errorf("%s may be taken down: %v", name, err)
 		}
+	}
+}
+
+// TestLongClusterOfTwo replaces the keys of one of two ordering nodes, neither of which can order without
+// the other, and has the apply killed on the way: when the channel knows the new key already, and when the
+// node is down for it.
+func TestLongClusterOfTwo(t *testing.T) {
+	if os.Getenv("FABRIC_LONG") == "" {
+		t.Skip("FABRIC_LONG=1 runs this test, which takes its time")
+	}
+	l := newLive(t, "3.1.1", 2)
+	l.must(l.create(t.Context(), l.fabric, 2*time.Minute))
+	m := &liveCluster{live: l, known: []string{"orderer0", "orderer1"}}
+	m.apply("orderer0", "orderer1")
+	m.check("orderer0", "orderer1")
+	o := m.network.With(KindOrderer, "orderer0", "OrdererMSP")
+
+	for _, c := range []struct {
+		name string
+		// stop begins to replace the keys, and does not come to the end.
+		stop func(ClusterSpec) error
+	}{
+		{"not killed", func(ClusterSpec) error { return nil }},
+		{"killed when the channel knows the new key", func(spec ClusterSpec) error {
+			work := &clusterWork{Fabric: m.fresh(nil), spec: spec, states: map[string]MemberState{}}
+			return work.announceKey(t.Context(), o)
+		}},
+		{"killed when the node is down", func(spec ClusterSpec) error {
+			e := &faulty{Engine: m.engine, fail: func(method, name string) error {
+				if method == "CreateNode" && name == o.Object() {
+					return errInjected
+				}
+				return nil
+			}}
+			if _, err := m.fresh(e).EnsureOrdererCluster(t.Context(), spec); !errors.Is(err, errInjected) {
+				return fmt.Errorf("the apply ends with %w", err)
+			}
+			return nil
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m.live = l.in(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+			defer cancel()
+			held, err := m.fresh(nil).ReadCertificates(ctx, o)
+			m.must(err)
+			spec := m.spec(false, m.known)
+			node := spec.Nodes["orderer0"]
+			node.Revoke = slices.Collect(maps.Values(held))
+			spec.Nodes["orderer0"] = node
+			m.must(c.stop(spec))
+			begun := time.Now()
+			_, err = m.fresh(nil).EnsureOrdererCluster(ctx, spec)
+			m.must(err)
+			t.Logf("%.1f s", time.Since(begun).Seconds())
+			m.check("orderer0", "orderer1")
+			m.order()
+			has, err := m.fresh(nil).ReadCertificates(ctx, o)
+			m.must(err)
+			for name, text := range has {
+				if sameKey(text, held[name]) {
+					t.Errorf("the %s certificate has the key of before", name)
+				}
+			}
+			files, err := m.engine.GetFiles(ctx, o.Object(), keysFolder+"/"+nextFolder)
+			m.must(err)
+			if slices.ContainsFunc(files, func(f engine.File) bool { return len(f.Content) > 0 }) {
+				t.Error("the key that was about to be is kept beside the one in use")
+			}
+		})
 	}
 }

@@ -17,8 +17,8 @@ type marketplace struct {
 	name string
 	// peers are how many each organization has.
 	peers map[string]int
-	// anchor is a further attribute of each member of the channel, of each peer limits, settings of the channel.
-	anchor, limits, settings string
+	// limits are a further attribute of each peer, anchors and settings of the channel.
+	limits, anchors, settings string
 	// guest is an organization that manages its part of the channel itself; empty for none.
 	guest string
 }
@@ -40,7 +40,6 @@ resource "fabric_peer" "%[1]s_%[2]d" {
 `, org, n, c.limits)
 			handles = append(handles, fmt.Sprintf("peer%[2]d = fabric_peer.%[1]s_%[2]d.handle", org, n))
 		}
-		anchor := c.anchor
 		if org == c.guest {
 			guests = fmt.Sprintf("self_managed_organizations = [%q]", org)
 			text += fmt.Sprintf(`
@@ -57,15 +56,14 @@ resource "fabric_channel_membership" %[1]q {
   } }
 }
 `, org, strings.Join(handles, ", "))
-			handles, anchor = nil, ""
+			handles = nil
 		}
 		members += fmt.Sprintf(`    %[1]s = {
       organization = fabric_organization.%[1]s.handle
       definition   = fabric_organization.%[1]s.definition
       peers        = { %[2]s }
-      %[3]s
     }
-`, org, strings.Join(handles, ", "), anchor)
+`, org, strings.Join(handles, ", "))
 	}
 	return text + fmt.Sprintf(`
 resource "fabric_orderer_cluster" "this" {
@@ -82,6 +80,7 @@ resource "fabric_channel" "trade" {
 %s  }
   %s
   %s
+  %s
 }
 
 resource "fabric_chaincode" "kv" {
@@ -91,7 +90,7 @@ resource "fabric_chaincode" "kv" {
   server             = { image = "fabricops/kv-chaincode:1.0" }
   endorsement_policy = "OR('Org1MSP.peer', 'Org2MSP.peer')"
 }
-`, members, guests, c.settings)
+`, members, guests, c.anchors, c.settings)
 }
 
 // TestLongChannelUnderLoad changes a channel and its members in every way while values are written: its
@@ -136,8 +135,8 @@ func TestLongChannelUnderLoad(t *testing.T) {
 			},
 			{
 				PreConfig: u.next("other anchor peers"),
-				Config:    with(func(c *marketplace) { c.anchor = `anchor_peers = ["peer1"]` }),
-				Check:     resource.ComposeTestCheckFunc(channel.said(`peer1.org1.*peer1.org2`), channel.configured(t, 2, 2)),
+				Config:    with(func(c *marketplace) { c.anchors = `anchor_peers = { org1 = ["peer1"], org2 = ["peer1"] }` }),
+				Check:     resource.ComposeTestCheckFunc(channel.said(`anchor peer peer1.org1`), channel.said(`anchor peer peer1.org2`), channel.configured(t, 2, 2)),
 			},
 			{
 				PreConfig: func() {
@@ -159,7 +158,7 @@ func TestLongChannelUnderLoad(t *testing.T) {
 			},
 			{
 				PreConfig: u.next("an organization joins with a peer"),
-				Config:    with(func(c *marketplace) { c.peers["org3"], c.anchor = 1, "" }),
+				Config:    with(func(c *marketplace) { c.peers["org3"], c.anchors = 1, "" }),
 				Check:     resource.ComposeTestCheckFunc(channel.said(`organization Org3MSP added`), channel.configured(t, 3, 3), servers(t, name, "kv", "peer0.org1", "peer0.org2", "peer0.org3", "peer1.org1", "peer1.org2")),
 			},
 			{
