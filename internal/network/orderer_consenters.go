@@ -256,6 +256,9 @@ func (k *channelWork) enlist(ctx context.Context, summary configtx.Summary, o Ha
 	if listed != nil && configtx.SameConsenter(*listed, own) {
 		return nil
 	}
+	if announced, err := k.announced(ctx, o, listed); announced || err != nil {
+		return err
+	}
 	if listed == nil {
 		step := "adding " + o.Name
 		if err := k.awaitStrength(ctx, step, func(c channelView) error { return c.bearsMore(step, true) }); err != nil {

@@ -81,7 +81,7 @@ func (w *clusterWork) announceKey(ctx context.Context, o Handle) error {
 			return &LoneConsenterError{Node: o, Channel: c.channel.Name}
 		}
 		next, err := k.stageKey(ctx, spec, have.keys)
-		if err != nil {
+		if err != nil || sameKey(listed.ServerTLSCertPEM, next) { // an attempt that was cut short told it
 			return err
 		}
 		own.ClientTLSCertPEM, own.ServerTLSCertPEM = next, next
@@ -89,6 +89,20 @@ func (w *clusterWork) announceKey(ctx context.Context, o Handle) error {
 			return config.ReplaceConsenter(configtx.Address{Host: listed.Host, Port: listed.Port}, own)
 		})
 	})
+}
+
+// announced tells whether a channel lists a node with the key that it is about to have: an attempt that was
+// cut short came that far, and only the node's restart with that key is left to be done.
+func (w *clusterWork) announced(ctx context.Context, o Handle, listed *configtx.Consenter) (bool, error) {
+	if listed == nil || len(w.spec.Nodes[o.Name].Revoke) == 0 {
+		return false, nil
+	}
+	have, err := w.nodeFiles(ctx, o)
+	if err != nil {
+		return false, err
+	}
+	next := staged(have.keys)
+	return next != nil && sameKey(listed.ServerTLSCertPEM, string(next.CertificatePEM())), nil
 }
 
 // stageKey has the TLS CA certify a new key of a node, and keeps both on the node's volume until it
