@@ -76,7 +76,7 @@ resource "fabric_chaincode" "asset" {
   name               = "asset"
   version            = "1.0"
   server             = { image = "fabricops/kv-chaincode:1.0" }
-  endorsement_policy = "OR('Org1MSP.peer', 'Org2MSP.peer')"
+  endorsement_policy = "OR(${join(", ", [for org in keys(var.organizations) : "'${title(org)}MSP.peer'"])})"
 }
 
 # A transaction whenever the network has changed: it still works.

@@ -112,7 +112,7 @@ func (f *Fabric) PreflightChaincode(ctx context.Context, spec ChaincodeSpec) err
 	if err != nil {
 		return err
 	}
-	if err := checkPolicies(record, spec); err != nil {
+	if err := record.members().CheckPolicies(spec); err != nil {
 		return err
 	}
 	if err := f.requireLabel(ctx, spec); err != nil {

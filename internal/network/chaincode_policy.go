@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -67,21 +68,36 @@ func (e *UnknownPolicyError) Error() string {
 	return fmt.Sprintf("%s is %s, and channel %s has no such policy; its application has %s", e.Whose, e.Reference, e.Channel, strings.Join(e.Known, ", "))
 }
 
-// CheckChaincodePolicies holds the policies of a chaincode to the members of its channel, as its
-// record has them. A channel that is not there yet has nothing to say.
-func (f *Fabric) CheckChaincodePolicies(ctx context.Context, spec ChaincodeSpec) error {
-	record, err := f.channelRecord(ctx, spec.Channel)
-	if errors.Is(err, ErrLost) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return checkPolicies(record, spec)
+// ChannelMembers are what the policies of a chaincode are held to.
+type ChannelMembers struct {
+	// Peers is how many peers each organization has on the channel, by MSP ID; 0: it runs them itself.
+	Peers map[string]int
+	// Policies are the names of the application's policies beside those that every channel has.
+	Policies []string
 }
 
-func checkPolicies(record channelRecord, spec ChaincodeSpec) error {
-	c := policyCheck{channel: spec.Channel.Name, record: record}
+// ChannelMembers gives the members of a channel as its record has them; ok is false of a channel that
+// is not there yet.
+func (f *Fabric) ChannelMembers(ctx context.Context, channel Handle) (members ChannelMembers, ok bool, err error) {
+	record, err := f.channelRecord(ctx, channel)
+	if errors.Is(err, ErrLost) {
+		return ChannelMembers{}, false, nil
+	}
+	return record.members(), err == nil, err
+}
+
+func (r channelRecord) members() ChannelMembers {
+	m := ChannelMembers{Peers: map[string]int{}, Policies: slices.Collect(maps.Keys(r.Config.ApplicationPolicies))}
+	for _, o := range r.Organizations {
+		m.Peers[o.Organization.MSPID] = len(o.Peers)
+	}
+	return m
+}
+
+// CheckPolicies refuses policies of a chaincode that these members could not meet, with
+// *UnknownMSPError, *UnsatisfiableError or *UnknownPolicyError for each.
+func (m ChannelMembers) CheckPolicies(spec ChaincodeSpec) error {
+	c := policyCheck{channel: spec.Channel.Name, members: m}
 	var problems []error
 	endorsement, err := policy.UnmarshalApplicationPolicy(spec.ValidationParameter)
 	if err != nil {
@@ -111,16 +127,12 @@ func checkPolicies(record channelRecord, spec ChaincodeSpec) error {
 // policyCheck holds policies to the members of a channel.
 type policyCheck struct {
 	channel string
-	record  channelRecord
+	members ChannelMembers
 }
 
 // names refuses a policy that names an organization which is not a member.
 func (c policyCheck) names(p policy.Policy, whose Whose) error {
-	var known []string
-	for _, o := range c.record.Organizations {
-		known = append(known, o.Organization.MSPID)
-	}
-	slices.Sort(known)
+	known := slices.Sorted(maps.Keys(c.members.Peers))
 	for _, id := range p.MSPIDs() {
 		if !slices.Contains(known, id) {
 			return &UnknownMSPError{Whose: whose, MSPID: id, Channel: c.channel, Known: known}
@@ -139,10 +151,7 @@ func (c policyCheck) endorsement(p policy.ApplicationPolicy, whose Whose) error 
 	}
 	if p.Reference != "" {
 		name, below := strings.CutPrefix(p.Reference, "/Channel/Application/")
-		known := slices.Clone(applicationPolicies)
-		for own := range c.record.Config.ApplicationPolicies {
-			known = append(known, own)
-		}
+		known := append(slices.Clone(applicationPolicies), c.members.Policies...)
 		slices.Sort(known)
 		if below && !strings.Contains(name, "/") && !slices.Contains(known, name) {
 			return &UnknownPolicyError{Whose: whose, Reference: p.Reference, Channel: c.channel, Known: slices.Compact(known)}
@@ -165,13 +174,13 @@ const peersElsewhere = 16
 
 // signers gives an identity for every peer of the channel, and the same in words.
 func (c policyCheck) signers() (signers []policy.Principal, words []string) {
-	for _, o := range c.record.Organizations {
-		count, word := len(o.Peers), fmt.Sprintf("%d of %s", len(o.Peers), o.Organization.MSPID)
+	for mspID, count := range c.members.Peers {
+		word := fmt.Sprintf("%d of %s", count, mspID)
 		if count == 0 {
-			count, word = peersElsewhere, "those that "+o.Organization.MSPID+" runs itself"
+			count, word = peersElsewhere, "those that "+mspID+" runs itself"
 		}
 		for range count {
-			signers = append(signers, policy.Principal{MSPID: o.Organization.MSPID, Role: policy.RolePeer})
+			signers = append(signers, policy.Principal{MSPID: mspID, Role: policy.RolePeer})
 		}
 		words = append(words, word)
 	}

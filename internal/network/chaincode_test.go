@@ -353,7 +353,7 @@ func TestCheckPolicies(t *testing.T) {
 		{"/Channel/Application/Org1MSP/Endorsement", ""},
 		{"/Channel/Application/Unusual", "channel trade has no such policy; its application has Admins, Endorsement, LifecycleEndorsement, Readers, Special, Writers"},
 	} {
-		err := checkPolicies(record, ChaincodeSpec{Channel: h.With(KindChannel, "trade", ""), ValidationParameter: parameter(t, c.policy)})
+		err := record.members().CheckPolicies(ChaincodeSpec{Channel: h.With(KindChannel, "trade", ""), ValidationParameter: parameter(t, c.policy)})
 		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%s: the error is %v, want %q", c.policy, err, c.says)
 		}
@@ -364,7 +364,7 @@ func TestCheckPolicies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = checkPolicies(record, ChaincodeSpec{Channel: h.With(KindChannel, "trade", ""), Collections: collections})
+	err = record.members().CheckPolicies(ChaincodeSpec{Channel: h.With(KindChannel, "trade", ""), Collections: collections})
 	unknown, unmet := new(UnknownMSPError), new(UnsatisfiableError)
 	if !errors.As(err, &unknown) || unknown.Whose != (Whose{Collection: "a", Members: true}) || !errors.As(err, &unmet) || unmet.Whose != (Whose{Collection: "b"}) {
 		t.Errorf("the errors are %v", err)

@@ -344,19 +344,30 @@ func (m *chaincodeModel) keepMeaning(ctx context.Context, prior *chaincodeModel,
 	return policies && collections
 }
 
-// checkPolicies holds the policies to the members of the channel, where it is there already. What it
-// finds is only told: nothing in the plan depends on it. What cannot be asked is asked at apply.
+// checkPolicies holds the policies to the members of the channel: those that this plan gives it, or else
+// those that it has, where it is there already. What it finds is only told: nothing in the plan depends
+// on it. What cannot be asked is asked at apply.
 func (r *chaincodeResource) checkPolicies(ctx context.Context, plan *chaincodeModel, diags *diag.Diagnostics) {
 	if r.session == nil || !known(ctx, plan.Channel, plan.Name, plan.EndorsementPolicy, plan.Collections) {
 		return
 	}
-	f, err := r.session.open()
-	if err != nil {
-		return
+	members, planned := r.session.claims.membersOf(plan.Channel)
+	if !planned {
+		f, err := r.session.open()
+		if err != nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		found, ok, err := f.ChannelMembers(ctx, handleFrom(ctx, plan.Channel, diags))
+		if err != nil || !ok {
+			return
+		}
+		members = &found
 	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	addPolicyErrors(diags, f.CheckChaincodePolicies(ctx, plan.definition(ctx, diags)))
+	if members != nil {
+		addPolicyErrors(diags, members.CheckPolicies(plan.definition(ctx, diags)))
+	}
 }
 
 // addPolicyErrors reports what is wrong with policies, each at its attribute, and tells whether

@@ -44,10 +44,11 @@ func basisFrom(ctx context.Context, private privateState, diags *diag.Diagnostic
 }
 
 // planChange says in words what an update changes, and refuses one that nobody here can sign. It
-// computes from the state and the configuration alone.
-func (m *channelModel) planChange(ctx context.Context, prior *channelModel, private privateState, diags *diag.Diagnostics) {
+// computes from the state and the configuration alone. Rejoining are peers of before that are made anew:
+// destroyed first, they have left the channel by then.
+func (m *channelModel) planChange(ctx context.Context, prior *channelModel, rejoining []string, private privateState, diags *diag.Diagnostics) {
 	m.LastChange = prior.LastChange
-	if m.same(prior) {
+	if m.same(prior) && len(rejoining) == 0 {
 		return
 	}
 	m.LastChange = types.ListUnknown(types.StringType)
@@ -66,6 +67,9 @@ func (m *channelModel) planChange(ctx context.Context, prior *channelModel, priv
 	}
 	before := prior.spec(ctx, diags)
 	words := append(plan.Changes, network.PeersMoved(before.Organizations, spec.Organizations)...)
+	for _, name := range rejoining {
+		words = append(words, "peer "+name+", made anew, joins again")
+	}
 	if len(plan.Missing) > 0 {
 		diags.AddAttributeError(path.Root("organizations"), "Signatures are missing for the change of channel "+m.Name.ValueString(),
 			strings.Join(plan.Missing, "\n")+"\n\nLet the organizations sign it: make the update with fabric_channel_proposal, have each of them sign it with fabric_channel_signature in its own state, and submit it with fabric_channel_submission.")

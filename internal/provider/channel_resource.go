@@ -321,6 +321,7 @@ func (r *channelResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	r.refuseCapability(&plan, &resp.Diagnostics)
 	plan.refuseConfig(ctx, &resp.Diagnostics)
 	r.session.claims.orderersFirst(plan.Orderers, plan.members(ctx, &resp.Diagnostics), &resp.Diagnostics)
+	r.session.claims.members(plan.Handle, plan.plannedMembers(ctx, &resp.Diagnostics))
 	plan.LastChange = types.ListNull(types.StringType)
 	switch {
 	case !exists:
@@ -331,7 +332,8 @@ func (r *channelResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		plan.refuseLowering(&prior, &resp.Diagnostics)
 		plan.refuseLoss(&prior, &resp.Diagnostics)
 		if !resp.Diagnostics.HasError() {
-			plan.planChange(ctx, &prior, req.Private, &resp.Diagnostics)
+			rejoining := r.session.claims.nodesMade(plan.peersOf(ctx, &prior, &resp.Diagnostics))
+			plan.planChange(ctx, &prior, rejoining, req.Private, &resp.Diagnostics)
 		}
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
@@ -464,6 +466,40 @@ func (m *channelModel) members(ctx context.Context, diags *diag.Diagnostics) map
 		out[key] = o
 	}
 	return out
+}
+
+// peersOf gives the handles of the peers that the channel has before and after.
+func (m *channelModel) peersOf(ctx context.Context, prior *channelModel, diags *diag.Diagnostics) []types.Object {
+	var out []types.Object
+	before, now := prior.members(ctx, diags), m.members(ctx, diags)
+	for _, key := range slices.Sorted(maps.Keys(now)) {
+		was, is := before[key].Peers.Elements(), now[key].Peers.Elements()
+		for _, name := range slices.Sorted(maps.Keys(is)) {
+			if handle, ok := is[name].(types.Object); ok && was[name] != nil && handle.Equal(was[name]) {
+				out = append(out, handle)
+			}
+		}
+	}
+	return out
+}
+
+// plannedMembers is what chaincodes of the channel have to know of its members; nil while that is unknown.
+func (m *channelModel) plannedMembers(ctx context.Context, diags *diag.Diagnostics) *network.ChannelMembers {
+	if m.Organizations.IsUnknown() || m.ApplicationPolicies.IsUnknown() {
+		return nil
+	}
+	members := &network.ChannelMembers{Peers: map[string]int{}}
+	for name := range m.ApplicationPolicies.Elements() {
+		members.Policies = append(members.Policies, name)
+	}
+	for _, o := range m.members(ctx, diags) {
+		mspID := handleMember(o.Organization, "msp_id")
+		if mspID.IsUnknown() || mspID.IsNull() || o.Peers.IsUnknown() {
+			return nil
+		}
+		members.Peers[mspID.ValueString()] = len(o.Peers.Elements())
+	}
+	return members
 }
 
 // config reads what the channel configuration takes from the attributes alone.

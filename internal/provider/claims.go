@@ -31,12 +31,16 @@ type claim struct {
 	// fresh tells that the resource is to be created; config is its configuration, as text.
 	fresh  bool
 	config string
+	// anew tells that it exists, and is to be replaced.
+	anew bool
 	// holder is for whom an exclusive thing is claimed.
 	holder     string
 	validities []time.Duration
 	// release is what a node is planned to run, raised that it is newer than what it runs.
 	release nodeconfig.Version
 	raised  bool
+	// members are those that a channel is planned to have; nil while they are not known.
+	members *network.ChannelMembers
 }
 
 // name claims the name of a thing on a network, given the handle of the network or of anything on it.
@@ -51,7 +55,7 @@ func (c *claims) name(ctx context.Context, kind network.Kind, of types.Object, n
 	key := fmt.Sprintf("%s %s/%s", kind, on.ValueString(), name.ValueString())
 	switch kind {
 	case network.KindCA, network.KindPeer, network.KindOrderer: // nodes share one space of names
-		key = fmt.Sprintf("node %s/%s", on.ValueString(), name.ValueString())
+		key = nodeKey(on, name)
 	case network.KindIdentity, network.KindChannelMembership: // each organization has its own
 		key += " of " + handleMember(of, "msp_id").ValueString()
 	}
@@ -68,10 +72,30 @@ func (c *claims) name(ctx context.Context, kind network.Kind, of types.Object, n
 	}
 	what := fmt.Sprintf("%s on network %s", network.Handle{Kind: kind, Name: name.ValueString()}, on.ValueString())
 	if again && !other.fresh && mine.config == other.config {
+		other.anew = true
+		c.put(key, other)
 		return
 	}
 	diags.AddAttributeError(at, "Name used twice",
 		fmt.Sprintf("Two resources of this configuration are %s. Give one of them another name.", what))
+}
+
+func nodeKey(on, name types.String) string {
+	return fmt.Sprintf("node %s/%s", on.ValueString(), name.ValueString())
+}
+
+// nodesMade gives the names of the nodes, of those whose handles are given, that are about to be made.
+func (c *claims) nodesMade(handles []types.Object) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for _, h := range handles {
+		name := handleMember(h, "name")
+		if node := c.made[nodeKey(handleMember(h, "network"), name)]; node.fresh || node.anew {
+			names = append(names, name.ValueString())
+		}
+	}
+	return names
 }
 
 // exclusive claims something that only one holder may have. It gives the other one, or nothing.
@@ -137,4 +161,24 @@ func (c *claims) caOf(ca types.Object, mspID types.String, diags *diag.Diagnosti
 		diags.AddAttributeError(path.Root("ca"), "CA used twice",
 			fmt.Sprintf("CA %s issues the certificates of organization %s too: whoever it certifies would be a member of both. Give each organization a CA of its own.", name.ValueString(), other))
 	}
+}
+
+// members remembers whom a channel is planned to have as members, for the policies of its chaincodes.
+// They are nil when they are not known yet.
+func (c *claims) members(channel types.Object, members *network.ChannelMembers) {
+	if key, known := nodeIdentity(channel); known {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.put("members of "+key, claim{members: members})
+	}
+}
+
+// membersOf gives the members that a channel is planned to have, nil when they are not known yet. It is
+// told nothing of a channel of another state.
+func (c *claims) membersOf(channel types.Object) (members *network.ChannelMembers, planned bool) {
+	key, known := nodeIdentity(channel)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	claimed, planned := c.made["members of "+key]
+	return claimed.members, known && planned
 }

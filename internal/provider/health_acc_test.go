@@ -124,9 +124,6 @@ data "fabric_health" "this" {
 					dockerDoes(t, "pause", name+"-orderer1")
 					stopNodes(t, name+"-peer1.org1")
 				},
-				Config: config("") + seen, PlanOnly: true, ExpectNonEmptyPlan: true,
-			},
-			{
 				Config:           config("") + seen,
 				ConfigPlanChecks: onlyUpdated(peerAddress, clusterAddress, "fabric_peer.other"),
 				Check: resource.ComposeTestCheckFunc(

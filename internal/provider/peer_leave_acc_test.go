@@ -139,6 +139,14 @@ func TestAccPeerLeaves(t *testing.T) {
 			},
 			{Config: with(all, both), Check: resource.ComposeTestCheckFunc(
 				l.ledger(t, "peer1.org1", network.LedgerHeld), servers(t, l.name, "kv", "peer0.org1", "peer0.org2", "peer1.org1"))},
+			{ // Replaced, it is back in its channel after the same apply.
+				Config: with(all, both), Taint: []string{"fabric_peer.peer1_org1"},
+				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+					planSays{tradeAddress, []string{"peer peer1.org1, made anew, joins again"}},
+				}},
+				Check: resource.ComposeTestCheckFunc(
+					l.ledger(t, "peer1.org1", network.LedgerHeld), servers(t, l.name, "kv", "peer0.org1", "peer0.org2", "peer1.org1")),
+			},
 			{ // Both holders of org1 at once: one of them stays.
 				Config:      with([]string{"peer0_org2"}, map[string]string{"peer0_org2": ""}),
 				ExpectError: says("Unable to delete peer", "is the last peer that runs of those that hold", "collection secrets of chaincode kv on channel trade", "accept_data_loss"),
