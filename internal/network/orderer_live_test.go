@@ -273,8 +273,12 @@ func TestLongClusterOfTwo(t *testing.T) {
 			return work.announceKey(t.Context(), o)
 		}},
 		{"killed when the node is down", func(spec ClusterSpec) error {
+			puts := 0 // the first one keeps the new key beside the old one, the second one has it take its place
 			e := &faulty{Engine: m.engine, fail: func(method, name string) error {
-				if method == "CreateNode" && name == o.Object() {
+				if method == "PutFiles" && name == o.Object() {
+					puts++
+				}
+				if puts == 2 {
 					return errInjected
 				}
 				return nil
