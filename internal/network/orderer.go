@@ -121,6 +121,9 @@ func (w *clusterWork) do(ctx context.Context) (err error) {
 	if w.leaving, err = w.leavers(ctx); err != nil {
 		return err
 	}
+	if err := w.finishKeys(ctx); err != nil {
+		return err
+	}
 	atOnce, rolled, err := w.order(ctx)
 	if err != nil {
 		return err

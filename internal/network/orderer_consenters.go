@@ -256,8 +256,10 @@ func (k *channelWork) enlist(ctx context.Context, summary configtx.Summary, o Ha
 	if listed != nil && configtx.SameConsenter(*listed, own) {
 		return nil
 	}
-	if announced, err := k.announced(ctx, o, listed); announced || err != nil {
-		return err
+	if listed != nil { // with the key that it is about to have, it only has to restart in its turn
+		if next, err := k.nextKey(ctx, o); err != nil || sameKey(listed.ServerTLSCertPEM, next) {
+			return err
+		}
 	}
 	if listed == nil {
 		step := "adding " + o.Name

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -80,7 +81,7 @@ func (w *clusterWork) announceKey(ctx context.Context, o Handle) error {
 		case len(c.summary.Consenters) == 1:
 			return &LoneConsenterError{Node: o, Channel: c.channel.Name}
 		}
-		next, err := k.stageKey(ctx, spec, have.keys)
+		next, err := k.stageKey(ctx, spec)
 		if err != nil || sameKey(listed.ServerTLSCertPEM, next) { // an attempt that was cut short told it
 			return err
 		}
@@ -91,33 +92,71 @@ func (w *clusterWork) announceKey(ctx context.Context, o Handle) error {
 	})
 }
 
-// announced tells whether a channel lists a node with the key that it is about to have: an attempt that was
-// cut short came that far, and only the node's restart with that key is left to be done.
-func (w *clusterWork) announced(ctx context.Context, o Handle, listed *configtx.Consenter) (bool, error) {
-	if listed == nil || len(w.spec.Nodes[o.Name].Revoke) == 0 {
-		return false, nil
+// nextKey gives the certificate of the key that a node is about to have; empty when there is none.
+func (f *Fabric) nextKey(ctx context.Context, o Handle) (string, error) {
+	files, err := f.engine.GetFiles(ctx, o.Object(), keysFolder+"/"+nextFolder)
+	if errors.Is(err, engine.ErrNotFound) {
+		return "", nil
 	}
-	have, err := w.nodeFiles(ctx, o)
 	if err != nil {
-		return false, err
+		return "", fmt.Errorf("unable to read the next key of %s: %w", o, err)
 	}
-	next := staged(have.keys)
-	return next != nil && sameKey(listed.ServerTLSCertPEM, string(next.CertificatePEM())), nil
+	have := map[string][]byte{}
+	for _, file := range files {
+		have[file.Name] = file.Content
+	}
+	if next := staged(have); next != nil {
+		return string(next.CertificatePEM()), nil
+	}
+	return "", nil
+}
+
+// finishKeys has nodes take the keys that channels were told of by an attempt which was cut short, also
+// when nobody asks for new ones any more: they are known by these keys alone.
+func (w *clusterWork) finishKeys(ctx context.Context) error {
+	w.spec.Nodes = maps.Clone(w.spec.Nodes)
+	for _, o := range w.spec.handles() {
+		spec := w.spec.Nodes[o.Name]
+		if !spec.Existing || spec.Stopped || len(spec.Revoke) > 0 {
+			continue
+		}
+		next, err := w.nextKey(ctx, o)
+		if err != nil {
+			return err
+		}
+		if next == "" {
+			continue
+		}
+		views, err := w.survey(ctx, w.spec.handles())
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(views, func(c channelView) bool { return c.lists(next) }) {
+			has, err := w.listenerOf(ctx, o)
+			if err != nil {
+				return err
+			}
+			spec.Revoke = []string{string(has)}
+			w.spec.Nodes[o.Name] = spec
+		}
+	}
+	return nil
+}
+
+// lists tells whether a channel has a consenter with the key of a certificate.
+func (c channelView) lists(certPEM string) bool {
+	return c.summary != nil && slices.ContainsFunc(c.summary.Consenters, func(entry configtx.ConsenterSummary) bool {
+		return sameKey(entry.ServerTLSCertPEM, certPEM)
+	})
 }
 
 // stageKey has the TLS CA certify a new key of a node, and keeps both on the node's volume until it
 // restarts with them. An attempt that was cut short may have done so.
-func (w *clusterWork) stageKey(ctx context.Context, spec OrdererSpec, have map[string][]byte) (string, error) {
+func (w *clusterWork) stageKey(ctx context.Context, spec OrdererSpec) (string, error) {
 	h := spec.Handle
 	defer w.locks.lock("next key of " + h.Object())()
-	files, err := w.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+nextFolder)
-	if err == nil {
-		for _, file := range files {
-			have[file.Name] = file.Content
-		}
-	}
-	if next := staged(have); next != nil {
-		return string(next.CertificatePEM()), nil
+	if next, err := w.nextKey(ctx, h); next != "" || err != nil {
+		return next, err
 	}
 	_, from, err := w.issuer(ctx, h.Organization())
 	if err != nil {

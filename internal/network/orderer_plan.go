@@ -107,7 +107,7 @@ func (p *clusterPlanner) sort() {
 			p.lost = append(p.lost, name)
 		case before.Status != engine.Running && before.Status != Unlisted:
 			p.started = append(p.started, name)
-		case p.After[name].Restart:
+		case p.After[name].Restart || p.rekeyed(name):
 			p.rolled = append(p.rolled, name)
 		}
 	}
@@ -130,6 +130,16 @@ func (p *clusterPlanner) sort() {
 		}
 		p.channels = append(p.channels, k)
 	}
+}
+
+// rekeyed tells whether a channel waits for a node to restart with another key.
+func (p *clusterPlanner) rekeyed(name string) bool {
+	for _, c := range p.Channels {
+		if slices.Contains(c.Rekeyed, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // handOver refuses host ports that another node has: one that leaves has it to the end, and nodes that

@@ -177,7 +177,7 @@ func (m *ordererClusterModel) readChannels(ctx context.Context, f *network.Fabri
 	for _, name := range slices.Sorted(maps.Keys(facts)) {
 		fact := facts[name]
 		channels[name] = clusterChannelValue(fact.Consenters, fact.Endpoints)
-		for _, node := range fact.Unlisted {
+		for _, node := range slices.Concat(fact.Unlisted, fact.Rekeyed) {
 			if n := nodes[node]; n.Status.ValueString() == string(engine.Running) {
 				n.Status = types.StringValue(string(network.Unlisted))
 				nodes[node] = n
