@@ -587,7 +587,7 @@ func (f *Fabric) leave(ctx context.Context, spec ChannelSpec, before channelReco
 		jobs.do(func() error {
 			return errors.Join(
 				f.removeServersBeside(ctx, spec.Handle, p),
-				f.unjoin(ctx, p, spec.Handle.Name, unjoinOptions{awaitReady: true}),
+				f.unjoin(ctx, p, spec.Handle.Name, unjoinOptions{inTurn: true}),
 			)
 		})
 	}

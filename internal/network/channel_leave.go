@@ -182,14 +182,14 @@ func (f *Fabric) markRemoved(ctx context.Context, o Handle, imageID, channel str
 type unjoinOptions struct {
 	// unasked: what the peer says of its channels does not count.
 	unasked bool
-	// awaitReady waits until the peer answers again, also when it has no other channel for whose sake
-	// that matters.
-	awaitReady bool
+	// inTurn: its organization goes on. The peer waits for its turn among the others of it, and is
+	// ready again before the next one goes down.
+	inTurn bool
 }
 
 // unjoin takes a peer out of a channel, ledger and all. It runs with the peer stopped, because the
 // peer locks its ledgers.
-func (f *Fabric) unjoin(ctx context.Context, p Handle, channel string, options unjoinOptions) error {
+func (f *Fabric) unjoin(ctx context.Context, p Handle, channel string, options unjoinOptions) (err error) {
 	defer f.locks.lock(p.Object())()
 	current, err := f.engine.Node(ctx, p.Object())
 	if err != nil && !errors.Is(err, engine.ErrNotFound) {
@@ -199,7 +199,7 @@ func (f *Fabric) unjoin(ctx context.Context, p Handle, channel string, options u
 	if image == "" || err != nil { // nothing can run with its volume
 		return err
 	}
-	running := current.Status == engine.Running
+	running, awaitReady := current.Status == engine.Running, options.inTurn
 	if running && !options.unasked {
 		ask, cancel := context.WithTimeout(ctx, answerTimeout)
 		channels, err := f.peerChannels(ask, p)
@@ -207,7 +207,14 @@ func (f *Fabric) unjoin(ctx context.Context, p Handle, channel string, options u
 		if err == nil && !slices.Contains(channels, channel) { // one that does not answer is not asked any longer
 			return nil
 		}
-		options.awaitReady = options.awaitReady || len(channels) > 1
+		awaitReady = awaitReady || len(channels) > 1
+	}
+	if running && options.inTurn {
+		turn, failure := f.awaitPause(ctx, p, image)
+		if failure != nil {
+			return failure
+		}
+		defer func() { turn.end(ctx, err) }()
 	}
 	if err := f.stop(ctx, p); err != nil {
 		return err
@@ -216,7 +223,7 @@ func (f *Fabric) unjoin(ctx context.Context, p Handle, channel string, options u
 	if !running {
 		return err
 	}
-	if err := errors.Join(err, f.startAgain(ctx, p)); err != nil || !options.awaitReady {
+	if err := errors.Join(err, f.startAgain(ctx, p)); err != nil || !awaitReady {
 		return err
 	}
 	return f.awaitReady(ctx, &node{handle: p, ready: func(ctx context.Context) error { return f.peerAnswers(ctx, p) }})

@@ -124,6 +124,9 @@ func (f *Fabric) checkNode(ctx context.Context, s sibling, n *NodeHealth) {
 		n.Status = engine.Stopped
 	}
 	n.Trouble = errors.Join(n.Trouble, f.checkCertificates(ctx, n))
+	if n.Status == engine.Stopped && f.wantedStopped(ctx, s.handle) {
+		n.Resting, n.Trouble = true, nil
+	}
 	if n.Status != engine.Running {
 		return
 	}

@@ -306,7 +306,7 @@ func (f *Fabric) UpdateMembership(ctx context.Context, spec MembershipSpec) erro
 	}
 	peers := peersOf(spec.members())
 	leaving := slices.DeleteFunc(peersOf(before.members()), func(p Handle) bool { return slices.Contains(peers, p) })
-	if err := f.leavePeers(ctx, spec.Handle.Name, leaving, unjoinOptions{awaitReady: true}); err != nil {
+	if err := f.leavePeers(ctx, spec.Handle.Name, leaving, unjoinOptions{inTurn: true}); err != nil {
 		return err
 	}
 	if err := f.writeMembership(ctx, spec); err != nil {

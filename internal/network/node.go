@@ -488,6 +488,9 @@ func (n *node) files(have nodeFiles, material map[string][]byte) []engine.File {
 			put(name, n.config[name])
 		}
 	}
+	if wanted := n.wantedState(); wanted != have.wantedState() {
+		put(desiredStateFile, []byte(wanted))
+	}
 	for _, name := range slices.Sorted(maps.Keys(material)) {
 		put("keys/"+name, material[name])
 	}
@@ -495,6 +498,30 @@ func (n *node) files(have nodeFiles, material map[string][]byte) []engine.File {
 		put("data/.keep", nil) // the folder for the data then belongs to the node's user
 	}
 	return files
+}
+
+// desiredStateFile says on a node's volume that it is not to run, below nodeRoot. There is none until that
+// is wanted for the first time.
+const desiredStateFile = "config/desired_state"
+
+func (n *node) wantedState() engine.Status {
+	if n.options.Stopped {
+		return engine.Stopped
+	}
+	return engine.Running
+}
+
+func (f nodeFiles) wantedState() engine.Status {
+	if state, ok := f.config[desiredStateFile]; ok {
+		return engine.Status(state)
+	}
+	return engine.Running
+}
+
+// wantedStopped tells whether a node is not to run, as far as its volume says so.
+func (f *Fabric) wantedStopped(ctx context.Context, h Handle) bool {
+	files, err := f.engine.GetFiles(ctx, h.Object(), nodeRoot+"/"+desiredStateFile)
+	return err == nil && len(files) == 1 && engine.Status(files[0].Content) == engine.Stopped
 }
 
 // operationsPurpose is the purpose of the port of a node's operations endpoint, where it has one.

@@ -81,6 +81,17 @@ func (f *Fabric) awaitTurn(ctx context.Context, spec PeerSpec, n *node) (*turn, 
 	return t, err
 }
 
+// awaitPause waits until a peer that runs may be down for a while, one at a time of its organization.
+func (f *Fabric) awaitPause(ctx context.Context, peer Handle, imageID string) (*turn, error) {
+	t := &turn{fabric: f, peer: peer}
+	siblings, err := f.siblings(ctx, peer)
+	if err != nil || len(siblings) == 0 {
+		return t, err
+	}
+	t.lease, err = f.awaitSlot(ctx, PeerSpec{Handle: peer}, imageID)
+	return t, err
+}
+
 // prepareTurn finds out whether the peer needs a turn: then it is one that takes it down. One that is
 // down already only tells others that it is worked on.
 func (f *Fabric) prepareTurn(ctx context.Context, spec PeerSpec, n *node, t *turn) (imageID string, err error) {

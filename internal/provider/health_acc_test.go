@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,9 +96,11 @@ data "fabric_health" "this" {
 					value("healthy", "true"), value("problems.#", "0"), value("nodes.%", "7"), value("certificate_days_left", "364"),
 					value("channels.trade.healthy", "true"), value("channels.trade.lag", "0"), value("channels.trade.height", "1"),
 					resource.TestMatchResourceAttr(health, "channels.trade.leader", says("orderer")),
+					// Fabric's CA rounds to the minute, up as well as down.
+					resource.TestMatchResourceAttr(health, "nodes.peer0.org1.certificate_days_left.enrollment", regexp.MustCompile(`^36[45]$`)),
 					func(state *terraform.State) error {
 						for key, want := range map[string]string{
-							"nodes.ca.org1.certificate_days_left.listener": "364", "nodes.peer0.org1.certificate_days_left.enrollment": "364",
+							"nodes.ca.org1.certificate_days_left.listener":    "364",
 							"nodes.orderer0.certificate_days_left.operations": "364", "nodes.orderer1.channels.trade.height": "1",
 							"nodes.peer0.org1.channels.trade.lag": "0", "nodes.ca.org1.healthy": "true", "nodes.orderer2.kind": "orderer",
 						} {
@@ -142,10 +146,21 @@ data "fabric_health" "this" {
 				),
 			},
 			{Config: config("") + made, Check: well},
-			{ // A peer that is wanted stopped is no trouble.
-				Config: config(`desired_state = "stopped"`) + made,
-				Check: resource.ComposeTestCheckFunc(value("healthy", "true"), value("nodes.peer1.org1.healthy", "true"),
-					value("nodes.peer1.org1.status", "stopped"), value("nodes.peer1.org1.desired_state", "stopped")),
+			{ // A peer and a CA that are wanted stopped are no trouble.
+				Config: strings.Replace(config(`desired_state = "stopped"`), `"ca.org1"`, `"ca.org1"`+"\n  desired_state = \"stopped\"", 1) + made,
+				Check: resource.ComposeTestCheckFunc(value("healthy", "true"),
+					value("nodes.peer1.org1.healthy", "true"), value("nodes.peer1.org1.status", "stopped"), value("nodes.peer1.org1.desired_state", "stopped"),
+					value("nodes.ca.org1.healthy", "true"), value("nodes.ca.org1.status", "stopped"), value("nodes.ca.org1.desired_state", "stopped"),
+					value("nodes.ca.orderer.desired_state", "running")),
+			},
+			{ // Wanted again, it is trouble when it does not run.
+				Config: config("") + seen,
+				Check:  resource.TestCheckResourceAttr("fabric_ca.org1", "status", "running"),
+			},
+			{
+				PreConfig: func() { stopNodes(t, name+"-ca.org1") },
+				Config:    config("") + seen,
+				Check:     resource.ComposeTestCheckFunc(value("nodes.ca.org1.healthy", "false"), value("healthy", "false")),
 			},
 		},
 	})

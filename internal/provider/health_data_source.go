@@ -84,7 +84,7 @@ func (d *healthDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 					"kind":          text("`ca`, `orderer`, `peer`, `state_database` or `chaincode`."),
 					"msp_id":        text("MSP ID of its organization; null for a CA."),
 					"status":        text("`running`, `unhealthy` when it runs and its health check (`/healthz` of its operations endpoint) fails or is not answered, `detached` when it was taken off the network, `stopped` (or paused), `absent` when its container is gone."),
-					"desired_state": text("`stopped` for a peer that is wanted stopped, else `running`."),
+					"desired_state": text("`stopped` for a node that is wanted stopped, else `running`."),
 					"healthy":       yes("Whether it runs, passes its health check, answers for every channel that it has, and its certificates are valid. A peer that is wanted stopped is healthy."),
 					"reason":        text("Why it is not healthy; null when it is."),
 					"certificate_days_left": schema.MapAttribute{

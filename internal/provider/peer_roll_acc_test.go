@@ -28,6 +28,8 @@ type rollers struct {
 	name string
 	// peers are further attributes of each.
 	peers string
+	// alone has only the last of them on the channel.
+	alone bool
 }
 
 func (r rollers) containers() []string {
@@ -78,15 +80,11 @@ resource "fabric_channel" "trade" {
     org1 = {
       organization = fabric_organization.org1.handle
       definition   = fabric_organization.org1.definition
-      peers = {
-        peer0 = fabric_peer.first["peer0"].handle
-        peer1 = fabric_peer.first["peer1"].handle
-        peer2 = fabric_peer.second.handle
-      }
+      peers        = merge(%[2]t ? {} : { for name, peer in fabric_peer.first : name => peer.handle }, { peer2 = fabric_peer.second.handle })
     }
   }
 }
-`, r.peers)
+`, r.peers, r.alone)
 }
 
 // outages watches containers by the engine's events, and their endorsers by asking them.
@@ -312,6 +310,15 @@ func TestAccPeersRoll(t *testing.T) {
 	t.Logf("it took %s", time.Since(begun))
 	if worst, silent, gone := watch.end(); worst > 1 || silent > 1 {
 		t.Errorf("%d were down at a time, %d did not answer; outages %v", worst, silent, gone)
+	}
+	w.run("plan", "-detailed-exitcode")
+
+	t.Log("two leave the channel, for which each is stopped: one at a time")
+	r.alone = true
+	watch = watchOutages(t, r.name, r.containers())
+	w.run(apply("limits = { memory_mib = 512 }")...)
+	if worst, _, gone := watch.end(); worst != 1 || len(gone) != 2 {
+		t.Errorf("%d were down at a time; outages %v", worst, gone)
 	}
 	w.run("plan", "-detailed-exitcode")
 }
