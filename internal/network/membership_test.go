@@ -7,7 +7,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"net"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +20,8 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/engine/enginetest"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
+	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
 // membership is that of Org3MSP.
@@ -193,6 +198,51 @@ func TestMembershipIsReached(t *testing.T) {
 	s.must(bring())
 	if member, _ := has(); member || ledger.now().Sequence() != sequence+1 {
 		t.Errorf("taken out: member %t, configuration %d of %d", member, ledger.now().Sequence(), sequence+1)
+	}
+}
+
+// memberReached: an organization that has no more than a membership in a channel has its revocation list there,
+// and another TLS root.
+func (l *live) memberReached(t *testing.T) {
+	if l.version.String() != "3.1.1" && os.Getenv("FABRIC_LONG") == "" {
+		t.Skip("FABRIC_LONG=1 runs it on " + l.version.String())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	f, channel, org := l.fresh(nil), l.spec().Handle, l.definitions["Org2MSP"].Organization
+	l.must(l.create(ctx, f, time.Minute))
+	l.must(keystore.OpenVolume(l.engine, channel.record()).Remove(ctx, l.network.Owner)) // its owner is elsewhere
+	node, err := l.engine.Node(ctx, l.orderer(0).Object())
+	l.must(err)
+	i := slices.IndexFunc(node.Ports, func(p engine.Port) bool { return p.Container == ordererPort })
+	membership := MembershipSpec{
+		Handle: l.network.With(KindChannelMembership, liveChannel, "Org2MSP"), Peers: map[string]Handle{"peer0": l.peer("peer0.org2")},
+		Orderers: map[string]RemoteOrderer{"orderer0": {
+			Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(node.Ports[i].Host)), ServerName: l.orderer(0).Host(),
+			TLSRoots: l.definitions["OrdererMSP"].Definition.TLSRootCertificates,
+		}},
+	}
+	l.must(f.writeMembership(ctx, membership))
+	onChannel := func() msp.Definition {
+		t.Helper()
+		config, err := f.latestConfig(ctx, channel, membership.orderers())
+		l.must(err)
+		present, err := membership.present(config)
+		l.must(err)
+		return present.Definition
+	}
+
+	_, err = f.CreateIdentity(ctx, IdentitySpec{Handle: l.network.With(KindIdentity, "mallory", "Org2MSP"), Type: "client"})
+	l.must(err)
+	state, err := f.EnsureCRL(ctx, CRLSpec{Organization: org, Revoke: map[string]Revocation{"mallory": {Identity: "mallory"}}})
+	l.must(err)
+	if lists := onChannel().RevocationLists; !slices.Equal(lists, []string{state.List}) || len(state.Pending) > 0 || !slices.Contains(state.Reaches, "channel trade") {
+		t.Errorf("the channel has %d lists; reached %v, pending %v", len(lists), state.Reaches, state.Pending)
+	}
+	before := onChannel().TLSRootCertificates
+	l.must(f.RollTLSRoot(ctx, org, 2))
+	if roots := onChannel().TLSRootCertificates; len(roots) != 1 || slices.Equal(roots, before) {
+		t.Errorf("the channel has %d TLS roots, the one of before: %t", len(roots), slices.Contains(roots, before[0]))
 	}
 }
 
