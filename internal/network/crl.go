@@ -305,7 +305,7 @@ func (f *Fabric) orderersOf(ctx context.Context, of Handle) (channel Handle, ord
 		defer f.locks.lock(of.record())()
 	}
 	channel, orderers, err = f.reach(ctx, ChannelAccess{Channel: of})
-	if errors.Is(err, ErrLost) {
+	if errors.Is(err, ErrLost) || errors.Is(err, ErrNotFound) { // a membership may have ended meanwhile
 		return channel, nil, nil
 	}
 	return channel, orderers, err

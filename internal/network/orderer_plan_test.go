@@ -99,6 +99,11 @@ func TestClusterPlan(t *testing.T) {
 			steps:    []string{"o1: added to channel trade, of which it is no consenter"},
 		},
 		{
+			name: "listed with the key that it is about to have", before: "o0:unlisted o1", after: "o0 o1",
+			channels: map[string]ClusterChannel{"trade": {Consenters: []string{"o0:7050", "o1:7050"}, Rekeyed: []string{"o0"}, Raft: configtx.DefaultRaftOptions()}},
+			steps:    []string{"o0: made anew on its volume"}, outages: 1,
+		},
+		{
 			name: "timers", before: "o0 o1 o2", after: "o0 o1 o2", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2")},
 			raft: configtx.RaftOptions{TickInterval: 1}, steps: []string{"channel trade: Raft options set by a config update"},
 		},

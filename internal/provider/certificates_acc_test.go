@@ -355,7 +355,7 @@ func TestLongTLSRootUnderLoad(t *testing.T) {
 		change(&a)
 		return twoPeers(busy(a.String()))
 	}
-	u := newUnderLoad(t, name)
+	u := &underLoad{t: t, network: name}
 	seen := &sightings{t: t, network: name}
 	orderers := []string{"orderer0", "orderer1", "orderer2"}
 	watch := func(what string) func() {
@@ -496,7 +496,7 @@ func TestLongCertificatesUnderLoad(t *testing.T) {
 		change(&a)
 		return twoPeers(busy(a.String())) + revocations
 	}
-	u := newUnderLoad(t, name)
+	u := &underLoad{t: t, network: name}
 	seen := &sightings{t: t, network: name}
 	t.Cleanup(func() { clock = time.Now })
 	three := []string{"orderer0", "orderer1", "orderer2"}

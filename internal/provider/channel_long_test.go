@@ -107,8 +107,7 @@ func TestLongChannelUnderLoad(t *testing.T) {
 		return c.String()
 	}
 	// Those of Org1MSP and Org2MSP stay to the end, and with them what they have signed.
-	u := newUnderLoad(t, name)
-	u.organizations = []string{"Org1MSP", "Org2MSP"}
+	u := &underLoad{t: t, network: name, organizations: []string{"Org1MSP", "Org2MSP"}}
 	channel := running{name: name}
 	var rolled []*outages
 	resource.Test(t, resource.TestCase{

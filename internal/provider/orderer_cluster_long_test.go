@@ -16,7 +16,7 @@ func TestLongClusterUnderLoad(t *testing.T) {
 		change(&l)
 		return busy(l.String())
 	}
-	u := newUnderLoad(t, name)
+	u := &underLoad{t: t, network: name}
 	sweepNetwork(t, name)
 	three := "orderer0 = {}, orderer1 = {}, orderer2 = {}"
 	resource.Test(t, resource.TestCase{
@@ -78,7 +78,7 @@ func TestLongUpgradeUnderLoad(t *testing.T) {
 		change(&l)
 		return busy(l.String())
 	}
-	u := newUnderLoad(t, name)
+	u := &underLoad{t: t, network: name}
 	sweepNetwork(t, name)
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,

@@ -15,7 +15,7 @@ import (
 // underLoad is a load that goes on over the steps of a test.
 type underLoad struct {
 	t *testing.T
-	// organizations are the MSP IDs whose peers are gateways; none takes all that the channel begins with.
+	// organizations are the MSP IDs whose peers are gateways; none takes all that the channel has.
 	organizations []string
 	network       string
 	load          *load.Load
@@ -28,10 +28,6 @@ type underLoad struct {
 type mark struct {
 	what  string
 	begun time.Time
-}
-
-func newUnderLoad(t *testing.T, network string) *underLoad {
-	return &underLoad{t: t, network: network, unfollow: func() {}}
 }
 
 // busy has the channel of a configuration cut blocks for a load, and not for each transaction.
