@@ -209,8 +209,13 @@ func signUpdate(base *configtx.Config, update *common.ConfigUpdate, admins []*ms
 // errBaseMoved: another update came between.
 var errBaseMoved = errors.New("the configuration of the channel has changed meanwhile")
 
-// submitUpdate submits the update to the ordering nodes, and waits until the configuration has moved on
-// from its base. Whose update that was is seen by whoever looks next.
+// orderPatience is how long an update that was taken may be in no block before it is submitted again:
+// longer than an election with default timers, which begins within 9.5 s. The ordering node that took it
+// may have lost it, with the leader that it was handed to; of two that are the same, a channel takes one.
+const orderPatience = 12 * time.Second
+
+// submitUpdate submits the update to the ordering nodes until the configuration has moved on from its base.
+// Whose update that was is seen by whoever looks next.
 func (f *Fabric) submitUpdate(ctx context.Context, u configUpdate, base *configtx.Config, envelope *common.Envelope) error {
 	summary, err := configtx.Summarize(base)
 	if err != nil {
@@ -220,23 +225,38 @@ func (f *Fabric) submitUpdate(ctx context.Context, u configUpdate, base *configt
 	if summary.ConsensusType == configtx.ConsensusBFT {
 		submit = f.submitToAll(u.orderers, envelope)
 	}
-	err = poll(ctx, func(ctx context.Context) error {
+	for {
+		if err := f.broadcastUpdate(ctx, u, base, submit); err != nil {
+			return err
+		}
+		if err := f.awaitOrdered(ctx, u, base); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// awaitOrdered waits for a while until the configuration has moved on from a base.
+func (f *Fabric) awaitOrdered(ctx context.Context, u configUpdate, base *configtx.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, f.orderPatience)
+	defer cancel()
+	return poll(ctx, func(ctx context.Context) error {
+		now, err := f.latestConfig(ctx, u.channel, u.orderers)
+		if err == nil && now.Sequence() == base.Sequence() {
+			err = errors.New("the update was taken and is not in a block yet")
+		}
+		return err
+	})
+}
+
+// broadcastUpdate submits the update until it is taken.
+func (f *Fabric) broadcastUpdate(ctx context.Context, u configUpdate, base *configtx.Config, submit func(context.Context) error) error {
+	return poll(ctx, func(ctx context.Context) error {
 		err := submit(ctx)
 		if status := new(orderer.StatusError); errors.As(err, &status) && !status.Transient() {
 			if now, lookErr := f.latestConfig(ctx, u.channel, u.orderers); lookErr == nil && now.Sequence() != base.Sequence() {
 				return permanent(errBaseMoved) // it may have been taken at the first attempt, whose answer was lost
 			}
 			return permanent(err)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return poll(ctx, func(ctx context.Context) error {
-		now, err := f.latestConfig(ctx, u.channel, u.orderers)
-		if err == nil && now.Sequence() == base.Sequence() {
-			err = errors.New("the update was taken and is not in a block yet")
 		}
 		return err
 	})

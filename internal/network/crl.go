@@ -66,8 +66,9 @@ func (s CRLState) RenewalTime(organization Handle, before time.Duration) time.Ti
 
 // EnsureCRL revokes what is to be revoked, publishes the list of what the CA has revoked, and brings it
 // to whoever decides by it: the local MSP of each node of the organization, peers one after the other
-// and ordering nodes as a cluster is rolled, and the organization's MSP in every channel of ours that
-// it belongs to. What has the list already is left alone. An empty list is brought to nobody.
+// and ordering nodes as a cluster is rolled, and the organization's MSP in every channel that it belongs
+// to, of ours or by a membership. What has the list already is left alone. An empty list is brought to
+// nobody.
 func (f *Fabric) EnsureCRL(ctx context.Context, spec CRLSpec) (CRLState, error) {
 	keys, from, err := f.issuer(ctx, spec.Organization)
 	if err != nil {
@@ -193,8 +194,8 @@ func (f *Fabric) ReadCRL(ctx context.Context, org Handle) (CRLState, error) {
 	if err != nil {
 		return state, err
 	}
-	for _, channel := range channels {
-		member, has, err := f.channelHasCRL(ctx, channel, org.MSPID, lists)
+	for _, of := range channels {
+		channel, member, has, err := f.channelHasCRL(ctx, of, org.MSPID, lists)
 		if err != nil {
 			failures = append(failures, err)
 		}
@@ -242,7 +243,8 @@ func (f *Fabric) hasCRL(ctx context.Context, h Handle, lists []string) (bool, er
 	return slices.Equal(has, lists), nil
 }
 
-// channelsOf gives the channels of ours on the network of an organization.
+// channelsOf gives the channels of ours on the network of an organization, and its memberships in those
+// of others.
 func (f *Fabric) channelsOf(ctx context.Context, org Handle) ([]Handle, error) {
 	volumes, err := f.engine.Volumes(ctx, map[string]string{
 		engine.LabelOwner: org.Owner, engine.LabelNetwork: org.Network, engine.LabelKind: string(KindChannel),
@@ -254,48 +256,59 @@ func (f *Fabric) channelsOf(ctx context.Context, org Handle) ([]Handle, error) {
 	for _, v := range volumes {
 		channels = append(channels, handleOf(v.Labels))
 	}
+	keys, err := f.organizationKeys(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range keys.memberships() {
+		if !slices.ContainsFunc(channels, func(c Handle) bool { return c.Name == m.Handle.Name }) {
+			channels = append(channels, m.Handle)
+		}
+	}
 	slices.SortFunc(channels, compareNames)
 	return channels, nil
 }
 
 // channelHasCRL tells whether the organization belongs to a channel, and whether it has these lists there.
-func (f *Fabric) channelHasCRL(ctx context.Context, channel Handle, mspID string, lists []string) (member, has bool, err error) {
-	orderers, err := f.orderersOf(ctx, channel)
+func (f *Fabric) channelHasCRL(ctx context.Context, of Handle, mspID string, lists []string) (channel Handle, member, has bool, err error) {
+	channel, orderers, err := f.orderersOf(ctx, of)
 	if err != nil || len(orderers) == 0 {
-		return false, false, err
+		return channel, false, false, err
 	}
 	config, err := f.latestConfig(ctx, channel, orderers)
 	if err != nil {
-		return false, false, err
+		if refused := f.admission(ctx, channel.Name, of.Organization(), err); of.Kind == KindChannelMembership && refused != nil && outside(refused) {
+			err = nil
+		}
+		return channel, false, false, err
 	}
 	wanted := config.Clone()
 	switch err := wanted.SetRevocationLists(mspID, lists); {
 	case errors.Is(err, configtx.ErrNoOrganization):
-		return false, false, nil
+		return channel, false, false, nil
 	case err != nil:
-		return false, false, err
+		return channel, false, false, err
 	case len(lists) == 0:
-		return true, true, nil
+		return channel, true, true, nil
 	}
 	_, err = configtx.ComputeUpdate(channel.Name, config.Proto, wanted.Proto)
 	if errors.Is(err, configtx.ErrNoChange) {
-		return true, true, nil
+		return channel, true, true, nil
 	}
-	return true, false, err
+	return channel, true, false, err
 }
 
-// orderersOf gives the ordering nodes of a channel, when whoever is making or changing it right now has
-// done so; none of a channel without a record, which its own apply makes again.
-func (f *Fabric) orderersOf(ctx context.Context, channel Handle) ([]Handle, error) {
-	defer f.locks.lock(channel.record())()
-	record, err := f.channelRecord(ctx, channel)
-	if errors.Is(err, ErrLost) {
-		return nil, nil
+// orderersOf gives a channel and the ordering nodes that can be asked for it, when whoever is making or
+// changing it right now has done so; none of a channel without a record, which its own apply makes again.
+func (f *Fabric) orderersOf(ctx context.Context, of Handle) (channel Handle, orderers []Handle, err error) {
+	if of.Kind == KindChannel {
+		defer f.locks.lock(of.record())()
 	}
-	if err != nil {
-		return nil, err
+	channel, orderers, err = f.reach(ctx, ChannelAccess{Channel: of})
+	if errors.Is(err, ErrLost) || errors.Is(err, ErrNotFound) { // a membership may have ended meanwhile
+		return channel, nil, nil
 	}
-	return f.Orderers(ctx, record.Orderers)
+	return channel, orderers, err
 }
 
 // member gives the definition as channels and local MSPs have it, with the revocation lists.

@@ -28,6 +28,8 @@ type Fabric struct {
 	furnished sync.Map
 	// healthPatience is the constant of that name but in tests; with 0 no node is asked.
 	healthPatience time.Duration
+	// orderPatience is the constant of that name but in tests.
+	orderPatience time.Duration
 	// adopted holds the owners whose objects are taken back, see Adopt.
 	adopted sync.Map
 }
@@ -35,7 +37,7 @@ type Fabric struct {
 // New gives the use cases over an engine.
 func New(e engine.Engine) *Fabric {
 	f := &Fabric{
-		engine: e, leases: newLeases(), healthPatience: healthPatience,
+		engine: e, leases: newLeases(), healthPatience: healthPatience, orderPatience: orderPatience,
 		rolls: rolls{patience: siblingPatience, ordererPatience: ordererPatience},
 	}
 	f.info = onceSuccessful(e.Info)

@@ -112,6 +112,7 @@ func TestAccLive(t *testing.T) {
 				{"a channel is found again", (*live).channelFoundAgain},
 				{"a chaincode is ready when it answers", (*live).chaincodeReadiness},
 				{"a system channel keeps its node from Fabric 3", (*live).systemChannel},
+				{"a member of somebody else's channel is reached", (*live).memberReached},
 			} {
 				t.Run(part.name, func(t *testing.T) { part.run(l.in(t), t) })
 			}

@@ -63,6 +63,13 @@ func (e *AdmissionError) Error() string {
 	return fmt.Sprintf("%s is not a member of channel %s", e.MSPID, e.Channel)
 }
 
+// outside tells whether an error says that an organization is no member of a channel. One whose admin's
+// certificate has expired may be.
+func outside(err error) bool {
+	refused := new(AdmissionError)
+	return errors.As(err, &refused) && refused.Expired.IsZero()
+}
+
 func (h Handle) channel() Handle { return h.With(KindChannel, h.Name, "") }
 
 // lockName is for work on one membership at a time.
@@ -396,18 +403,24 @@ func (f *Fabric) membershipsWith(ctx context.Context, p Handle) ([]MembershipSpe
 	if err != nil {
 		return nil, err
 	}
+	return slices.DeleteFunc(org.memberships(), func(m MembershipSpec) bool { return !slices.Contains(peersOf(m.members()), p) }), nil
+}
+
+// memberships gives the memberships of the organization, by the names of their channels. One that cannot
+// be read is its own resource's business.
+func (k *organizationKeys) memberships() []MembershipSpec {
 	var out []MembershipSpec
-	for _, name := range slices.Sorted(maps.Keys(org.files)) {
+	for _, name := range slices.Sorted(maps.Keys(k.files)) {
 		channel, ok := strings.CutPrefix(name, membershipsFolder)
-		if !ok || len(org.files[name]) == 0 {
+		if !ok || len(k.files[name]) == 0 {
 			continue
 		}
-		spec := MembershipSpec{Handle: p.With(KindChannelMembership, strings.TrimSuffix(channel, ".json"), p.MSPID), Definition: org.Definition}
-		if json.Unmarshal(org.files[name], &spec) == nil && slices.Contains(peersOf(spec.members()), p) {
+		spec := MembershipSpec{Handle: k.handle.With(KindChannelMembership, strings.TrimSuffix(channel, ".json"), k.handle.MSPID), Definition: k.Definition}
+		if json.Unmarshal(k.files[name], &spec) == nil {
 			out = append(out, spec)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // writeMembership writes down what others must know of a membership, with the organization whose it is.

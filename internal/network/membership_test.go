@@ -2,8 +2,15 @@ package network
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
+	"net"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +20,8 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/engine/enginetest"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
+	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
 // membership is that of Org3MSP.
@@ -137,6 +146,103 @@ func TestMembershipThatEnded(t *testing.T) {
 	}
 	if remain, err := s.fabric.DeleteMembership(t.Context(), spec); err != nil || remain != nil || p.has() {
 		t.Errorf("delete: %v, %v, joined %v", remain, err, p.has())
+	}
+}
+
+// TestMembershipIsReached: what becomes of an organization's MSP is brought to the channels of others in which
+// it has a membership, and to none that took it out.
+func TestMembershipIsReached(t *testing.T) {
+	s := newSketch(t)
+	ledger, orderers := s.serveOrdering()
+	h, _ := s.stranger()
+	s.admit("Org3MSP")
+	s.must(s.fabric.CreateMembership(t.Context(), s.membership(h, orderers)))
+	s.fake.VanishNode(s.channel.record()) // the channel's owner is elsewhere
+	s.fake.VanishVolume(s.channel.record())
+	f, org, ctx := s.again(), s.organization("Org3MSP"), t.Context()
+
+	root := s.roots["Org3MSP"].enrollment
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(7), RevocationTime: time.Now()}},
+	}, root.Certificate, root.Key)
+	s.must(err)
+	lists := []string{string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))}
+	bring := func() error {
+		return f.updateChannelsOf(ctx, org, func(c *configtx.Config) error { return c.SetRevocationLists("Org3MSP", lists) })
+	}
+	has := func() (member, has bool) {
+		channels, err := f.channelsOf(ctx, org)
+		if err != nil || len(channels) != 1 {
+			t.Fatalf("the channels of Org3MSP are %v, %v", channels, err)
+		}
+		channel, member, has, err := f.channelHasCRL(ctx, channels[0], "Org3MSP", lists)
+		if err != nil || channel.String() != "channel trade" {
+			t.Fatalf("%s: %v", channel, err)
+		}
+		return member, has
+	}
+	if member, has := has(); !member || has {
+		t.Errorf("before: member %t, has the list %t", member, has)
+	}
+	s.must(bring())
+	if member, has := has(); !member || !has {
+		t.Errorf("after: member %t, has the list %t", member, has)
+	}
+	sequence := ledger.now().Sequence()
+	_, err = s.fabric.updateChannel(ctx, configUpdate{
+		channel: s.channel, orderers: []Handle{s.orderer("orderer0")}, admins: []Handle{s.organization("Org1MSP"), s.organization("Org2MSP")},
+		edit: func(config *configtx.Config) error { return config.RemoveApplicationOrganization("Org3MSP") },
+	})
+	s.must(err)
+	s.must(bring())
+	if member, _ := has(); member || ledger.now().Sequence() != sequence+1 {
+		t.Errorf("taken out: member %t, configuration %d of %d", member, ledger.now().Sequence(), sequence+1)
+	}
+}
+
+// memberReached: an organization that has no more than a membership in a channel has its revocation list there,
+// and another TLS root.
+func (l *live) memberReached(t *testing.T) {
+	if l.version.String() != "3.1.1" && os.Getenv("FABRIC_LONG") == "" {
+		t.Skip("FABRIC_LONG=1 runs it on " + l.version.String())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	f, channel, org := l.fresh(nil), l.spec().Handle, l.definitions["Org2MSP"].Organization
+	l.must(l.create(ctx, f, time.Minute))
+	l.must(keystore.OpenVolume(l.engine, channel.record()).Remove(ctx, l.network.Owner)) // its owner is elsewhere
+	node, err := l.engine.Node(ctx, l.orderer(0).Object())
+	l.must(err)
+	i := slices.IndexFunc(node.Ports, func(p engine.Port) bool { return p.Container == ordererPort })
+	membership := MembershipSpec{
+		Handle: l.network.With(KindChannelMembership, liveChannel, "Org2MSP"), Peers: map[string]Handle{"peer0": l.peer("peer0.org2")},
+		Orderers: map[string]RemoteOrderer{"orderer0": {
+			Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(node.Ports[i].Host)), ServerName: l.orderer(0).Host(),
+			TLSRoots: l.definitions["OrdererMSP"].Definition.TLSRootCertificates,
+		}},
+	}
+	l.must(f.writeMembership(ctx, membership))
+	onChannel := func() msp.Definition {
+		t.Helper()
+		config, err := f.latestConfig(ctx, channel, membership.orderers())
+		l.must(err)
+		present, err := membership.present(config)
+		l.must(err)
+		return present.Definition
+	}
+
+	_, err = f.CreateIdentity(ctx, IdentitySpec{Handle: l.network.With(KindIdentity, "mallory", "Org2MSP"), Type: "client"})
+	l.must(err)
+	state, err := f.EnsureCRL(ctx, CRLSpec{Organization: org, Revoke: map[string]Revocation{"mallory": {Identity: "mallory"}}})
+	l.must(err)
+	if lists := onChannel().RevocationLists; !slices.Equal(lists, []string{state.List}) || len(state.Pending) > 0 || !slices.Contains(state.Reaches, "channel trade") {
+		t.Errorf("the channel has %d lists; reached %v, pending %v", len(lists), state.Reaches, state.Pending)
+	}
+	before := onChannel().TLSRootCertificates
+	l.must(f.RollTLSRoot(ctx, org, 2))
+	if roots := onChannel().TLSRootCertificates; len(roots) != 1 || slices.Equal(roots, before) {
+		t.Errorf("the channel has %d TLS roots, the one of before: %t", len(roots), slices.Contains(roots, before[0]))
 	}
 }
 

@@ -310,12 +310,8 @@ func (w *clusterWork) requireIdle(ctx context.Context, taker, holder Handle, por
 		return err
 	}
 	for _, c := range views {
-		s := c.strength()
-		if s.orders() && s.consenters-1 >= quorumOf(s.consenters, s.bft) {
-			return &QuorumError{
-				Step:    fmt.Sprintf("handing host port %d on from %s to %s, for which all nodes are taken down at once,", port, holder.Name, taker.Name),
-				Channel: c.channel.Name, Consenters: s.consenters, Needed: quorumOf(s.consenters, s.bft), External: s.external,
-			}
+		if err := c.strength().requireIdle(c.channel.Name, taker.Name, holder.Name, port); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -388,29 +388,34 @@ func (k *channelWork) awaitStrength(ctx context.Context, step string, bears func
 	})
 }
 
-// update changes the configuration of the channel. The leader is given the update first: it knows at
-// once who is at work. The others are told later, and refuse meanwhile what they take for the loss of
-// the quorum, so that a refusal is final only after a while.
+// update changes the configuration of the channel.
 func (k *channelWork) update(ctx context.Context, edit func(*configtx.Config) error) error {
-	begun := time.Now()
+	return k.updateByLeader(ctx, configUpdate{channel: k.channel, orderers: k.voices, admins: k.admins(), edit: edit})
+}
+
+// updateByLeader is updateChannel for a change of consenters. The leader is given the update first: it
+// knows at once who is at work. The others are told later, and refuse meanwhile what they take for the
+// loss of the quorum, so that a refusal is final only after a while.
+func (f *Fabric) updateByLeader(ctx context.Context, u configUpdate) error {
+	voices, begun := u.orderers, time.Now()
 	mayPass := func(err error) bool {
 		return errors.As(err, new(*orderer.StatusError)) && time.Since(begun) < patienceTime
 	}
 	return persist(ctx, mayPass, func() error {
-		views, err := k.survey(ctx, k.voices)
+		views, err := f.survey(ctx, voices)
 		if err != nil {
 			return err
 		}
-		var nodes []Handle
+		u.orderers = nil
 		for _, c := range views {
-			if c.channel == k.channel {
-				nodes = c.furthest()
+			if c.channel == u.channel {
+				u.orderers = c.furthest()
 			}
 		}
-		if len(nodes) == 0 {
-			return &UnansweredError{Thing: k.channel}
+		if len(u.orderers) == 0 {
+			return &UnansweredError{Thing: u.channel}
 		}
-		_, err = k.updateChannel(ctx, configUpdate{channel: k.channel, orderers: nodes, admins: k.admins(), edit: edit})
+		_, err = f.updateChannel(ctx, u)
 		return err
 	})
 }

@@ -69,8 +69,11 @@ func (w *clusterWork) announce(ctx context.Context, o Handle) error {
 		return err
 	}
 	have, err := w.nodeFiles(ctx, o)
-	if err != nil || !w.spec.bft() && !n.options.distrusts(have.keys[tlsFile]) {
+	if err != nil {
 		return err
+	}
+	if _, _, next := newest(have.keys, tlsFile, tlsKeyFile); next == nil && !w.spec.bft() && !n.options.distrusts(have.keys[tlsFile]) {
+		return nil // nor is there a key that an attempt which was cut short left to be announced
 	}
 	return w.onChannels(ctx, w.all(), func(ctx context.Context, k *channelWork, c channelView) error {
 		s := c.strength()
@@ -139,4 +142,23 @@ func (w *clusterWork) stage(ctx context.Context, n *node, own configtx.Consenter
 		}
 	}
 	return consenterAt(configtx.Address{Host: own.Host, Port: own.Port}, own.MSPID, have.keys[tlsFile], have.keys[enrollmentFile]), nil
+}
+
+// nextKey gives the certificate of the TLS key that a node is about to have; empty when there is none.
+func (f *Fabric) nextKey(ctx context.Context, o Handle) (string, error) {
+	have, err := f.nodeFiles(ctx, o)
+	if err != nil {
+		return "", err
+	}
+	if certPEM, _, next := newest(have.keys, tlsFile, tlsKeyFile); next != nil {
+		return string(firstBlock(certPEM)), nil
+	}
+	return "", nil
+}
+
+// lists tells whether a channel has a consenter with the key of a certificate.
+func (c channelView) lists(certPEM string) bool {
+	return c.summary != nil && slices.ContainsFunc(c.summary.Consenters, func(entry configtx.ConsenterSummary) bool {
+		return sameKey(entry.ServerTLSCertPEM, certPEM)
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -244,5 +245,136 @@ func (m *liveCluster) sparesNone(names ...string) {
 		if quorum := new(QuorumError); !errors.As(err, &quorum) || quorum.Needed != 2 || len(quorum.Left) != 1 || len(quorum.Down) != 1 {
 			m.t.Errorf("%s may be taken down: %v", name, err)
 		}
+	}
+}
+
+// announce begins to replace a node's key, and is killed when the channel knows the new one.
+func (m *liveCluster) announce(spec ClusterSpec, o Handle) error {
+	work := &clusterWork{Fabric: m.fresh(nil), spec: spec, states: map[string]MemberState{}}
+	return work.announce(m.t.Context(), o)
+}
+
+// foreseen plans that one of the nodes is made anew, from what a refresh sees now. Nothing may be refused.
+func (m *liveCluster) foreseen(again string) {
+	m.t.Helper()
+	handles, change := map[string]Handle{}, ClusterChange{Before: map[string]PlannedOrderer{}, After: map[string]PlannedOrderer{}, Ordering: m.spec(false, m.known).Ordering}
+	for _, o := range m.spec(false, m.known).handles() {
+		node, err := m.engine.Node(m.t.Context(), o.Object())
+		m.must(err)
+		handles[o.Name] = o
+		planned := PlannedOrderer{Address: o.Host() + ":7050", Status: node.Status}
+		change.Before[o.Name] = planned
+		planned.Restart = o.Name == again
+		change.After[o.Name] = planned
+	}
+	known := map[string]ClusterChannel{liveChannel: {Consenters: []string{"orderer0.example.com:7050", "orderer1.example.com:7050"}, Ordering: change.Ordering}}
+	channels, err := m.fresh(nil).ReadClusterChannels(m.t.Context(), handles, known)
+	m.must(err)
+	for name := range channels {
+		for _, node := range slices.Concat(channels[name].Unlisted, channels[name].Rekeyed) {
+			before := change.Before[node]
+			before.Status = Unlisted
+			change.Before[node] = before
+		}
+	}
+	change.Channels = channels
+	plan := change.Plan()
+	m.t.Logf("%v; rekeyed: %v", plan.Steps, channels[liveChannel].Rekeyed)
+	for _, err := range plan.Refusals {
+		m.t.Errorf("the plan refuses: %v", err)
+	}
+}
+
+// TestLongClusterOfTwo replaces the keys of one of two ordering nodes, neither of which can order without
+// the other, and has the apply killed on the way: when the channel knows the new key already, and when the
+// node is down for it.
+func TestLongClusterOfTwo(t *testing.T) {
+	if os.Getenv("FABRIC_LONG") == "" {
+		t.Skip("FABRIC_LONG=1 runs this test, which takes its time")
+	}
+	l := newLive(t, "3.1.1", 2)
+	l.must(l.create(t.Context(), l.fabric, 2*time.Minute))
+	m := &liveCluster{live: l, known: []string{"orderer0", "orderer1"}}
+	m.apply("orderer0", "orderer1")
+	m.check("orderer0", "orderer1")
+	o := m.network.With(KindOrderer, "orderer0", "OrdererMSP")
+
+	for _, c := range []struct {
+		name string
+		// stop begins to replace the keys, and does not come to the end.
+		stop func(ClusterSpec) error
+	}{
+		{"not killed", func(ClusterSpec) error { return nil }},
+		{"killed when the channel knows the new key", func(spec ClusterSpec) error {
+			return m.announce(spec, o)
+		}},
+		{"killed then, and the node finds out", func(spec ClusterSpec) error {
+			if err := m.announce(spec, o); err != nil {
+				return err
+			}
+			if err := m.engine.StopNode(t.Context(), o.Object(), grace); err != nil {
+				return err
+			}
+			if err := m.engine.StartNode(t.Context(), o.Object()); err != nil {
+				return err
+			}
+			return poll(t.Context(), func(ctx context.Context) error { return m.fabric.ordererAnswers(ctx, o) })
+		}},
+		{"killed then, and nobody wants a new key any more", func(spec ClusterSpec) error {
+			err := m.announce(spec, o)
+			node := spec.Nodes["orderer0"]
+			node.Revoke = nil
+			spec.Nodes["orderer0"] = node
+			return err
+		}},
+		{"killed when the node is down", func(spec ClusterSpec) error {
+			puts := 0 // the first one keeps the new key beside the old one, the second one has it take its place
+			e := &faulty{Engine: m.engine, fail: func(method, name string) error {
+				if method == "PutFiles" && name == o.Object() {
+					puts++
+				}
+				if puts == 2 {
+					return errInjected
+				}
+				return nil
+			}}
+			if _, err := m.fresh(e).EnsureOrdererCluster(t.Context(), spec); !errors.Is(err, errInjected) {
+				return fmt.Errorf("the apply ends with %w", err)
+			}
+			return nil
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m.live = l.in(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+			defer cancel()
+			held, err := m.fresh(nil).ReadCertificates(ctx, o)
+			m.must(err)
+			spec := m.spec(false, m.known)
+			node := spec.Nodes["orderer0"]
+			node.Revoke = slices.Collect(maps.Values(held))
+			spec.Nodes["orderer0"] = node
+			m.must(c.stop(spec))
+			m.foreseen("orderer0")
+			begun := time.Now()
+			_, err = m.fresh(nil).EnsureOrdererCluster(ctx, spec)
+			m.must(err)
+			t.Logf("%.1f s", time.Since(begun).Seconds())
+			m.check("orderer0", "orderer1")
+			m.order()
+			has, err := m.fresh(nil).ReadCertificates(ctx, o)
+			m.must(err)
+			for name, text := range has {
+				wanted := name == CertificateTLS || len(spec.Nodes["orderer0"].Revoke) > 0
+				if wanted && sameKey(text, held[name]) {
+					t.Errorf("the %s certificate has the key of before", name)
+				}
+			}
+			files, err := m.engine.GetFiles(ctx, o.Object(), keysFolder+"/"+nextFolder)
+			m.must(err)
+			if slices.ContainsFunc(files, func(f engine.File) bool { return len(f.Content) > 0 }) {
+				t.Error("the key that was about to be is kept beside the one in use")
+			}
+		})
 	}
 }

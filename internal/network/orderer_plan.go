@@ -22,6 +22,8 @@ type PlannedOrderer struct {
 	// Restart tells that it will be made anew, Rekeyed that it gets new keys then, Renewed that it has other
 	// certificates; of the plan only.
 	Restart, Rekeyed, Renewed bool
+	// Ports are its host ports, as far as they are known.
+	Ports []int
 }
 
 // Lost is the state of a node whose volume is gone, Unlisted that of an ordering node which runs and is
@@ -67,6 +69,7 @@ type ClusterPlan struct {
 func (c ClusterChange) Plan() ClusterPlan {
 	p := &clusterPlanner{ClusterChange: c}
 	p.sort()
+	p.handOver()
 	p.start()
 	p.setOptions()
 	p.replaceLost()
@@ -110,7 +113,7 @@ func (p *clusterPlanner) sort() {
 			p.lost = append(p.lost, name)
 		case before.Status != engine.Running && before.Status != Unlisted:
 			p.started = append(p.started, name)
-		case p.After[name].Restart:
+		case p.After[name].Restart || p.rekeyed(name):
 			p.rolled = append(p.rolled, name)
 		}
 	}
@@ -122,7 +125,7 @@ func (p *clusterPlanner) sort() {
 	for _, added := range p.added {
 		for _, removed := range p.removed {
 			if address := p.After[added].Address; address == p.Before[removed].Address {
-				p.Refusals = append(p.Refusals, &AddressError{Address: address, Leaving: removed, Coming: added})
+				p.Refusals = append(p.Refusals, &AddressError{What: "address " + address, Leaving: removed, Coming: added})
 			}
 		}
 	}
@@ -134,6 +137,62 @@ func (p *clusterPlanner) sort() {
 		k.config, _ = configFrom(name, 0, k.Config) // what cannot be read says nothing of signatures
 		p.channels = append(p.channels, k)
 	}
+}
+
+// rekeyed tells whether a channel waits for a node to restart with another key.
+func (p *clusterPlanner) rekeyed(name string) bool {
+	for _, c := range p.Channels {
+		if slices.Contains(c.Rekeyed, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// handOver refuses host ports that another node has: one that leaves has it to the end, and nodes that
+// hand ports on to each other cannot be made one after the other.
+func (p *clusterPlanner) handOver() {
+	for _, taker := range slices.Sorted(maps.Keys(p.After)) {
+		for _, port := range p.After[taker].Ports {
+			holder := p.holder(port)
+			if _, stays := p.After[holder]; holder == "" || holder == taker {
+				continue
+			} else if !stays {
+				p.Refusals = append(p.Refusals, &AddressError{What: fmt.Sprintf("host port %d", port), Leaving: holder, Coming: taker})
+				continue
+			}
+			for _, k := range p.channels {
+				if err := p.strength(k).requireIdle(k.name, taker, holder, port); err != nil {
+					p.refuse(k, err)
+				}
+			}
+		}
+	}
+}
+
+// holder gives the node whose container has a host port now.
+func (p *clusterPlanner) holder(port int) string {
+	for _, name := range slices.Sorted(maps.Keys(p.Before)) {
+		if n := p.Before[name]; n.Status != Lost && n.Status != engine.Absent && slices.Contains(n.Ports, port) {
+			return name
+		}
+	}
+	return ""
+}
+
+// strength counts the consenters of a channel that are at work before anything is done. Those of others
+// are taken to be.
+func (p *clusterPlanner) strength(k *plannedChannel) strength {
+	s := strength{consenters: len(k.listed), bft: k.bft(), external: len(k.listed)}
+	for name, node := range p.Before {
+		if _, listed := k.listed[node.Address]; !listed {
+			continue
+		}
+		if s.external--; node.Status == engine.Running {
+			s.at = append(s.at, Handle{Kind: KindOrderer, Name: name})
+		}
+	}
+	return s
 }
 
 // works tells whether the consenter at an address is at work once the wanted nodes have been started.
@@ -513,10 +572,14 @@ func onChannels(names []string, format string) string {
 }
 
 // AddressError tells that a node is to come where another one has yet to go.
-type AddressError struct{ Address, Leaving, Coming string }
+type AddressError struct {
+	// What is the address, or the host port.
+	What            string
+	Leaving, Coming string
+}
 
 func (e *AddressError) Error() string {
-	return fmt.Sprintf("%s is to have the address %s, which %s has until it is taken out after that", e.Coming, e.Address, e.Leaving)
+	return fmt.Sprintf("%s is to have the %s, which %s has until it is taken out after that", e.Coming, e.What, e.Leaving)
 }
 
 // UnsignedStepError tells that the admins whose keys are here do not suffice for a change of who orders.

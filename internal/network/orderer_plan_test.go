@@ -2,6 +2,7 @@ package network
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +115,11 @@ func TestClusterPlan(t *testing.T) {
 			name: "vanished from the ledger", before: "o0 o1:unlisted o2", after: "o0 o1 o2",
 			channels: map[string]ClusterChannel{"trade": {Consenters: []string{"o0:7050", "o2:7050"}, Unlisted: []string{"o1"}, Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}}},
 			steps:    []string{"o1: added to channel trade, of which it is no consenter"},
+		},
+		{
+			name: "listed with the key that it is about to have", before: "o0:unlisted o1", after: "o0 o1",
+			channels: map[string]ClusterChannel{"trade": {Consenters: []string{"o0:7050", "o1:7050"}, Rekeyed: []string{"o0"}, Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}}},
+			steps:    []string{"o0: made anew on its volume"}, outages: 1,
 		},
 		{
 			name: "timers", before: "o0 o1 o2", after: "o0 o1 o2", channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2")},
@@ -323,6 +329,55 @@ func TestClusterPlanSignatures(t *testing.T) {
 			err := errors.Join(plan.Refusals...)
 			if (c.refused == "") != (err == nil) || err != nil && (!errors.As(err, new(*UnsignedStepError)) || !strings.Contains(err.Error(), c.refused)) {
 				t.Errorf("refused with %v, want %q", err, c.refused)
+			}
+		})
+	}
+}
+
+// TestClusterPlanPorts: nodes that order cannot exchange host ports, because none of them could be made
+// before the other has gone; and one that leaves has its ports to the end.
+func TestClusterPlanPorts(t *testing.T) {
+	with := func(words string, ports ...int) map[string]PlannedOrderer {
+		nodes := planned(words)
+		for i, name := range slices.Sorted(maps.Keys(nodes)) {
+			n := nodes[name]
+			n.Ports = []int{ports[i]}
+			nodes[name] = n
+		}
+		return nodes
+	}
+	three := map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1", "o2")}
+	for _, c := range []struct {
+		name          string
+		before, after map[string]PlannedOrderer
+		channels      map[string]ClusterChannel
+		refusals      []string
+	}{
+		{name: "a free one", before: with("o0 o1 o2", 1, 2, 3), after: with("o0! o1 o2", 4, 2, 3), channels: three},
+		{
+			name: "exchanged", before: with("o0 o1 o2", 1, 2, 3), after: with("o0! o1! o2", 2, 1, 3), channels: three,
+			refusals: []string{"handing host port 2 on from o1 to o0, for which all nodes are taken down at once, would leave channel trade without a quorum: of its 3 consenters 0 would be at work, and 2 must be"},
+		},
+		{
+			name: "handed on", before: with("o0 o1 o2", 1, 2, 3), after: with("o0! o1! o2", 4, 1, 3), channels: three,
+			refusals: []string{"handing host port 1 on from o0 to o1, for which all nodes are taken down at once, would leave channel trade without a quorum: of its 3 consenters 0 would be at work, and 2 must be"},
+		},
+		{name: "exchanged without a channel", before: with("o0 o1 o2", 1, 2, 3), after: with("o0! o1! o2", 2, 1, 3)},
+		{name: "exchanged by two, whose channel stops for each of them", before: with("o0 o1", 1, 2), after: with("o0! o1!", 2, 1), channels: map[string]ClusterChannel{"trade": orderedChannel("o0", "o0", "o1")}},
+		{name: "exchanged while nothing is ordered", before: with("o0:stopped o1:stopped o2:stopped", 1, 2, 3), after: with("o0! o1! o2", 2, 1, 3), channels: three},
+		{name: "of one without a container", before: with("o0:absent o1 o2", 1, 2, 3), after: with("o0! o1! o2", 4, 1, 3), channels: three},
+		{
+			name: "of one that leaves", before: with("o0 o1 o2", 1, 2, 3), after: with("o0 o1 o3", 1, 2, 3),
+			refusals: []string{"o3 is to have the host port 3, which o2 has until it is taken out after that"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var refusals []string
+			for _, err := range (ClusterChange{Before: c.before, After: c.after, Channels: c.channels, Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}}).Plan().Refusals {
+				refusals = append(refusals, err.Error())
+			}
+			if !slices.Equal(refusals, c.refusals) {
+				t.Errorf("refused with\n%s\nwant\n%s", strings.Join(refusals, "\n"), strings.Join(c.refusals, "\n"))
 			}
 		})
 	}

@@ -90,6 +90,19 @@ func (s strength) working() int { return len(s.at) + s.external }
 // orders tells whether the channel can order now.
 func (s strength) orders() bool { return s.working() >= quorumOf(s.consenters, s.bft) }
 
+// requireIdle fails when all nodes are to be taken down at once although the channel orders, and would go
+// on through a roll.
+func (s strength) requireIdle(channel, taker, holder string, port int) error {
+	needed := quorumOf(s.consenters, s.bft)
+	if !s.orders() || s.consenters-1 < needed {
+		return nil
+	}
+	return &QuorumError{
+		Step:    fmt.Sprintf("handing host port %d on from %s to %s, for which all nodes are taken down at once,", port, holder, taker),
+		Channel: channel, Consenters: s.consenters, Needed: needed, External: s.external,
+	}
+}
+
 // strength counts the consenters of a channel that are at work. Of those that others run it is known
 // only how many the leader hears; where no node tells that, they are taken to be at work.
 func (c channelView) strength() strength {

@@ -20,6 +20,9 @@ type ClusterChannel struct {
 	Organizations []string `json:"organizations"`
 	// Unlisted are the nodes of the cluster that are no consenters of the channel, by name.
 	Unlisted []string `json:"unlisted,omitempty"`
+	// Rekeyed are those that are listed with the key that they are about to have: an attempt to replace it
+	// was cut short, and they take part again when they have restarted.
+	Rekeyed []string `json:"rekeyed,omitempty"`
 	// Leader is the name of the node that leads; empty when it is none of them, or unknown.
 	Leader string `json:"leader,omitempty"`
 	Ordering
@@ -45,12 +48,34 @@ func (f *Fabric) ReadClusterChannels(ctx context.Context, nodes map[string]Handl
 	}
 	for _, c := range views {
 		if c.summary != nil { // a channel that no node hands out is as it was
-			out[c.channel.Name] = c.facts()
+			facts := c.facts()
+			if err := f.tellRekeyed(ctx, c, nodes, &facts); err != nil {
+				return nil, err
+			}
+			out[c.channel.Name] = facts
 		} else if before, ok := known[c.channel.Name]; ok {
 			out[c.channel.Name] = before
 		}
 	}
 	return out, nil
+}
+
+// tellRekeyed finds nodes that lack nothing but a restart among those that are no consenters.
+func (f *Fabric) tellRekeyed(ctx context.Context, c channelView, nodes map[string]Handle, facts *ClusterChannel) error {
+	var unlisted []string
+	for _, name := range facts.Unlisted {
+		next, err := f.nextKey(ctx, nodes[name])
+		if err != nil {
+			return err
+		}
+		if c.lists(next) {
+			facts.Rekeyed = append(facts.Rekeyed, name)
+		} else {
+			unlisted = append(unlisted, name)
+		}
+	}
+	facts.Unlisted = unlisted
+	return nil
 }
 
 // facts gives what is kept of a channel whose configuration is known.

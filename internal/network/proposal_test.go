@@ -49,7 +49,8 @@ func TestHandOver(t *testing.T) {
 	}
 	org2, err := s.fabric.SignProposal(ctx, elsewhere("Org2MSP"), s.organization("Org2MSP"), update)
 	s.must(err)
-	ledger.lost = 1 // the answer to the first attempt never arrives
+	// The first attempt is lost with the leader that it was handed to, the answer to the second never arrives.
+	s.fabric.orderPatience, ledger.dropped, ledger.lost = 200*time.Millisecond, 1, 1
 	done, err := s.fabric.SubmitProposal(ctx, own, s.organization("OrdererMSP"), update, map[string][]byte{"org1": org1, "org2": org2})
 	if err != nil || done != (Submitted{Block: 1, Sequence: 1}) {
 		t.Fatalf("submitted: %+v, %v", done, err)

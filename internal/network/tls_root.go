@@ -204,7 +204,7 @@ func (f *Fabric) renewConsenters(ctx context.Context, org Handle) error {
 	return nil
 }
 
-// updateChannelsOf updates every channel of ours that the organization belongs to, as its own admin may.
+// updateChannelsOf updates every channel that the organization belongs to, as its own admin may.
 func (f *Fabric) updateChannelsOf(ctx context.Context, org Handle, edit func(*configtx.Config) error) error {
 	channels, err := f.channelsOf(ctx, org)
 	if err != nil {
@@ -219,12 +219,12 @@ func (f *Fabric) updateChannelsOf(ctx context.Context, org Handle, edit func(*co
 }
 
 // updateChannelOf updates one channel; one that the organization does not belong to stays as it is.
-func (f *Fabric) updateChannelOf(ctx context.Context, channel, org Handle, edit func(*configtx.Config) error) error {
-	orderers, err := f.orderersOf(ctx, channel)
+func (f *Fabric) updateChannelOf(ctx context.Context, of, org Handle, edit func(*configtx.Config) error) error {
+	channel, orderers, err := f.orderersOf(ctx, of)
 	if err != nil || len(orderers) == 0 {
 		return err
 	}
-	_, err = f.updateChannel(ctx, configUpdate{
+	u := configUpdate{
 		channel: channel, orderers: orderers, admins: []Handle{org},
 		edit: func(config *configtx.Config) error {
 			err := edit(config)
@@ -233,7 +233,14 @@ func (f *Fabric) updateChannelOf(ctx context.Context, channel, org Handle, edit 
 			}
 			return err
 		},
-	})
+	}
+	if of.Kind != KindChannelMembership {
+		return f.updateByLeader(ctx, u)
+	}
+	if _, err := f.currentConfig(ctx, channel, orderers); outside(err) {
+		return nil
+	}
+	_, err = f.updateChannel(ctx, u)
 	return err
 }
 

@@ -251,6 +251,12 @@ resource "fabric_peer" "second" {
 }
 `
 
+// twoPeers gives the organization of a life a second peer on the channel: applications speak to one while
+// the other restarts.
+func twoPeers(config string) string {
+	return strings.Replace(config, "{ peer0 = fabric_peer.this.handle }", "{ peer0 = fabric_peer.this.handle, peer1 = fabric_peer.second.handle }", 1) + secondPeer
+}
+
 // requireLong skips what takes minutes.
 func requireLong(t *testing.T) {
 	t.Helper()
@@ -337,14 +343,27 @@ func TestLongCertificatesExpire(t *testing.T) {
 	})
 }
 
-// TestLongTLSRoot gives both organizations of a network that works another TLS root, at once.
-func TestLongTLSRoot(t *testing.T) {
+// TestLongTLSRootUnderLoad gives both organizations of a network another TLS root, at once, and then two of
+// its three ordering nodes new keys, while values are written.
+func TestLongTLSRootUnderLoad(t *testing.T) {
 	requireLong(t)
 	name := networkName(t)
 	sweepNetwork(t, name)
 	a := ageing{life: life{name: name, version: "3.1.1"}}
+	config := func(change func(*ageing)) string {
+		a.run++
+		change(&a)
+		return twoPeers(busy(a.String()))
+	}
+	u := &underLoad{t: t, network: name}
 	seen := &sightings{t: t, network: name}
 	orderers := []string{"orderer0", "orderer1", "orderer2"}
+	watch := func(what string) func() {
+		return func() {
+			u.next(what)()
+			seen.watchRoll([]string{name + "-orderer0", name + "-orderer1", name + "-orderer2"})
+		}
+	}
 	var old map[string]string
 	roots := func(state *terraform.State) map[string]string {
 		out := map[string]string{}
@@ -357,16 +376,13 @@ func TestLongTLSRoot(t *testing.T) {
 		ProtoV6ProviderFactories: factories,
 		CheckDestroy:             nothingLeft(t, name),
 		Steps: []resource.TestStep{
-			{Config: a.String(), Check: resource.ComposeTestCheckFunc(seen.check, func(state *terraform.State) error {
+			{Config: config(func(*ageing) {}), Check: resource.ComposeTestCheckFunc(seen.check, func(state *terraform.State) error {
 				old = roots(state)
 				return nil
 			})},
 			{
-				PreConfig: func() { seen.watchRoll([]string{name + "-orderer0", name + "-orderer1", name + "-orderer2"}) },
-				Config: func() string {
-					a.run, a.ofOrganization = 1, "tls_root_version = 2\n  timeouts = { update = \"15m\" }"
-					return a.String()
-				}(),
+				PreConfig:        watch("another TLS root for both organizations"),
+				Config:           config(func(a *ageing) { a.ofOrganization = "tls_root_version = 2\n  timeouts = { update = \"15m\" }" }),
 				ConfigPlanChecks: onlyUpdated("fabric_organization.orderer", "fabric_organization.org1", "fabric_channel.trade", "fabric_transaction.this"),
 				Check: resource.ComposeTestCheckFunc(seen.check, seen.rolled, func(state *terraform.State) error {
 					for org, root := range roots(state) {
@@ -378,10 +394,8 @@ func TestLongTLSRoot(t *testing.T) {
 				}),
 			},
 			{ // What the nodes have by now is what their resources tell; the channel's other settings change as ever.
-				Config: func() string {
-					a.run, a.nodes = 2, ""
-					return strings.Replace(a.String(), "max_message_count   = 1", "max_message_count   = 2", 1)
-				}(),
+				PreConfig:        u.next("another batch timeout"),
+				Config:           strings.Replace(config(func(*ageing) {}), "300ms", "250ms", 1),
 				ConfigPlanChecks: onlyUpdated("fabric_channel.trade", "fabric_transaction.this"),
 				Check: resource.ComposeTestCheckFunc(seen.check, func(state *terraform.State) error {
 					now := roots(state)
@@ -405,13 +419,12 @@ func TestLongTLSRoot(t *testing.T) {
 				}),
 			},
 			{ // Consenters with new keys, one after the other.
-				PreConfig: func() { seen.watchRoll([]string{name + "-orderer0", name + "-orderer1", name + "-orderer2"}) },
-				Config: func() string {
-					a.run, a.nodes = 3, "orderer0 = { key_version = 2 }, orderer1 = {}, orderer2 = { key_version = 2 }"
-					return strings.Replace(a.String(), "max_message_count   = 1", "max_message_count   = 2", 1)
-				}(),
+				PreConfig: watch("new keys for two of three ordering nodes"),
+				Config: strings.Replace(config(func(a *ageing) {
+					a.nodes = "orderer0 = { key_version = 2 }, orderer1 = {}, orderer2 = { key_version = 2 }"
+				}), "300ms", "250ms", 1),
 				ConfigPlanChecks: onlyUpdated(clusterAddress, "fabric_transaction.this"),
-				Check: resource.ComposeTestCheckFunc(seen.check, seen.rolled, func(state *terraform.State) error {
+				Check: resource.ComposeTestCheckFunc(seen.check, seen.rolled, listedWithTheirKeys(t, name, 3), func(state *terraform.State) error {
 					for _, node := range orderers {
 						for _, key := range ordererCertificates(node) {
 							check := seen.renewed(false)(clusterAddress, key)
@@ -424,7 +437,128 @@ func TestLongTLSRoot(t *testing.T) {
 						}
 					}
 					return nil
+				}, u.finish),
+			},
+		},
+	})
+}
+
+// listedWithTheirKeys expects so many consenters on the channel, each with the key that its node has now.
+func listedWithTheirKeys(t *testing.T, on string, consenters int) resource.TestCheckFunc {
+	return func(state *terraform.State) error {
+		facts, err := channelFacts(t, on)
+		if err != nil {
+			return err
+		}
+		if len(facts.Summary.Consenters) != consenters {
+			return fmt.Errorf("the channel has %d consenters, want %d", len(facts.Summary.Consenters), consenters)
+		}
+		for _, c := range facts.Summary.Consenters {
+			node := strings.TrimSuffix(c.Host, ".example.com")
+			listed, err := firstCertificate(c.ServerTLSCertPEM)
+			if err != nil {
+				return err
+			}
+			has, err := firstCertificate(attribute(state, clusterAddress, "nodes."+node+".tls_certificate"))
+			if err != nil {
+				return err
+			}
+			if listed.PublicKeyFingerprint != has.PublicKeyFingerprint {
+				return fmt.Errorf("the channel lists %s with another key than it has", node)
+			}
+		}
+		return nil
+	}
+}
+
+// revocations has both organizations of an ageing network tell who was revoked, in the same apply.
+const revocations = `
+resource "fabric_crl" "orderer" {
+  organization = fabric_organization.orderer.handle
+  triggers     = { keys = jsonencode({ for name, node in fabric_orderer_cluster.this.nodes : name => node.key_version }) }
+}
+
+resource "fabric_crl" "org1" {
+  organization = fabric_organization.org1.handle
+  triggers     = { key = fabric_peer.this.key_version, identity = fabric_identity.alice.key_version }
+}
+`
+
+// TestLongCertificatesUnderLoad renews every certificate of a network and replaces keys of each kind of
+// node, the last ones with two ordering nodes left, while values are written.
+func TestLongCertificatesUnderLoad(t *testing.T) {
+	requireLong(t)
+	name := networkName(t)
+	sweepNetwork(t, name)
+	a := ageing{life: life{name: name, version: "3.1.1"}}
+	config := func(change func(*ageing)) string {
+		a.run++
+		change(&a)
+		return twoPeers(busy(a.String())) + revocations
+	}
+	u := &underLoad{t: t, network: name}
+	seen := &sightings{t: t, network: name}
+	t.Cleanup(func() { clock = time.Now })
+	three := []string{"orderer0", "orderer1", "orderer2"}
+	everything := []string{
+		"fabric_ca.orderer", "fabric_ca.org1", "fabric_organization.orderer", "fabric_organization.org1", "fabric_identity.alice",
+		clusterAddress, peerAddress, "fabric_peer.second", "fabric_crl.orderer", "fabric_crl.org1", "fabric_transaction.this",
+	}
+	renewed := func(keepsKey bool, address string, keys ...string) resource.TestCheckFunc {
+		var all []resource.TestCheckFunc
+		for _, key := range keys {
+			all = append(all, seen.renewed(keepsKey)(address, key))
+		}
+		return resource.ComposeAggregateTestCheckFunc(all...)
+	}
+	resource.Test(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories,
+		CheckDestroy:             nothingLeft(t, name),
+		Steps: []resource.TestStep{
+			{Config: config(func(*ageing) {}), Check: seen.check},
+			{
+				PreConfig: func() {
+					u.next("every certificate renewed")()
+					seen.watchRoll([]string{name + "-orderer0", name + "-orderer1", name + "-orderer2"})
+					clock = func() time.Time { return time.Now().Add(360 * day) }
+				},
+				Config: config(func(*ageing) {}), ConfigPlanChecks: onlyUpdated(everything...),
+				ExpectNonEmptyPlan: true, // the new certificates were issued today
+				Check:              resource.ComposeTestCheckFunc(seen.check, seen.rolled, everyCertificate(three, seen.renewed(true))),
+			},
+			{
+				PreConfig: func() {
+					clock = time.Now
+					u.next("new keys for a peer, one of three ordering nodes, a CA's listener and an identity, and the old ones revoked")()
+				},
+				Config: config(func(a *ageing) {
+					a.nodes = "orderer0 = {}, orderer1 = { key_version = 2 }, orderer2 = {}"
+					a.peer, a.ofIdentity, a.ofCA = "key_version = 2", "key_version = 2", "key_version = 2"
 				}),
+				// Of each key there were two certificates by then.
+				Check: resource.ComposeTestCheckFunc(
+					seen.check, listedWithTheirKeys(t, name, 3), listsOnChannel(t, name, map[string]int{"Org1MSP": 4, "OrdererMSP": 2}),
+					renewed(false, clusterAddress, ordererCertificates("orderer1")...), seen.same(clusterAddress, ordererCertificates("orderer0")...),
+					renewed(false, peerAddress, ageingCertificates[peerAddress]...), renewed(false, "fabric_identity.alice", "certificate"), renewed(false, "fabric_ca.org1", "listener_certificate"),
+				),
+			},
+			{
+				PreConfig: func() {
+					u.next("from three ordering nodes to two")()
+					delete(seen.heights, "orderer2")
+					delete(seen.volumes, name+"-orderer2")
+				},
+				Config: config(func(a *ageing) { a.nodes = "orderer0 = {}, orderer1 = { key_version = 2 }" }),
+				Check:  resource.ComposeTestCheckFunc(seen.check, listedWithTheirKeys(t, name, 2)),
+			},
+			{
+				PreConfig: u.next("a new key for one of two ordering nodes"),
+				Config:    config(func(a *ageing) { a.nodes = "orderer0 = { key_version = 2 }, orderer1 = { key_version = 2 }" }),
+				Check: resource.ComposeTestCheckFunc(
+					seen.check, listedWithTheirKeys(t, name, 2), listsOnChannel(t, name, map[string]int{"Org1MSP": 4, "OrdererMSP": 6}),
+					renewed(false, clusterAddress, ordererCertificates("orderer0")...), seen.same(clusterAddress, ordererCertificates("orderer1")...),
+					u.finish,
+				),
 			},
 		},
 	})

@@ -79,9 +79,9 @@ func (r *crlResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp
 	renewBefore.MarkdownDescription = "How long before its next update the list is made anew, as a duration. Never more than a third of the list's own life, which is `crl_validity` of the `fabric_ca`. Defaults to `1080h` (45 days). A change of it counts from the next plan on."
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "The revocation list of an organization: what its CA has revoked, made known to whoever decides by it. Fabric CA itself tells nobody.\n\n" +
-			"The list holds everything that the enrolment CA has revoked: what `revoke` names, keys that a `key_version` replaced, and members that were removed. It is put into the organization's MSP in every channel of this network that the organization belongs to, " +
+			"The list holds everything that the enrolment CA has revoked: what `revoke` names, keys that a `key_version` replaced, and members that were removed. It is put into the organization's MSP in every channel that the organization belongs to: those that this engine has a record of, and those of others in which it has a `fabric_channel_membership`, " +
 			"among the application and among the orderer organizations, signed by the organization's own admin; and into the local MSP of each of its peers and ordering nodes, which restart for that: peers one after the other, ordering clusters as they are rolled. " +
-			"As long as nothing has been revoked, nothing is touched. A revocation list does not end TLS connections: what was revoked can still connect, and is refused what it asks for.\n\n" +
+			"As long as nothing has been revoked, nothing is touched. A channel in which the organization only runs ordering nodes of somebody else's cluster (`fabric_orderer`) is not reached. A revocation list does not end TLS connections: what was revoked can still connect, and is refused what it asks for.\n\n" +
 			"A revocation cannot be taken back. Destroying the resource leaves the list in force. There is one for each organization.",
 		Attributes: map[string]schema.Attribute{
 			"organization": of,
@@ -113,7 +113,8 @@ func (r *crlResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp
 			},
 			"triggers": schema.MapAttribute{
 				Optional: true, ElementType: types.StringType,
-				MarkdownDescription: "Values of your choice; a change of any has the list compared with the CA in the same apply, after what the values come from. With the `key_version` of a peer here, one apply replaces its key and makes the old one known as revoked. Without, the next plan does.",
+				MarkdownDescription: "Values of your choice; a change of any has the list compared with the CA in the same apply, after what the values come from. With the `key_version` of a peer here, one apply replaces its key and makes the old one known as revoked. Without, the next plan does. " +
+					"So it is with a peer or an identity that is destroyed: Terraform destroys what something referred to after it has updated that, so that its certificates come into the list with the next plan.",
 			},
 			"renew_before": renewBefore,
 			"crl":          computed("The list, in PEM."),

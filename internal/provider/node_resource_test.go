@@ -213,6 +213,11 @@ func TestAccNodes(t *testing.T) {
 					hardened(t, containers...),
 				),
 			},
+			{ // Nodes that order cannot hand a host port on to each other.
+				Config:      strings.NewReplacer("port = 16161,", "port = 16171,", "orderer1 = {}", "orderer1 = { port = 16161 }").Replace(l.String()),
+				PlanOnly:    true,
+				ExpectError: says("A channel would lose its quorum", "handing host port 16161 on from orderer0 to orderer1", "change fewer nodes in one apply"),
+			},
 			{ // A change that a node does not survive ends there: the others keep the quorum.
 				Config: with(func(l *life) {
 					l.cluster = `config = { General = { Profile = { Enabled = true, Address = "203.0.113.1:6060" } } }`

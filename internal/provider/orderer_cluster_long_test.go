@@ -1,70 +1,10 @@
 package provider
 
 import (
-	"context"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
-	"github.com/hashicorp/terraform-plugin-testing/terraform"
-
-	"github.com/fabricops/terraform-provider-fabric/test/load"
 )
-
-// underLoad is a load that goes on over the steps of a test.
-type underLoad struct {
-	t       *testing.T
-	network string
-	load    *load.Load
-	// gaps are the longest times without a block, by what was done.
-	marks []mark
-}
-
-type mark struct {
-	what  string
-	begun time.Time
-}
-
-func (u *underLoad) start() {
-	u.t.Helper()
-	l, err := load.Start(u.t.Context(), load.Target{Network: u.network, Channel: "trade", Chaincode: "kv"})
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	u.load = l
-}
-
-// next begins a part of the report.
-func (u *underLoad) next(what string) func() {
-	return func() {
-		if u.load == nil {
-			u.start()
-		}
-		u.marks = append(u.marks, mark{what, time.Now()})
-	}
-}
-
-// finish ends the load, and reports the gaps of each part beside the election bound.
-func (u *underLoad) finish(*terraform.State) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	bound, err := u.load.Election(ctx)
-	if err != nil {
-		return err
-	}
-	report, err := u.load.Finish(ctx)
-	u.t.Logf("elections begin after %s to %s; under the whole load:\n%s", bound.Least, bound.Most, report)
-	for i, m := range u.marks {
-		end := report.Ended
-		if i+1 < len(u.marks) {
-			end = u.marks[i+1].begun
-		}
-		gaps := report.GapsBetween(m.begun, end)
-		u.t.Logf("%s (%s): gaps between blocks: median %s, p95 %s, longest %s", m.what, end.Sub(m.begun).Round(time.Second), gaps.Median, gaps.P95, gaps.Longest)
-	}
-	return err
-}
 
 // TestLongClusterUnderLoad changes an ordering cluster in every way while 25 values a second are written:
 // none that was acknowledged may be missing, and every height must be equal at the end.
@@ -74,7 +14,7 @@ func TestLongClusterUnderLoad(t *testing.T) {
 	l := life{name: name, version: "3.1.1"}
 	with := func(change func(*life)) string {
 		change(&l)
-		return strings.Replace(l.String(), "max_message_count   = 1", `batch_timeout       = "300ms"`, 1)
+		return busy(l.String())
 	}
 	u := &underLoad{t: t, network: name}
 	sweepNetwork(t, name)
@@ -136,7 +76,7 @@ func TestLongUpgradeUnderLoad(t *testing.T) {
 	l := life{name: name, version: "2.5.9"}
 	with := func(change func(*life)) string {
 		change(&l)
-		return strings.Replace(l.String(), "max_message_count   = 1", `batch_timeout       = "300ms"`, 1)
+		return busy(l.String())
 	}
 	u := &underLoad{t: t, network: name}
 	sweepNetwork(t, name)

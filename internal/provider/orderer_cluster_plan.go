@@ -246,7 +246,7 @@ func (m *ordererClusterModel) readChannels(ctx context.Context, f *network.Fabri
 	for _, name := range slices.Sorted(maps.Keys(facts)) {
 		fact := facts[name]
 		channels[name] = clusterChannelValue(fact.Consenters, fact.Endpoints)
-		for _, node := range fact.Unlisted {
+		for _, node := range slices.Concat(fact.Unlisted, fact.Rekeyed) {
 			if n := nodes[node]; n.Status.ValueString() == string(engine.Running) {
 				n.Status = types.StringValue(string(network.Unlisted))
 				nodes[node] = n
@@ -437,6 +437,11 @@ func (m *ordererClusterModel) planned(ctx context.Context, prior *ordererCluster
 	for name, n := range m.nodes(ctx, diags) {
 		planned := network.PlannedOrderer{
 			Address: n.Endpoint.ValueString(), MSPID: handleMember(m.organizationOf(n), "msp_id").ValueString(), Status: engine.Status(n.Status.ValueString()),
+		}
+		for _, port := range []types.Int64{n.Port, n.AdminPort, n.OperationsPort} {
+			if !port.IsNull() && !port.IsUnknown() {
+				planned.Ports = append(planned.Ports, int(port.ValueInt64()))
+			}
 		}
 		if was, ok := before[name]; ok {
 			planned.Rekeyed = !was.KeyVersion.IsNull() && changed(was.KeyVersion, n.KeyVersion)

@@ -101,7 +101,7 @@ func (r *organizationResource) Schema(ctx context.Context, _ resource.SchemaRequ
 			"renew_before": renewBeforeAttribute(),
 			"tls_root_version": schema.Int64Attribute{
 				Optional: true, Computed: true, Default: int64default.StaticInt64(1),
-				MarkdownDescription: "Counts the TLS roots of the organization. A change makes a new one, while the network runs: it is trusted beside the old one by the nodes of the organization and on its channels; its CA issues from it, and every node gets a certificate of it for the key that it has; " +
+				MarkdownDescription: "Counts the TLS roots of the organization. A change makes a new one, while the network runs: it is trusted beside the old one by the nodes of the organization and on its channels, also those of others in which it has a `fabric_channel_membership`; its CA issues from it, and every node gets a certificate of it for the key that it has; " +
 					"the consenters of its channels get theirs on the ledger, one after the other; and the old root is trusted no more. The organization's nodes restart three times for that, one after the other, which takes a while: raise `timeouts`. An apply that was cut short goes on where it stopped. " +
 					"Applications and nodes of others must know the new root, by the connection profile or the channel, before the old one goes. Not for a CA with a `parent`, and not while the organization runs the only consenter of a channel. Defaults to `1`.",
 				Validators: []validator.Int64{int64validator.AtLeast(1)},
