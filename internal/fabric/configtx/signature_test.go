@@ -3,6 +3,7 @@ package configtx
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -276,5 +277,38 @@ func FuzzUpdate(f *testing.F) {
 			_ = r.Missing(nil)
 		}
 		_ = ValidateUpdate(base, after)
+	})
+}
+
+// FuzzSignature reads a signature that a partner may hand over: one that passes is of this update and of no
+// other.
+func FuzzSignature(f *testing.F) {
+	n := newNetwork(f)
+	p := population(f, n)
+	_, base := genesis(f, n.channel())
+	to := base.Clone()
+	if err := to.SetBatch(Batch{MaxMessageCount: 1}); err != nil {
+		f.Fatal(err)
+	}
+	update := mustMarshalUpdate(f, updateBetween(f, base, to))
+	signed, err := SignUpdate(update, p["orderer.admin"])
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(marshal(f, signed), string(p["orderer.admin"].CertificatePEM))
+	f.Add(marshal(f, signed), "")
+	f.Add(marshal(f, signed)[:40], "")
+	f.Fuzz(func(t *testing.T, raw []byte, certificatePEM string) {
+		signature, err := ParseSignature(raw)
+		if err != nil {
+			return
+		}
+		signer, err := VerifySignature(update, signature, certificatePEM)
+		if err != nil {
+			return
+		}
+		if _, err := VerifySignature(append(slices.Clone(update), 0), signature, certificatePEM); err == nil {
+			t.Fatalf("a signature of %s passes for another update", signer.MSPID)
+		}
 	})
 }
