@@ -88,7 +88,7 @@ func FuzzClusterPlan(f *testing.F) {
 	f.Add([]byte(`{"":{}}`), uint8(0), uint8(2))
 	f.Add([]byte(`{"a":{"consenters":["x","x"],"bft":true,"unlisted":["orderer1"]}}`), uint8(2), uint8(3))
 	f.Fuzz(func(t *testing.T, raw []byte, before, after uint8) {
-		change := ClusterChange{Before: map[string]PlannedOrderer{}, After: map[string]PlannedOrderer{}, Raft: configtx.DefaultRaftOptions()}
+		change := ClusterChange{Before: map[string]PlannedOrderer{}, After: map[string]PlannedOrderer{}, Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}}
 		if json.Unmarshal(raw, &change.Channels) != nil {
 			return
 		}
