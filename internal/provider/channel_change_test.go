@@ -163,10 +163,14 @@ func changeChannel(t *testing.T, version string) {
 		attested := raised
 		attested.settings += `  capability_attestation = "V3_0"` + "\n"
 		last = attested
+		lowered, silent := tuned, tuned
+		lowered.settings += `  channel_capability = "V2_0"` + "\n"
+		silent.settings += `  capability_attestation = "V3_0"` + "\n"
 		steps = append(steps,
 			resource.TestStep{Config: raised.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`V3_0 wants an attestation`)},
 			resource.TestStep{Config: attested.String(), Check: resource.ComposeTestCheckFunc(base.said(`V3_0`), base.configured(t, 6, 2))},
-			resource.TestStep{Config: tuned.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`(?s)capability cannot be taken back`)},
+			resource.TestStep{Config: lowered.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`(?s)capability cannot be taken back`)},
+			resource.TestStep{Config: silent.String(), PlanOnly: true}, // what is not said stays
 		)
 	}
 	steps = append(steps, last.partnered()...)
