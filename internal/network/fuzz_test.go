@@ -86,7 +86,7 @@ func FuzzProfile(f *testing.F) {
 func FuzzClusterPlan(f *testing.F) {
 	f.Add([]byte(`{"trade":{"consenters":["orderer0:7050"],"endpoints":["orderer0:7050"],"organizations":["OrdererMSP"],"leader":"orderer0"}}`), uint8(3), uint8(1))
 	f.Add([]byte(`{"":{}}`), uint8(0), uint8(2))
-	f.Add([]byte(`{"a":{"consenters":["x","x"],"bft":true,"unlisted":["orderer1"]}}`), uint8(2), uint8(3))
+	f.Add([]byte(`{"a":{"consenters":["x","x"],"consensus":"BFT","bft":{"RequestPoolSize":1},"unlisted":["orderer1"]}}`), uint8(2), uint8(3))
 	f.Fuzz(func(t *testing.T, raw []byte, before, after uint8) {
 		change := ClusterChange{Before: map[string]PlannedOrderer{}, After: map[string]PlannedOrderer{}, Ordering: Ordering{Raft: configtx.DefaultRaftOptions()}}
 		if json.Unmarshal(raw, &change.Channels) != nil {

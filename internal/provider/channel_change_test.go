@@ -163,12 +163,15 @@ func changeChannel(t *testing.T, version string) {
 		attested := raised
 		attested.settings += `  capability_attestation = "V3_0"` + "\n"
 		last = attested
-		back := attested
+		lowered, silent, back := tuned, tuned, attested
+		lowered.settings += `  channel_capability = "V2_0"` + "\n"
+		silent.settings += `  capability_attestation = "V3_0"` + "\n"
 		back.version = "2.5.9"
 		steps = append(steps,
 			resource.TestStep{Config: raised.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`V3_0 wants an attestation`)},
 			resource.TestStep{Config: attested.String(), Check: resource.ComposeTestCheckFunc(base.said(`V3_0`), base.configured(t, 6, 2))},
-			resource.TestStep{Config: tuned.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`(?s)capability cannot be taken back`)},
+			resource.TestStep{Config: lowered.String(), PlanOnly: true, ExpectError: regexp.MustCompile(`(?s)capability cannot be taken back`)},
+			resource.TestStep{Config: silent.String(), PlanOnly: true}, // what is not said stays
 			resource.TestStep{ // Nor do the nodes go back to a release that does not know it.
 				Config: back.String(), PlanOnly: true,
 				ExpectError: says("A channel keeps", "from this release", "has channel trade and cannot run Fabric 2.5.9: the channel has the channel capability V3_0, which that release does not know", "there is no way to Fabric 2"),

@@ -86,7 +86,7 @@ func bftAttribute() schema.Attribute {
 	}
 	return schema.SingleNestedAttribute{
 		Optional: true, Computed: true, Attributes: attributes,
-		MarkdownDescription: "Timers and limits of SmartBFT, on every channel of the cluster; with `consensus = \"bft\"` only. A leader that dies is missed after `leader_heartbeat_timeout`, or as soon as transactions wait for `request_forward_timeout` and `request_complain_timeout` together: 25 s by default. " +
+		MarkdownDescription: "Timers and limits of SmartBFT, on every channel of the cluster; with `consensus = \"bft\"` only. A leader that dies, or restarts under load, is missed as soon as transactions have waited for `request_forward_timeout` and `request_complain_timeout` together, 25 s by default, or after `leader_heartbeat_timeout` when there are none; nothing is ordered until then. " +
 			"Changing them sends a config update to each channel, which takes effect at once; only for `request_pool_size` the nodes are rolled. The leader does not rotate: Fabric refuses that.",
 	}
 }
