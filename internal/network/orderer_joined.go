@@ -155,25 +155,30 @@ func (f *Fabric) leaveForeign(ctx context.Context, spec JoinedOrdererSpec) error
 	return nil
 }
 
-// dismissed tells whether the cluster has taken the node off a channel. The node itself may not know: the
-// others stop talking to it with that very block, and it gives up waiting for them only after ten minutes.
+// dismissed tells whether the cluster has taken the node off a channel. The node itself may not know, or not
+// act on it: the others stop talking to it with that very block, and it gives up waiting for them only after
+// ten minutes.
 func (f *Fabric) dismissed(ctx context.Context, spec JoinedOrdererSpec, channel string) bool {
 	o := spec.Handle
-	known, err := f.config(ctx, o, channel)
+	config, err := f.config(ctx, o, channel)
 	if err != nil {
 		return false
 	}
 	now, err := f.latestConfig(ctx, o.With(KindChannel, channel, ""), remoteOrderers(o.Organization(), spec.Orderers))
-	if err != nil {
+	switch {
+	case err == nil && now.Sequence() > config.Sequence():
+		config = now
+	case err != nil:
 		// The node still lets an admin read whom the others refuse: the organization has gone altogether.
-		refused := f.admission(ctx, channel, o.Organization(), err)
-		return refused != nil && !refused.Unknown && refused.Expired.IsZero()
+		if refused := f.admission(ctx, channel, o.Organization(), err); refused != nil && !refused.Unknown && refused.Expired.IsZero() {
+			return true
+		}
 	}
 	own, err := f.consenter(ctx, o)
-	if err != nil || now.Sequence() <= known.Sequence() {
+	if err != nil {
 		return false
 	}
-	summary, err := configtx.Summarize(now)
+	summary, err := configtx.Summarize(config)
 	return err == nil && entryOf(summary, own) == nil
 }
 

@@ -40,7 +40,7 @@ func TestDismissed(t *testing.T) {
 	})
 	expect("taken off by the others", true)
 	own.blocks = append(own.blocks, ledger.blocks[1:]...)
-	expect("and knowing it", false) // what it says of itself is enough then
+	expect("and knowing it", true)
 	own.blocks = own.blocks[:1]
 	spec.Handle.MSPID = "Org2MSP"
 	change(func(config *configtx.Config) error { return config.RemoveApplicationOrganization("Org2MSP") })
