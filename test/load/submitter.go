@@ -119,17 +119,13 @@ func (s *submitter) store(ctx context.Context, key string, turn int) {
 // commit submits a transaction until it is in a block.
 func (s *submitter) commit(ctx context.Context, v *value, tx transaction) (outcome, error) {
 	for v.sent = 1; ; v.sent++ {
-		limit := s.limits.patience
-		if v.sent > 1 {
-			limit = s.limits.settle
-		}
-		_, err := call(ctx, s, v, "submit", limit, func(ctx context.Context, g gateway) (struct{}, error) {
+		_, err := call(ctx, s, v, "submit", s.limits.settle, func(ctx context.Context, g gateway) (struct{}, error) {
 			return struct{}{}, g.submit(ctx, tx)
 		})
-		// SmartBFT refuses what it has ordered already: of a transaction that was taken once the status tells.
-		if err != nil && (v.sent == 1 || ctx.Err() != nil) {
+		if err != nil && ctx.Err() != nil {
 			return outcome{}, err
 		}
+		// A call that failed may have been taken all the same, and SmartBFT refuses what it has ordered already.
 		ended, err := call(ctx, s, v, "commit status", s.limits.settle, func(ctx context.Context, g gateway) (outcome, error) {
 			return settled(g.status(ctx, tx.id))
 		})
