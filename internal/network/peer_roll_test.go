@@ -138,7 +138,7 @@ func TestRollStopsAtAFailure(t *testing.T) {
 		calls.Go(func() { errs[i+1] = c.change(f, smaller(c.spec(h)), fails) })
 	}
 	calls.Wait()
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("it took %s to tell them", took)
 	}
 	if changed != 1 {
@@ -333,7 +333,7 @@ func TestAllDownGoAtOnce(t *testing.T) {
 	}
 	turns := map[Handle]*turn{}
 	for i, h := range c.peers {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		turn, err := c.turnOf(ctx, []*Fabric{c.fabric, c.process()}[i%2], smaller(c.spec(h)))
 		cancel()
 		c.must(err)
@@ -350,7 +350,7 @@ func TestAbreast(t *testing.T) {
 	behind := &sketchPeer{height: 4}
 	c.servePeer(c.peers[0], behind)
 	c.fabric.conns.forget(c.peers[0])
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := c.fabric.awaitAbreast(ctx, c.peers[0]); err == nil || !strings.Contains(err.Error(), "it has 4 of 5 blocks") {
 		t.Errorf("one that is behind gave %v", err)

@@ -270,7 +270,7 @@ func TestStateDatabaseRefusesThePassword(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "refuses the password that the key volume of organization Org1MSP has for it") {
 		t.Fatalf("the error is %v", err)
 	}
-	if strings.Contains(err.Error(), r.password()) || time.Since(began) > 5*time.Second {
+	if strings.Contains(err.Error(), r.password()) || time.Since(began) > 20*time.Second {
 		t.Errorf("after %s the error is %v", time.Since(began), err)
 	}
 	if node, err := r.fake.Node(t.Context(), r.peer.Object()); err == nil && node.Status == engine.Running {
