@@ -162,3 +162,10 @@ func (c channelView) lists(certPEM string) bool {
 		return sameKey(entry.ServerTLSCertPEM, certPEM)
 	})
 }
+
+// listsAddress tells whether a channel has a consenter at an address.
+func (c channelView) listsAddress(address string) bool {
+	return c.summary != nil && slices.ContainsFunc(c.summary.Consenters, func(entry configtx.ConsenterSummary) bool {
+		return addressOf(entry.Consenter) == address
+	})
+}

@@ -110,7 +110,7 @@ func (c channelView) strength() strength {
 		return c.strengthOf(nil)
 	}
 	s := c.strengthOf(c.summary.Consenters)
-	s.bft = c.summary.ConsensusType == configtx.ConsensusBFT
+	s.bft = c.bft()
 	return s
 }
 

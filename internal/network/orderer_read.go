@@ -99,7 +99,7 @@ func (c channelView) facts() ClusterChannel {
 	slices.Sort(facts.Consenters)
 	slices.Sort(facts.Endpoints)
 	for _, v := range c.nodes { // a leader that was taken off takes part for an election's time yet
-		if v.trouble == nil && (!v.consents() || !slices.Contains(facts.Consenters, v.address)) {
+		if v.trouble == nil && (!v.consents() || !c.listsAddress(v.address)) {
 			facts.Unlisted = append(facts.Unlisted, v.node.Name)
 		}
 	}
