@@ -141,7 +141,7 @@ func TestLongChannelUnderLoad(t *testing.T) {
 				PreConfig: func() {
 					u.next("a roll of four peers")()
 					for _, org := range []string{"org1", "org2"} {
-						rolled = append(rolled, watchOutages(t, name, []string{name + "-peer0." + org, name + "-peer1." + org}))
+						rolled = append(rolled, watchOutages(t, name, nodeHandles(t, []string{name + "-peer0." + org, name + "-peer1." + org})))
 					}
 				},
 				Config: with(func(c *marketplace) { c.limits = "limits = { pids = 400 }" }),

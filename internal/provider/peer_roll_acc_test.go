@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,14 +103,23 @@ type outages struct {
 	silent, looks int
 }
 
-// watchOutages begins a watch; those that are down already count.
-func watchOutages(t *testing.T, on string, containers []string) *outages {
+// nodeHandles reads the handles of nodes, which hold on when a container is away.
+func nodeHandles(t *testing.T, containers []string) map[string]network.Handle {
+	t.Helper()
+	out := map[string]network.Handle{}
+	for _, name := range containers {
+		out[name] = handleOfNode(t, name)
+	}
+	return out
+}
+
+// watchOutages begins a watch of peers by their containers' names; those that are down already count, and
+// so does one whose container an apply that was killed had just removed.
+func watchOutages(t *testing.T, on string, peers map[string]network.Handle) *outages {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	o := &outages{t: t, stop: cancel, down: map[string]bool{}, gone: map[string]int{}}
-	var peers []network.Handle
-	for _, name := range containers {
-		peers = append(peers, handleOfNode(t, name))
+	for name := range peers {
 		if n, err := localEngine(t).Node(ctx, name); err != nil || n.Status != engine.Running {
 			o.down[name] = true
 		}
@@ -117,13 +127,13 @@ func watchOutages(t *testing.T, on string, containers []string) *outages {
 	stream := dockerClient(t).Events(ctx, client.EventsListOptions{
 		Filters: client.Filters{}.Add("type", "container").Add("label", engine.LabelNetwork+"="+on),
 	})
-	o.work.Go(func() { o.listen(ctx, stream, containers) })
-	o.work.Go(func() { o.ask(ctx, reads(t), peers) })
+	o.work.Go(func() { o.listen(ctx, stream, peers) })
+	o.work.Go(func() { o.ask(ctx, reads(t), slices.Collect(maps.Values(peers))) })
 	t.Cleanup(func() { cancel(); o.work.Wait() })
 	return o
 }
 
-func (o *outages) listen(ctx context.Context, stream client.EventsResult, containers []string) {
+func (o *outages) listen(ctx context.Context, stream client.EventsResult, peers map[string]network.Handle) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -135,7 +145,7 @@ func (o *outages) listen(ctx context.Context, stream client.EventsResult, contai
 			return
 		case m := <-stream.Messages:
 			name := m.Actor.Attributes["name"]
-			if slices.Contains(containers, name) {
+			if _, watched := peers[name]; watched {
 				o.happened(name, m.Action)
 			}
 		}
@@ -244,10 +254,10 @@ func TestAccPeersRoll(t *testing.T) {
 		w.write("main.tf", r.String())
 		return []string{"apply", "-auto-approve", "-parallelism=20"}
 	}
-	before := containerIDs(t, r.containers())
+	before, peers := containerIDs(t, r.containers()), nodeHandles(t, r.containers())
 
 	t.Log("a change of all: one at a time")
-	watch := watchOutages(t, r.name, r.containers())
+	watch := watchOutages(t, r.name, peers)
 	begun := time.Now()
 	w.run(apply("limits = { memory_mib = 512 }")...)
 	t.Logf("it took %s", time.Since(begun))
@@ -263,7 +273,7 @@ func TestAccPeersRoll(t *testing.T) {
 	w.run("plan", "-detailed-exitcode")
 
 	t.Log("a change that none survives: one is lost, the others stay as they are")
-	watch = watchOutages(t, r.name, r.containers())
+	watch = watchOutages(t, r.name, peers)
 	begun = time.Now()
 	out := w.fail(apply("limits = { memory_mib = 16 }")...)
 	t.Logf("it took %s", time.Since(begun))
@@ -295,16 +305,17 @@ func TestAccPeersRoll(t *testing.T) {
 
 	t.Log("all are down: one apply starts them, with another change on the way")
 	stopNodes(t, r.containers()...)
-	watch = watchOutages(t, r.name, r.containers())
+	watch = watchOutages(t, r.name, peers)
 	begun = time.Now()
 	w.run(apply("limits = { memory_mib = 640 }")...)
 	t.Logf("it took %s", time.Since(begun))
 	watch.end()
 	w.run("plan", "-detailed-exitcode")
 
-	t.Log("killed in the middle: the next apply goes on")
-	killMidway(t, w, r, apply("limits = { memory_mib = 512 }"))
-	watch = watchOutages(t, r.name, r.containers())
+	t.Log("killed in the middle, with a container removed that was to be made again: the next apply goes on")
+	killMidway(t, w, watchOutages(t, r.name, peers), apply("limits = { memory_mib = 512 }"))
+	removeNodes(t, func(n engine.Node) bool { return peers[n.Name].Name != "" && n.Status != engine.Running })
+	watch = watchOutages(t, r.name, peers)
 	begun = time.Now()
 	w.run(apply("limits = { memory_mib = 512 }")...)
 	t.Logf("it took %s", time.Since(begun))
@@ -315,7 +326,7 @@ func TestAccPeersRoll(t *testing.T) {
 
 	t.Log("two leave the channel, for which each is stopped: one at a time")
 	r.alone = true
-	watch = watchOutages(t, r.name, r.containers())
+	watch = watchOutages(t, r.name, peers)
 	w.run(apply("limits = { memory_mib = 512 }")...)
 	if worst, _, gone := watch.end(); worst != 1 || len(gone) != 2 {
 		t.Errorf("%d were down at a time; outages %v", worst, gone)
@@ -324,9 +335,8 @@ func TestAccPeersRoll(t *testing.T) {
 }
 
 // killMidway begins an apply and kills it, with the providers, when the first peer is down.
-func killMidway(t *testing.T, w *workspace, r rollers, arguments []string) {
+func killMidway(t *testing.T, w *workspace, watch *outages, arguments []string) {
 	t.Helper()
-	watch := watchOutages(t, r.name, r.containers())
 	command := exec.CommandContext(t.Context(), w.terraform, append(arguments, "-no-color")...)
 	command.Dir, command.Env = w.dir, w.env
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
