@@ -8,6 +8,7 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
 	"net"
 	"time"
 )
@@ -55,6 +56,8 @@ type Engine interface {
 	// RemoveNode removes a node of this owner, running or not, with its anonymous volumes but no
 	// named one, and waits until it is gone. Absent is success.
 	RemoveNode(ctx context.Context, name, owner string) error
+	// RenameNode gives a node of this owner another name. ErrNotFound; ErrConflict when the name is taken.
+	RenameNode(ctx context.Context, name, newName, owner string) error
 	// Node reads a node by name; ErrNotFound.
 	Node(ctx context.Context, name string) (Node, error)
 	// AwaitExit blocks until the node is no longer running, and gives its exit code.
@@ -72,6 +75,10 @@ type Engine interface {
 	// GetFiles reads every regular file below a path of a node's file system, or the one file that
 	// the path names. Names are relative to the path's parent folder. ErrNotFound when the path is not there.
 	GetFiles(ctx context.Context, node, path string) ([]File, error)
+	// KeepsFile tells, without reading it, whether a file of a node is the one that PutFiles wrote with a
+	// content of this SHA-256. False says no more than that it is to be read. ErrNotFound when the file
+	// or the node is not there.
+	KeepsFile(ctx context.Context, node, path string, digest [sha256.Size]byte) (bool, error)
 
 	// Nodes, Volumes and Networks list the objects that carry all the given labels. Leases are no nodes.
 	Nodes(ctx context.Context, labels map[string]string) ([]Node, error)
@@ -224,6 +231,9 @@ type Node struct {
 	NetworkIDs []string
 	// Volumes are the named volumes that it mounts.
 	Volumes []string
+	// Altered says in words what somebody changed of it since it was made: limits, the restart policy,
+	// its names on the network. Known of a node that is read by its name, and of those that do not run.
+	Altered []string
 }
 
 // Status is the state of a node's process.

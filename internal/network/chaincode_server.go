@@ -89,6 +89,9 @@ func (f *Fabric) serve(ctx context.Context, watch *watch, spec ChaincodeSpec, pe
 
 // keepServer tells whether the server that is there is the one that is wanted.
 func (f *Fabric) keepServer(ctx context.Context, h Handle, wanted engine.NodeSpec) (bool, error) {
+	if err := f.reclaim(ctx, h); err != nil {
+		return false, err
+	}
 	have, err := f.engine.Node(ctx, wanted.Name)
 	if errors.Is(err, engine.ErrNotFound) {
 		return false, nil
@@ -99,7 +102,7 @@ func (f *Fabric) keepServer(ctx context.Context, h Handle, wanted engine.NodeSpe
 	if err := h.requireSame("container", wanted.Name, have.Labels); err != nil {
 		return false, err
 	}
-	if have.Labels[engine.LabelSpecHash] != wanted.Labels[engine.LabelSpecHash] {
+	if have.Labels[engine.LabelSpecHash] != wanted.Labels[engine.LabelSpecHash] || len(have.Altered) > 0 {
 		return false, nil
 	}
 	network, err := f.engine.Network(ctx, h.Network)
@@ -427,6 +430,35 @@ func (f *Fabric) DeleteChaincode(ctx context.Context, h Handle) error {
 	return f.removeServers(ctx, channel, name, func(string) bool { return true })
 }
 
+// lookCloser finds out which servers run otherwise than they were made, or where no peer reaches them.
+func (f *Fabric) lookCloser(ctx context.Context, channel Handle, servers []engine.Node) error {
+	group, gctx := errgroup.WithContext(ctx)
+	for i, s := range servers {
+		if s.Status != engine.Running {
+			continue
+		}
+		group.Go(func() error {
+			closer, err := f.engine.Node(gctx, s.Name)
+			if errors.Is(err, engine.ErrNotFound) {
+				servers[i].Status = engine.Stopped // on its way out
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if closer.Status == engine.Running && len(closer.Altered) > 0 {
+				closer.Status = Altered
+			}
+			if closer.Status == engine.Running {
+				closer.Status, err = f.onNetwork(gctx, channel, closer)
+			}
+			servers[i] = closer
+			return err
+		})
+	}
+	return group.Wait()
+}
+
 // serverStatus gives Running when a server runs beside every peer, else the worst of them.
 func serverStatus(servers []engine.Node, peers []Handle) (engine.Status, string) {
 	status, image := engine.Running, ""
@@ -444,7 +476,7 @@ func serverStatus(servers []engine.Node, peers []Handle) (engine.Status, string)
 
 // worse gives the worse of two states.
 func worse(a, b engine.Status) engine.Status {
-	for _, s := range []engine.Status{engine.Absent, engine.Stopped, engine.Created} {
+	for _, s := range []engine.Status{engine.Absent, engine.Stopped, engine.Created, Detached, Altered} {
 		if a == s || b == s {
 			if s == engine.Created {
 				return engine.Stopped
@@ -478,6 +510,9 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 		return state, err
 	}
 	servers = slices.DeleteFunc(servers, func(s engine.Node) bool { return s.Labels[labelChaincode] != name })
+	if err := f.lookCloser(ctx, channel, servers); err != nil {
+		return state, err
+	}
 	peers := peersOf(record.Organizations)
 	state.Status, state.ImageID = serverStatus(servers, peers)
 	members, err := f.members(ctx, record)

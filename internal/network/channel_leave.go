@@ -191,6 +191,9 @@ type unjoinOptions struct {
 // peer locks its ledgers.
 func (f *Fabric) unjoin(ctx context.Context, p Handle, channel string, options unjoinOptions) (err error) {
 	defer f.locks.lock(p.Object())()
+	if err := f.reclaim(ctx, p); err != nil {
+		return err
+	}
 	current, err := f.engine.Node(ctx, p.Object())
 	if err != nil && !errors.Is(err, engine.ErrNotFound) {
 		return err
@@ -275,7 +278,7 @@ func (f *Fabric) imageOf(ctx context.Context, h Handle, own string) (string, err
 	if err != nil {
 		return "", err
 	}
-	nodes = slices.DeleteFunc(nodes, func(n engine.Node) bool { return n.Labels[labelOnce] != "" || n.Labels[keystore.LabelKeeper] != "" })
+	nodes = slices.DeleteFunc(nodes, func(n engine.Node) bool { return !isNode(n) })
 	if len(nodes) == 0 {
 		return "", nil
 	}

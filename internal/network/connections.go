@@ -84,7 +84,7 @@ func (f *Fabric) grpcConn(ctx context.Context, h Handle, port int) (*grpc.Client
 		if err != nil {
 			return nil, fmt.Errorf("unable to read the TLS roots of %s: %w", h.Organization(), err)
 		}
-		conn, err := grpcconn.Dial(fmt.Sprintf("%s:%d", h.Host(), port), h.Host(), pool, f.dialer(h, port), nil)
+		conn, err := grpcconn.Dial(fmt.Sprintf("%s:%d", h.Host(), port), h.Host(), pool, f.dialer(h, port), nil, f.logged()...)
 		if err != nil {
 			return nil, fmt.Errorf("unable to connect to %s: %w", h, err)
 		}
@@ -152,12 +152,12 @@ func (f *Fabric) operationsClient(ctx context.Context, h Handle, port int) (*htt
 
 func (f *Fabric) httpClient(h Handle, port int, config *tls.Config) *http.Client {
 	dial := f.dialer(h, port)
-	return &http.Client{Transport: &http.Transport{
+	return &http.Client{Transport: loggedTransport{log: f.log, Transport: &http.Transport{
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		TLSClientConfig:     config,
 		MaxIdleConnsPerHost: 4,
 		IdleConnTimeout:     30 * time.Second,
-	}}
+	}}}
 }
 
 // participation gives the client of an orderer's channel participation API.

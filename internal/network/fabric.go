@@ -7,6 +7,7 @@ package network
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 // Fabric runs Fabric networks on an engine. It is safe for concurrent use.
 type Fabric struct {
 	engine engine.Engine
+	log    *slog.Logger
 	ports  portAllocator
 	stores storeCache
 	conns  connections
@@ -37,7 +39,7 @@ type Fabric struct {
 // New gives the use cases over an engine.
 func New(e engine.Engine) *Fabric {
 	f := &Fabric{
-		engine: e, leases: newLeases(), healthPatience: healthPatience, orderPatience: orderPatience,
+		engine: e, log: slog.New(slog.DiscardHandler), leases: newLeases(), healthPatience: healthPatience, orderPatience: orderPatience,
 		rolls: rolls{patience: siblingPatience, ordererPatience: ordererPatience},
 	}
 	f.info = onceSuccessful(e.Info)

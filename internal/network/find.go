@@ -49,11 +49,16 @@ func (f *Fabric) find(ctx context.Context, kind Kind, network, name string) (eng
 	if err != nil {
 		return engine.Node{}, err
 	}
-	nodes = slices.DeleteFunc(nodes, func(n engine.Node) bool { return n.Labels[labelOnce] != "" || n.Labels[keystore.LabelKeeper] != "" })
+	nodes = slices.DeleteFunc(nodes, func(n engine.Node) bool { return !isNode(n) })
 	if len(nodes) == 0 {
 		return engine.Node{}, fmt.Errorf("no %s named %s on network %s: %w", kind, name, network, ErrNotFound)
 	}
 	return nodes[0], nil
+}
+
+// isNode tells whether a container is a node, and not one that keeps a volume or ran once for a node.
+func isNode(n engine.Node) bool {
+	return n.Labels[labelOnce] == "" && n.Labels[keystore.LabelKeeper] == ""
 }
 
 // FindCA finds a CA as it was asked for.

@@ -15,7 +15,6 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/participation"
-	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
 // Health is how the nodes and the channels of a network are.
@@ -105,7 +104,7 @@ func (f *Fabric) everyNode(ctx context.Context, network Handle) ([]sibling, erro
 	}
 	for _, n := range containers {
 		h := handleOf(n.Labels)
-		if slices.Contains(nodeKinds, h.Kind) && n.Labels[labelOnce] == "" && n.Labels[keystore.LabelKeeper] == "" {
+		if slices.Contains(nodeKinds, h.Kind) && isNode(n) {
 			found[n.Name] = sibling{handle: h, container: &n}
 		}
 	}

@@ -330,15 +330,30 @@ func (f *Fabric) staleListener(ctx context.Context, h Handle, held map[string]st
 	return []string{CertificateListener}
 }
 
+// KeepsCertificates tells whether a node's volume has these certificates, by their names. It does while
+// that cannot be told.
+func (f *Fabric) KeepsCertificates(ctx context.Context, h Handle, held map[string]string) bool {
+	for name, file := range certificatesOf(h.Kind) {
+		if text := held[name]; text != "" && !f.keeps(ctx, h, keysFolder+"/"+file, hashOf([]byte(text))) {
+			return false
+		}
+	}
+	return true
+}
+
+// certificatesOf gives the files of a node's certificates below keysFolder, by their names.
+func certificatesOf(kind Kind) map[string]string {
+	if kind == KindCA {
+		return caCertificates
+	}
+	return memberCertificates
+}
+
 // ReadCertificates reads the certificates of a node from its volume, by their names. Those that a
 // half-made node lacks are left out.
 func (f *Fabric) ReadCertificates(ctx context.Context, h Handle) (map[string]string, error) {
-	of := memberCertificates
-	if h.Kind == KindCA {
-		of = caCertificates
-	}
 	held := map[string]string{}
-	for name, file := range of {
+	for name, file := range certificatesOf(h.Kind) {
 		files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+file)
 		if errors.Is(err, engine.ErrNotFound) {
 			continue

@@ -222,11 +222,14 @@ func (f *Fabric) look(ctx context.Context, n *node) (sighting, error) {
 		seen.image, err = f.resolveKept(gctx, n.options)
 		return err
 	})
-	if err := group.Wait(); err != nil {
+	err := group.Wait()
+	if err == nil && seen.container == nil && seen.volume {
+		seen.container, err = f.renamed(ctx, n.handle)
+	}
+	if err != nil {
 		return seen, err
 	}
 	seen.ports = n.publish()
-	var err error
 	if seen.container != nil {
 		seen.ports = keepPorts(seen.ports, seen.container.Ports)
 		if samePorts(seen.ports, seen.container.Ports) {
@@ -244,6 +247,33 @@ func (f *Fabric) look(ctx context.Context, n *node) (sighting, error) {
 	return seen, err
 }
 
+// renamed finds the container of a node under the name that somebody gave it; nil when there is none.
+func (f *Fabric) renamed(ctx context.Context, h Handle) (*engine.Node, error) {
+	nodes, err := f.engine.Nodes(ctx, map[string]string{
+		engine.LabelOwner: h.Owner, engine.LabelKind: string(h.Kind), engine.LabelNetwork: h.Network, engine.LabelName: h.Name,
+	})
+	for _, n := range nodes {
+		if n.Name != h.Object() && isNode(n) {
+			return &n, err
+		}
+	}
+	return nil, err
+}
+
+// reclaim gives the container of a node its name back, which somebody changed: under another one it would
+// go on beside us, with the node's volume and ports.
+func (f *Fabric) reclaim(ctx context.Context, h Handle) error {
+	_, err := f.engine.Node(ctx, h.Object())
+	if !errors.Is(err, engine.ErrNotFound) {
+		return err
+	}
+	there, err := f.renamed(ctx, h)
+	if err != nil || there == nil {
+		return err
+	}
+	return f.engine.RenameNode(ctx, there.Name, h.Object(), h.Owner)
+}
+
 // ensure makes the node as it is wanted, from whatever is there: nothing, a half-made node, a
 // stopped one, one with another specification. Its volume stays whatever happens to its container.
 func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
@@ -257,6 +287,11 @@ func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
 		}
 	}
 	f.seen.mark(name)
+	if seen.container != nil && seen.container.Name != name {
+		if err := f.reclaim(ctx, n.handle); err != nil {
+			return NodeState{}, err
+		}
+	}
 	fresh, err := f.ensureVolume(ctx, n, seen.volume)
 	if err != nil {
 		return NodeState{}, err
@@ -268,7 +303,7 @@ func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
 		if err != nil {
 			return NodeState{}, err
 		}
-		keep = attached && !fresh && seen.container.Labels[engine.LabelSpecHash] == spec.Labels[engine.LabelSpecHash]
+		keep = attached && !fresh && len(seen.container.Altered) == 0 && seen.container.Labels[engine.LabelSpecHash] == spec.Labels[engine.LabelSpecHash]
 		if !keep {
 			if spec, err = f.removeOld(ctx, n, &seen); err != nil {
 				return NodeState{}, err
@@ -573,7 +608,7 @@ func (n *node) spec(imageID string, ports []engine.Port) engine.NodeSpec {
 	labels := n.handle.labels()
 	maps.Copy(labels, n.labels)
 	maps.Copy(labels, n.options.Labels)
-	labels[labelEndpoint], labels[labelInputs] = n.endpoint, n.inputs
+	labels[labelEndpoint], labels[labelInputs], labels[labelConfig] = n.endpoint, n.inputs, configLabel(n.config)
 	spec := engine.NodeSpec{
 		Name:       n.handle.Object(),
 		Hostname:   n.handle.Host(),
@@ -597,6 +632,21 @@ func (n *node) spec(imageID string, ports []engine.Port) engine.NodeSpec {
 }
 
 func (n *node) user() int { return cmp.Or(n.uid, nodeUID) }
+
+// labelConfig holds the digests of the files that a node was made with, as JSON by their paths below nodeRoot.
+const labelConfig = engine.LabelPrefix + "config"
+
+func configLabel(config map[string][]byte) string {
+	digests := map[string]string{}
+	for name, content := range config {
+		digests[name] = hashOf(content)
+	}
+	raw, err := json.Marshal(digests)
+	if err != nil { // it holds only text
+		return ""
+	}
+	return string(raw)
+}
 
 // specHash is the SHA-256 of what makes a container what it is, in hexadecimal.
 func specHash(spec engine.NodeSpec, config map[string][]byte) string {
@@ -780,6 +830,9 @@ func (f *Fabric) readNode(ctx context.Context, h Handle, ports map[string]int) (
 			if state.Status, err = f.onNetwork(ctx, h, current); err != nil {
 				return state, err
 			}
+			if state.Status == engine.Running && f.altered(ctx, h, current) {
+				state.Status = Altered
+			}
 			if state.Status == engine.Running && f.ailment(ctx, h, current, ports[operationsPurpose]) != nil {
 				state.Status = Unhealthy
 			}
@@ -795,6 +848,44 @@ func (f *Fabric) readNode(ctx context.Context, h Handle, ports map[string]int) (
 		return state, &engine.ForeignError{Kind: "volume", Name: h.Object(), Owner: volume.Labels[engine.LabelOwner]}
 	}
 	return state, nil
+}
+
+// Altered is the state of a node that runs otherwise than it was made: somebody changed its container or
+// the configuration on its volume.
+const Altered engine.Status = "altered"
+
+// altered tells whether somebody changed a node's container, or the configuration that it starts with.
+func (f *Fabric) altered(ctx context.Context, h Handle, current engine.Node) bool {
+	if len(current.Altered) > 0 {
+		return true
+	}
+	var made map[string]string
+	if json.Unmarshal([]byte(current.Labels[labelConfig]), &made) != nil || len(made) == 0 {
+		return false // a node without files of ours
+	}
+	for name, digest := range made {
+		if !f.keeps(ctx, h, nodeRoot+"/"+name, digest) {
+			return true
+		}
+	}
+	return false
+}
+
+// keeps tells whether a file on a node's volume has the content of that SHA-256, in hexadecimal. It
+// stays so while that cannot be told.
+func (f *Fabric) keeps(ctx context.Context, h Handle, name, digest string) bool {
+	var sum [sha256.Size]byte
+	if n, err := hex.Decode(sum[:], []byte(digest)); err != nil || n != len(sum) {
+		return true
+	}
+	if kept, err := f.engine.KeepsFile(ctx, h.Object(), name, sum); err != nil || kept {
+		return !errors.Is(err, engine.ErrNotFound)
+	}
+	files, err := f.engine.GetFiles(ctx, h.Object(), name)
+	if err != nil {
+		return !errors.Is(err, engine.ErrNotFound)
+	}
+	return len(files) == 1 && sha256.Sum256(files[0].Content) == sum
 }
 
 // Detached is the state of a node that runs, but is not on its network: others cannot reach it.
@@ -820,6 +911,9 @@ func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) erro
 	f.conns.forget(h)
 	f.seen.take(h.Object())
 	f.seen.unmark(h.Object())
+	if err := f.reclaim(ctx, h); err != nil {
+		return err
+	}
 	if keepVolume { // what stays is left in order; what goes may be killed
 		if err := f.stop(ctx, h); err != nil {
 			return err

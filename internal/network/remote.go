@@ -66,7 +66,7 @@ func (f *Fabric) remoteConn(h Handle) (*grpc.ClientConn, error) {
 		dial := func(ctx context.Context) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", r.Address)
 		}
-		conn, err := grpcconn.Dial(r.Address, r.ServerName, pool, dial, nil)
+		conn, err := grpcconn.Dial(r.Address, r.ServerName, pool, dial, nil, f.logged()...)
 		if err != nil {
 			return nil, fmt.Errorf("unable to connect to %s: %w", h, err)
 		}

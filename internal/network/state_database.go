@@ -328,7 +328,7 @@ func (f *Fabric) settled(ctx context.Context, n *node) (bool, error) {
 	}
 	attached, err := f.attached(ctx, n, current)
 	wanted := n.spec(image.ID, nil).Labels[engine.LabelSpecHash]
-	return attached && current.Status == engine.Running && !n.options.Stopped && current.Labels[engine.LabelSpecHash] == wanted, err
+	return attached && current.Status == engine.Running && len(current.Altered) == 0 && !n.options.Stopped && current.Labels[engine.LabelSpecHash] == wanted, err
 }
 
 // ReadStateDatabase reads the state of the database beside a peer into that of the peer, which is as

@@ -358,23 +358,26 @@ func readCertificates(ctx context.Context, m certificateHolder, h network.Handle
 	r.RenewalDue, r.RenewalAt = list, renewalTime(m, h, before)
 }
 
-// readNodeCertificates does so for a node. Before it says that something is due, it looks at what the
-// node has by now: somebody else may have renewed it, or an update that failed later.
+// readNodeCertificates does so for a node. It looks at what the node has by now, where that is something
+// else or something is due: somebody may have replaced or removed it, or an update that failed later has.
 func readNodeCertificates(ctx context.Context, f *network.Fabric, m certificateHolder, h network.Handle, before types.String, diags *diag.Diagnostics) {
 	readCertificates(ctx, m, h, before, f.Stale(ctx, h, heldTexts(m)), diags)
-	if len(m.renewal().RenewalDue.Elements()) == 0 {
+	if len(m.renewal().RenewalDue.Elements()) == 0 && f.KeepsCertificates(ctx, h, heldTexts(m)) {
 		return
 	}
 	found, err := f.ReadCertificates(ctx, h)
-	if err != nil { // a node without a container cannot be looked at
+	if err != nil || len(found) == 0 { // a node without a container cannot be looked at
 		return
 	}
+	var missing []string
 	for name, value := range m.held() {
 		if text := found[name]; text != "" {
 			*value = types.StringValue(text)
+		} else if value.ValueString() != "" {
+			missing = append(missing, name)
 		}
 	}
-	readCertificates(ctx, m, h, before, f.Stale(ctx, h, heldTexts(m)), diags)
+	readCertificates(ctx, m, h, before, append(f.Stale(ctx, h, heldTexts(m)), missing...), diags)
 }
 
 // renewalTime is when the first certificate falls due, null when there is none.

@@ -21,6 +21,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
@@ -562,25 +563,7 @@ func blocksOf(t *testing.T, peer network.Handle, channel string) []*common.Block
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	credentials, err := reads(t).Credentials(ctx, peer.Organization())
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := certificate.ParseKeyPair([]byte(credentials.Certificate), []byte(credentials.PrivateKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin := &msp.Identity{ID: credentials.MSPID, CertificatePEM: []byte(credentials.Certificate), Key: pair.Key}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM([]byte(credentials.Definition.TLSRootCertificates[0]))
-	e := localEngine(t)
-	conn, err := grpcconn.Dial(peer.Host()+":7051", peer.Host(), roots, func(ctx context.Context) (net.Conn, error) {
-		return e.Dial(ctx, peer.Object(), 7051)
-	}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	admin, conn := connectAsAdmin(t, peer, 7051)
 	target := endorser.Peer{Name: peer.Name, Conn: conn}
 	info, err := endorser.ChainInfo(ctx, target, admin, channel)
 	if err != nil {
@@ -595,6 +578,30 @@ func blocksOf(t *testing.T, peer network.Handle, channel string) []*common.Block
 		blocks = append(blocks, block)
 	}
 	return blocks
+}
+
+// connectAsAdmin opens a connection to a node past the provider, and gives the admin of its organization.
+func connectAsAdmin(t *testing.T, node network.Handle, port int) (*msp.Identity, *grpc.ClientConn) {
+	t.Helper()
+	credentials, err := reads(t).Credentials(t.Context(), node.Organization())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := certificate.ParseKeyPair([]byte(credentials.Certificate), []byte(credentials.PrivateKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(credentials.Definition.TLSRootCertificates[0]))
+	e := localEngine(t)
+	conn, err := grpcconn.Dial(fmt.Sprintf("%s:%d", node.Host(), port), node.Host(), roots, func(ctx context.Context) (net.Conn, error) {
+		return e.Dial(ctx, node.Object(), port)
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &msp.Identity{ID: credentials.MSPID, CertificatePEM: []byte(credentials.Certificate), Key: pair.Key}, conn
 }
 
 // functionOf gives the chaincode function that a transaction calls; empty for a configuration.

@@ -144,7 +144,7 @@ func runAttributes(ctx context.Context, what, holds, defaultImage string) map[st
 		},
 		"status": schema.StringAttribute{
 			Computed:            true,
-			MarkdownDescription: "What the engine says: `running`, `unhealthy` when it runs but fails its health check for 10 seconds, `detached` when it runs but was taken off the network, `stopped` (or paused), `absent` when the container is gone, `lost` when the volume is. The next apply repairs what differs from `desired_state`; it starts an unhealthy one again.",
+			MarkdownDescription: "What the engine says: `running`, `unhealthy` when it runs but fails its health check for 10 seconds, `detached` when it runs but was taken off the network, `altered` when somebody changed its limits, its restart policy, its name on the network or the configuration on its volume, `stopped` (or paused), `absent` when the container is gone, `lost` when the volume is. The next apply repairs what differs from `desired_state`; it starts an unhealthy one again.",
 		},
 		"handle":   handleOutput(what),
 		"timeouts": operationTimeouts(ctx),

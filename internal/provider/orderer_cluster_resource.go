@@ -426,7 +426,7 @@ func held(ctx context.Context, f *network.Fabric, handles map[string]network.Han
 }
 
 func worst(nodes map[string]ordererModel) types.String {
-	for _, status := range []string{statusLost, string(engine.Absent), string(engine.Stopped), string(network.Detached), string(network.Unhealthy), string(network.Unlisted)} {
+	for _, status := range []string{statusLost, string(engine.Absent), string(engine.Stopped), string(network.Detached), string(network.Altered), string(network.Unhealthy), string(network.Unlisted)} {
 		for _, n := range nodes {
 			if n.Status.ValueString() == status {
 				return types.StringValue(status)

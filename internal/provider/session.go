@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/engine/docker"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
@@ -55,7 +57,7 @@ func (s *session) connect() (*network.Fabric, error) {
 	if err != nil {
 		return nil, err
 	}
-	return network.New(e), nil
+	return network.New(engine.Logged(e, slog.New(subsystem{name: logEngine}))).LogTo(slog.New(subsystem{name: logNode})), nil
 }
 
 // image gives the default image of a kind of node, unknown while the provider block is.

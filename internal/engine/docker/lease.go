@@ -101,7 +101,7 @@ func (e *Engine) Leases(ctx context.Context, labels map[string]string) ([]engine
 			err = readErr
 		default:
 			out = append(out, engine.Lease{
-				Name: strings.TrimPrefix(have.Name, "/"), ID: have.ID, Labels: have.Config.Labels, Beat: have.HostConfig.RestartPolicy.MaximumRetryCount,
+				Name: strings.TrimPrefix(have.Name, "/"), ID: have.ID, Labels: nodeLabels(have.Config.Labels), Beat: have.HostConfig.RestartPolicy.MaximumRetryCount,
 			})
 		}
 	}

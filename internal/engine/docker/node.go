@@ -206,6 +206,30 @@ func (e *Engine) RemoveNode(ctx context.Context, name, owner string) error {
 	return nil
 }
 
+// RenameNode implements engine.Engine with POST /containers/{id}/rename.
+func (e *Engine) RenameNode(ctx context.Context, name, newName, owner string) error {
+	defer e.reached.forget(name)
+	have, err := e.inspect(ctx, name)
+	if err == nil {
+		if err = requireOwner("container", name, have.Config.Labels, owner); err == nil {
+			err = e.call(ctx, func(ctx context.Context) error {
+				_, err := e.api.ContainerRename(ctx, have.ID, client.ContainerRenameOptions{NewName: newName})
+				return err
+			})
+		}
+	}
+	switch {
+	case cerrdefs.IsNotFound(err):
+		return &engine.NotFoundError{Kind: "container", Name: name}
+	case cerrdefs.IsConflict(err):
+		err = fmt.Errorf("%w: %s", engine.ErrConflict, err.Error())
+	}
+	if err != nil {
+		return fmt.Errorf("unable to rename container %s to %s: %w", name, newName, err)
+	}
+	return nil
+}
+
 // deleteContainer removes by ID, so that a container of the same name that comes meanwhile is safe.
 // The engine answers when the container is gone, unless somebody else is removing it already.
 func (e *Engine) deleteContainer(ctx context.Context, id string) error {
@@ -325,8 +349,8 @@ func (e *Engine) listContainers(ctx context.Context, filters client.Filters, all
 // started on it; before, it is the network that has the name now, which networks looks up.
 func (e *Engine) asNode(ctx context.Context, c container.InspectResponse, networks func(context.Context) (map[string]string, error)) (engine.Node, error) {
 	node := engine.Node{
-		Name: strings.TrimPrefix(c.Name, "/"), ID: c.ID, ImageID: c.Image, Labels: c.Config.Labels,
-		Status: status(c.State.Status), Ports: boundPorts(c), Volumes: namedVolumes(c.Mounts),
+		Name: strings.TrimPrefix(c.Name, "/"), ID: c.ID, ImageID: c.Image, Labels: nodeLabels(c.Config.Labels),
+		Status: status(c.State.Status), Ports: boundPorts(c), Volumes: namedVolumes(c.Mounts), Altered: alterations(c),
 	}
 	if node.Status == engine.Stopped {
 		node.ExitCode, node.OOMKilled = c.State.ExitCode, c.State.OOMKilled
@@ -367,7 +391,7 @@ func (e *Engine) networkIDs(ctx context.Context) (map[string]string, error) {
 // summaryNode describes a running container of a list.
 func summaryNode(c container.Summary) engine.Node {
 	node := engine.Node{
-		Name: summaryName(c), ID: c.ID, ImageID: c.ImageID, Labels: c.Labels,
+		Name: summaryName(c), ID: c.ID, ImageID: c.ImageID, Labels: nodeLabels(c.Labels),
 		Status: status(c.State), Ports: summaryPorts(c), Volumes: namedVolumes(c.Mounts),
 	}
 	if c.NetworkSettings != nil {

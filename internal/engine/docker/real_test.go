@@ -449,6 +449,70 @@ func TestRealPausedAndDyingNodes(t *testing.T) {
 }
 
 // The engine alone decides about two networks of one name; we must not end with two.
+// TestRealAlteredNodes: what somebody changes of a container is seen, and nothing else is.
+func TestRealAlteredNodes(t *testing.T) {
+	ctx, b := t.Context(), newBench(t)
+	must(t, b.CreateNetwork(ctx, engine.NetworkSpec{Name: b.id + "-net", Labels: b.labels()}))
+	spec := b.spec("node", "sleep", "3600")
+	spec.Network, spec.Hostname, spec.Aliases, spec.Restart = b.id+"-net", "node.example.com", []string{"also"}, true
+	spec.Limits = engine.Limits{MemoryBytes: 64 << 20, PIDs: 50, CPUs: 1}
+	var pids int64 = 60
+	for name, alter := range map[string]struct {
+		do   func() error
+		says []string
+	}{
+		"nothing": {do: func() error { return b.StopNode(ctx, spec.Name, time.Second) }},
+		"limits": {
+			do: func() error {
+				_, err := b.api.ContainerUpdate(ctx, spec.Name, client.ContainerUpdateOptions{Resources: &container.Resources{
+					Memory: 32 << 20, MemorySwap: 32 << 20, NanoCPUs: 5e8, PidsLimit: &pids,
+				}})
+				return err
+			},
+			says: []string{"memory in bytes is 33554432 and was 67108864", "is 500000000 and was 1000000000", "processes is 60 and was 50"},
+		},
+		"restart policy": {
+			do: func() error {
+				_, err := b.api.ContainerUpdate(ctx, spec.Name, client.ContainerUpdateOptions{RestartPolicy: &container.RestartPolicy{Name: "no"}})
+				return err
+			},
+			says: []string{`restart policy is "no" and was "unless-stopped"`},
+		},
+		"names": {
+			do: func() error {
+				_, err := b.api.NetworkDisconnect(ctx, spec.Network, client.NetworkDisconnectOptions{Container: spec.Name})
+				if err == nil {
+					_, err = b.api.NetworkConnect(ctx, spec.Network, client.NetworkConnectOptions{Container: spec.Name})
+				}
+				return err
+			},
+			says: []string{"lost its name also"}, // the host name comes back by itself
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			must(t, b.CreateNode(ctx, spec))
+			must(t, b.StartNode(ctx, spec.Name))
+			before, err := b.Node(ctx, spec.Name)
+			must(t, err)
+			if len(before.Altered) > 0 || !maps.Equal(before.Labels, spec.Labels) {
+				t.Errorf("a node as it was made is %+v", before)
+			}
+			must(t, alter.do())
+			after, err := b.Node(ctx, spec.Name)
+			must(t, err)
+			if len(after.Altered) != len(alter.says) {
+				t.Errorf("altered are %q", after.Altered)
+			}
+			for i, text := range alter.says {
+				if !slices.ContainsFunc(after.Altered, func(s string) bool { return strings.Contains(s, text) }) {
+					t.Errorf("%d: altered are %q, want %q", i, after.Altered, text)
+				}
+			}
+			must(t, b.RemoveNode(ctx, spec.Name, b.id))
+		})
+	}
+}
+
 func TestRealNetworkMadeByManyAtOnce(t *testing.T) {
 	ctx, b := t.Context(), newBench(t)
 	const makers = 4

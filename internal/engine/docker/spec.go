@@ -2,6 +2,7 @@ package docker
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"path"
@@ -89,7 +90,6 @@ func render(spec engine.NodeSpec, declared []string) (client.ContainerCreateOpti
 			Entrypoint:   spec.Entrypoint,
 			Cmd:          spec.Command,
 			ExposedPorts: exposed,
-			Labels:       spec.Labels,
 		},
 		HostConfig: host,
 	}
@@ -99,6 +99,8 @@ func render(spec engine.NodeSpec, declared []string) (client.ContainerCreateOpti
 			spec.Network: {Aliases: aliases(spec)},
 		}}
 	}
+	out.Config.Labels = map[string]string{labelMade: madeOf(out).label()}
+	maps.Copy(out.Config.Labels, spec.Labels)
 	return out, nil
 }
 

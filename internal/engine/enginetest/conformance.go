@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -337,6 +338,18 @@ func (s *suite) nodeIdentity(t *testing.T) {
 	if _, err := e.Node(ctx, before.ID[:12]); !errors.Is(err, engine.ErrNotFound) {
 		t.Errorf("the beginning of an ID is no name, yet reading it gave %v", err)
 	}
+	foreign(t, e.RenameNode(ctx, spec.Name, s.name("renamed"), "other"), "container", spec.Name, s.owner)
+	ok(t, e.RenameNode(ctx, spec.Name, s.name("renamed"), s.owner))
+	if renamed, err := e.Node(ctx, s.name("renamed")); err != nil || renamed.ID != before.ID {
+		t.Errorf("a renamed node is %+v, %v", renamed, err)
+	}
+	if err := e.RenameNode(ctx, spec.Name, s.name("again"), s.owner); !errors.Is(err, engine.ErrNotFound) {
+		t.Errorf("renaming an absent node gave %v", err)
+	}
+	ok(t, e.CreateNode(ctx, spec))
+	if err := e.RenameNode(ctx, spec.Name, s.name("renamed"), s.owner); !errors.Is(err, engine.ErrConflict) {
+		t.Errorf("a name that is taken gave %v", err)
+	}
 }
 
 func (s *suite) nodeNeeds(t *testing.T) {
@@ -518,6 +531,20 @@ func (s *suite) files(t *testing.T) {
 		{Name: "msp/cert.pem", Content: []byte("cert"), Mode: 0o644, UID: 1000, GID: 1000},
 		{Name: "msp/keystore/key.pem", Content: []byte("key"), Mode: 0o600, UID: 1000, GID: 1000},
 	})
+	keeps := func(file, content string) bool {
+		kept, err := e.KeepsFile(ctx, spec.Name, "/var/data/home/"+file, sha256.Sum256([]byte(content)))
+		ok(t, err)
+		return kept
+	}
+	if !keeps("msp/cert.pem", "cert") || !keeps("empty", "") || keeps("msp/cert.pem", "key") || keeps("msp", "cert") {
+		t.Error("KeepsFile takes one file for another")
+	}
+	for _, absent := range []string{spec.Name + ":/var/data/nothing", s.name("nobody") + ":/var/data/home/empty"} {
+		node, file, _ := strings.Cut(absent, ":")
+		if _, err := e.KeepsFile(ctx, node, file, sha256.Sum256(nil)); !errors.Is(err, engine.ErrNotFound) {
+			t.Errorf("a look at %s gave %v", absent, err)
+		}
+	}
 	ok(t, e.StartNode(ctx, spec.Name))
 	ok(t, e.PutFiles(ctx, spec.Name, "/var/data/home", []engine.File{
 		{Name: "msp/cert.pem", Content: []byte("shorter"[:2]), Mode: 0o600, UID: 1000, GID: 1000},
@@ -789,6 +816,8 @@ func (s *suite) cancelled(t *testing.T) {
 		"RunOnce":        func() error { _, err := e.RunOnce(ctx, s.spec("x", runs)); return err },
 		"Logs":           func() error { _, err := e.Logs(ctx, spec.Name, 1); return err },
 		"PutFiles":       func() error { return e.PutFiles(ctx, spec.Name, "/data", []engine.File{{Name: "f"}}) },
+		"KeepsFile":      func() error { _, err := e.KeepsFile(ctx, spec.Name, "/data/f", [32]byte{}); return err },
+		"RenameNode":     func() error { return e.RenameNode(ctx, spec.Name, spec.Name+"-2", s.owner) },
 		"GetFiles":       func() error { _, err := e.GetFiles(ctx, spec.Name, "/data"); return err },
 		"Nodes":          func() error { _, err := e.Nodes(ctx, nil); return err },
 		"Volumes":        func() error { _, err := e.Volumes(ctx, nil); return err },

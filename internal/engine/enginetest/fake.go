@@ -641,6 +641,26 @@ func (f *Fake) RemoveNode(ctx context.Context, name, owner string) error {
 	})
 }
 
+// RenameNode implements engine.Engine.
+func (f *Fake) RenameNode(ctx context.Context, name, newName, owner string) error {
+	return f.call(ctx, "RenameNode", name, true, func() error {
+		n, ok := f.nodes[name]
+		if !ok {
+			return &engine.NotFoundError{Kind: "container", Name: name}
+		}
+		if err := requireOwner("container", name, n.Labels, owner); err != nil {
+			return fmt.Errorf("unable to rename container %s to %s: %w", name, newName, err)
+		}
+		if f.nodes[newName] != nil {
+			return fmt.Errorf("unable to rename container %s to %s: %w", name, newName, engine.ErrConflict)
+		}
+		delete(f.nodes, name)
+		n.Name = newName
+		f.nodes[newName] = n
+		return nil
+	})
+}
+
 func (f *Fake) dropNode(name string) {
 	if n, ok := f.nodes[name]; ok {
 		close(n.gone)
@@ -843,6 +863,12 @@ func (f *Fake) GetFiles(ctx context.Context, node, name string) (out []engine.Fi
 		return nil
 	})
 	return out, err
+}
+
+// KeepsFile implements engine.Engine: it reads the file all the same.
+func (f *Fake) KeepsFile(ctx context.Context, node, name string, digest [sha256.Size]byte) (bool, error) {
+	files, err := f.GetFiles(ctx, node, name)
+	return err == nil && len(files) == 1 && sha256.Sum256(files[0].Content) == digest, err
 }
 
 // Nodes implements engine.Engine.

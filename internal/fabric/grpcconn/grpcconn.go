@@ -67,8 +67,8 @@ func (e *CertificateError) GRPCStatus() *status.Status {
 // Dial makes a connection to the node at target, which is used for messages only. The node must show
 // a certificate that verifies against roots and carries serverName. clientCert is shown when the
 // node asks for one; nil shows none. Nothing is dialled before the first call; calls fail with
-// *CertificateError when the node's certificate does not verify.
-func Dial(target, serverName string, roots *x509.CertPool, dial func(context.Context) (net.Conn, error), clientCert *tls.Certificate) (*grpc.ClientConn, error) {
+// *CertificateError when the node's certificate does not verify. Options are further ones of gRPC.
+func Dial(target, serverName string, roots *x509.CertPool, dial func(context.Context) (net.Conn, error), clientCert *tls.Certificate, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	switch {
 	case target == "":
 		return nil, errors.New("unable to connect: no target address")
@@ -84,7 +84,7 @@ func Dial(target, serverName string, roots *x509.CertPool, dial func(context.Con
 		config.Certificates = []tls.Certificate{*clientCert}
 	}
 	watch := &handshakeWatch{target: target, serverName: serverName}
-	conn, err := grpc.NewClient("passthrough:///"+target,
+	conn, err := grpc.NewClient("passthrough:///"+target, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(&watchedCredentials{TransportCredentials: credentials.NewTLS(config), watch: watch}),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }),
 		grpc.WithNoProxy(),
@@ -96,7 +96,7 @@ func Dial(target, serverName string, roots *x509.CertPool, dial func(context.Con
 		}),
 		grpc.WithChainUnaryInterceptor(watch.unary),
 		grpc.WithChainStreamInterceptor(watch.stream),
-	)
+	}, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("unable to connect to %s: %w", target, err)
 	}
