@@ -336,7 +336,13 @@ func (f *Fabric) extendChaincodes(ctx context.Context, channel Handle) error {
 }
 
 func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name string, servers []engine.Node) error {
-	state, err := f.ReadChaincode(ctx, ChaincodeHandle(channel, name))
+	var state ChaincodeState
+	err := poll(ctx, func(ctx context.Context) (err error) { // a peer that has just joined catches up
+		if state, err = f.ReadChaincode(ctx, ChaincodeHandle(channel, name)); err != nil && !errors.Is(err, errBehind) {
+			err = permanent(err)
+		}
+		return err
+	})
 	if err != nil || state.Committed == nil {
 		return err
 	}
@@ -534,6 +540,9 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 		if failures != nil || !said {
 			return state, &UnansweredError{Thing: channel, Cause: failures}
 		}
+		if err := f.behind(ctx, channel, record.Orderers, peers); err != nil {
+			return state, &UnansweredError{Thing: channel, Cause: err}
+		}
 		return state, nil
 	}
 	state.PackageID = f.approvedByAll(ctx, channel.Name, *state.Committed, members)
@@ -549,6 +558,29 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 		}
 	}
 	return state, nil
+}
+
+// errBehind: no peer that was asked has all blocks yet.
+var errBehind = errors.New("its peers do not have all blocks so far")
+
+// behind tells that all peers of a channel lack blocks that its orderers have: what they do not know of
+// may well be there. Nil when no orderer can be asked.
+func (f *Fabric) behind(ctx context.Context, channel, cluster Handle, peers []Handle) error {
+	orderers, err := f.Orderers(ctx, cluster)
+	if err != nil {
+		return err
+	}
+	most := func(nodes []Handle) (height uint64) {
+		answers, _ := f.askAll(ctx, nodes, channel.Name) // who does not answer says nothing
+		for _, a := range answers {
+			height = max(height, a.height)
+		}
+		return height
+	}
+	if ordered, have := most(orderers), most(peers); have < ordered {
+		return fmt.Errorf("%w, %d of %d", errBehind, have, ordered)
+	}
+	return nil
 }
 
 // reports asks every peer that runs, all at once. Failures of peers that did not answer are joined.

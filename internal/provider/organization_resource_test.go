@@ -114,13 +114,7 @@ resource "fabric_identity" "crowd" {
 // TestAccSecrets runs Terraform and the provider as users do, and searches all that they write for
 // every key and every secret that the engine holds.
 func TestAccSecrets(t *testing.T) {
-	binary := os.Getenv("TF_ACC_TERRAFORM_PATH")
-	if os.Getenv(resource.EnvTfAcc) == "" {
-		t.Skipf("acceptance tests run when %s is set", resource.EnvTfAcc)
-	}
-	if binary == "" {
-		binary = "terraform"
-	}
+	binary := terraformUnderTest(t)
 	name := networkName(t)
 	sweepNetwork(t, name)
 	w := newWorkspace(t, binary)
@@ -209,7 +203,7 @@ func (w *workspace) write(name, text string) {
 }
 
 func (w *workspace) do(arguments ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), 10*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, w.terraform, append(arguments, "-no-color")...)
 	command.Dir, command.Env = w.dir, w.env

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -220,16 +221,19 @@ func containerIDs(t *testing.T, names []string) map[string]string {
 	return out
 }
 
-// acceptanceWorkspace gives a folder for Terraform's own processes, whose network is destroyed in the end.
-func acceptanceWorkspace(t *testing.T, on string) *workspace {
+// terraformUnderTest gives the program that acceptance tests run; without one they are skipped.
+func terraformUnderTest(t *testing.T) string {
 	t.Helper()
-	binary := os.Getenv("TF_ACC_TERRAFORM_PATH")
 	if os.Getenv(resource.EnvTfAcc) == "" {
 		t.Skipf("acceptance tests run when %s is set", resource.EnvTfAcc)
 	}
-	if binary == "" {
-		binary = "terraform"
-	}
+	return cmp.Or(os.Getenv("TF_ACC_TERRAFORM_PATH"), "terraform")
+}
+
+// acceptanceWorkspace gives a folder for Terraform's own processes, whose network is destroyed in the end.
+func acceptanceWorkspace(t *testing.T, on string) *workspace {
+	t.Helper()
+	binary := terraformUnderTest(t)
 	sweepNetwork(t, on)
 	w := newWorkspace(t, binary)
 	w.env = slices.DeleteFunc(w.env, func(entry string) bool { return strings.HasPrefix(entry, "TF_LOG") })

@@ -1,0 +1,218 @@
+package provider
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+)
+
+// TestMain has every secret that an acceptance run puts on the engine remembered, and searches all that
+// Terraform and the provider left for them: states, plans, configurations, and with FABRIC_TRACE=1 their
+// TRACE logs, error messages included.
+func TestMain(m *testing.M) {
+	if os.Getenv(resource.EnvTfAcc) == "" {
+		os.Exit(m.Run())
+	}
+	left, err := os.MkdirTemp("", "acceptance-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	secrets := &canaries{tokens: map[string]string{}}
+	stop, err := secrets.listen(filepath.Join(left, "engine.sock"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	work := filepath.Join(left, "work")
+	err = errors.Join(os.Mkdir(work, 0o700), os.Setenv("TF_ACC_TEMP_DIR", work), os.Setenv("TF_ACC_PERSIST_WORKING_DIR", "1"))
+	if os.Getenv("FABRIC_TRACE") == "1" {
+		err = errors.Join(err, os.Setenv("TF_ACC_LOG_PATH", filepath.Join(work, "trace.log")))
+	}
+	code := 1
+	if err == nil {
+		code = m.Run()
+		err = secrets.search(work)
+	}
+	if err = errors.Join(err, stop(), os.RemoveAll(left)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// canaries are the secrets of a run as they stand in files: a line of a key, or a whole secret.
+type canaries struct {
+	mu sync.Mutex
+	// tokens tells where each came from.
+	tokens map[string]string
+}
+
+// listen puts itself before the engine, and has everything go through it: what is uploaded is looked at.
+func (c *canaries) listen(socket string) (stop func() error, err error) {
+	host := os.Getenv("DOCKER_HOST")
+	if host == "" {
+		host = defaultDockerHost
+	}
+	path, local := strings.CutPrefix(host, "unix://")
+	if !local {
+		return nil, fmt.Errorf("acceptance tests look at what reaches the engine, for which it must be at a unix socket, not at %s", host)
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "engine"})
+	proxy.Transport = &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+		MaxIdleConnsPerHost: 64,
+	}
+	proxy.FlushInterval = -1
+	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) } // the connection breaks, as the engine's did
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/archive") {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				panic(http.ErrAbortHandler)
+			}
+			c.remember(r.URL.Path, body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		proxy.ServeHTTP(w, r)
+	})}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	return func() error {
+		err := server.Close()
+		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
+		return err
+	}, os.Setenv("DOCKER_HOST", "unix://"+socket)
+}
+
+// remember takes the secrets out of an uploaded archive.
+func (c *canaries) remember(where string, archive []byte) {
+	r := tar.NewReader(bytes.NewReader(archive))
+	for {
+		header, err := r.Next()
+		if err != nil {
+			return
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			return
+		}
+		switch {
+		case bytes.Contains(content, []byte("PRIVATE KEY")):
+			for _, line := range strings.Split(string(content), "\n") {
+				if len(line) >= 40 && !strings.HasPrefix(line, "-----") { // the beginning of each key of a kind is the same
+					c.add(line, where+" "+header.Name)
+				}
+			}
+		case strings.HasSuffix(header.Name, "/secret") || strings.Contains(header.Name, "state_databases/"):
+			c.add(strings.TrimSpace(string(content)), where+" "+header.Name)
+		}
+	}
+}
+
+func (c *canaries) add(token, from string) {
+	if len(token) < 16 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tokens[token] = from
+}
+
+// word is what a secret can be within: lines of PEM in base64, and generated secrets.
+var word = regexp.MustCompile(`[A-Za-z0-9+/_-]{16,}={0,2}`)
+
+// search looks into every file. The directories of identities are where keys belong.
+func (c *canaries) search(root string) error {
+	var found []error
+	files, size := 0, int64(0)
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() || strings.Contains(name, "/.terraform/") {
+			return err
+		}
+		content, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		files, size = files+1, size+int64(len(content))
+		found = append(found, c.in(strings.TrimPrefix(name, root), content)...)
+		return nil
+	})
+	fmt.Printf("%d files of %d MiB were searched for %d secrets\n", files, size>>20, len(c.tokens))
+	return errors.Join(append(found, err)...)
+}
+
+func (c *canaries) in(name string, content []byte) (found []error) {
+	// An escaped line end is no part of a word.
+	text := bytes.ReplaceAll(content, []byte(`\n`), []byte("\n"))
+	for _, w := range word.FindAll(text, -1) {
+		if from, secret := c.tokens[string(w)]; secret {
+			found = append(found, fmt.Errorf("%s holds a secret that %s has", name, from))
+		}
+	}
+	for _, key := range []string{"BEGIN PRIVATE KEY", "BEGIN EC PRIVATE KEY", "LS0tLS1CRUdJTiBQUklWQVRF", "LS0tLS1CRUdJTiBFQyBQUklWQVRF"} {
+		if bytes.Contains(content, []byte(key)) {
+			found = append(found, fmt.Errorf("%s holds a private key", name))
+		}
+	}
+	return found
+}
+
+// TestCanaries: a secret that was uploaded is found in whatever form it is left.
+func TestCanaries(t *testing.T) {
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	line := "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgZ2VuZXJhdGVkIGZv"
+	for name, content := range map[string]string{
+		"keys/tls/key.pem": "-----BEGIN PRIVATE KEY-----\n" + line + "\nc2hvcnQ=\n-----END PRIVATE KEY-----\n",
+		"registrar/secret": "generated-Secret_0123456789",
+		"cert.pem":         "-----BEGIN CERTIFICATE-----\nMIICXTCCAgSgAwIBAgIRAJ0000000000000000000000000000000000000000000\n",
+	} {
+		if err := errors.Join(w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(content))}), second(w.Write([]byte(content)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := &canaries{tokens: map[string]string{}}
+	c.remember("node", archive.Bytes())
+	for text, want := range map[string]int{
+		`{"key": "-----BEGIN X-----\n` + line + `\nc2h"}`:                             1,
+		"secret=generated-Secret_0123456789\n":                                        1,
+		`"generated-Secret_0123456789"`:                                               1,
+		"-----BEGIN PRIVATE KEY-----":                                                 1,
+		"MIICXTCCAgSgAwIBAgIRAJ0000000000000000000000000000000000000000000 generated": 0,
+	} {
+		if found := c.in("file", []byte(text)); len(found) != want {
+			t.Errorf("%s: %v", text, found)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
