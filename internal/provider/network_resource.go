@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -150,6 +151,9 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 	if err := f.EnsureNetwork(ctx, plan.known(), existing); err != nil {
 		addError(&resp.Diagnostics, "Unable to create network "+plan.Name.ValueString(), err)
+		if errors.Is(err, engine.ErrForeign) { // somebody was quicker: nothing of ours was made
+			resp.State.RemoveResource(ctx)
+		}
 	}
 }
 

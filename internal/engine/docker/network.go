@@ -19,6 +19,9 @@ import (
 const (
 	// networkHolders is how long containers may still be attached to a network that is to be removed.
 	networkHolders = 10 * time.Second
+	// networkLook and networkLooks are how often, and after which time each, it is looked again whether
+	// one of two networks of a name is gone.
+	networkLook, networkLooks = 200 * time.Millisecond, 15
 	// networkYields is how often a name is left to another process that makes it at the same time.
 	networkYields = 5
 )
@@ -84,9 +87,15 @@ func (e *Engine) createNetwork(ctx context.Context, spec engine.NetworkSpec, own
 	return errors.New("another process makes and removes a network of that name at the same time")
 }
 
-// Network implements engine.Engine.
+// Network implements engine.Engine. Two of that name are there while another process takes its own back,
+// see createNetwork.
 func (e *Engine) Network(ctx context.Context, name string) (engine.Network, error) {
 	found, err := e.networksNamed(ctx, name)
+	for looks := 0; err == nil && len(found) > 1 && looks < networkLooks; looks++ {
+		if err = pause(ctx, networkLook); err == nil {
+			found, err = e.networksNamed(ctx, name)
+		}
+	}
 	switch {
 	case err != nil:
 		return engine.Network{}, fmt.Errorf("unable to read network %s: %w", name, err)
