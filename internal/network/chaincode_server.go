@@ -324,6 +324,12 @@ func (f *Fabric) extendChaincodes(ctx context.Context, channel Handle) error {
 	if err != nil {
 		return err
 	}
+	if len(servers) == 0 {
+		return nil
+	}
+	if err := f.awaitPeers(ctx, channel); err != nil {
+		return err
+	}
 	byName := map[string][]engine.Node{}
 	for _, s := range servers {
 		byName[s.Labels[labelChaincode]] = append(byName[s.Labels[labelChaincode]], s)
@@ -336,13 +342,7 @@ func (f *Fabric) extendChaincodes(ctx context.Context, channel Handle) error {
 }
 
 func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name string, servers []engine.Node) error {
-	var state ChaincodeState
-	err := poll(ctx, func(ctx context.Context) (err error) { // a peer that has just joined catches up
-		if state, err = f.ReadChaincode(ctx, ChaincodeHandle(channel, name)); err != nil && !errors.Is(err, errBehind) {
-			err = permanent(err)
-		}
-		return err
-	})
+	state, err := f.ReadChaincode(ctx, ChaincodeHandle(channel, name))
 	if err != nil || state.Committed == nil {
 		return err
 	}
@@ -540,7 +540,7 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 		if failures != nil || !said {
 			return state, &UnansweredError{Thing: channel, Cause: failures}
 		}
-		if err := f.behind(ctx, channel, record.Orderers, peers); err != nil {
+		if err := f.behind(ctx, channel, record); err != nil {
 			return state, &UnansweredError{Thing: channel, Cause: err}
 		}
 		return state, nil
@@ -560,27 +560,62 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 	return state, nil
 }
 
-// errBehind: no peer that was asked has all blocks yet.
-var errBehind = errors.New("its peers do not have all blocks so far")
+// errBehind: peers lack blocks that the orderers have, and do not know yet what those hold.
+var errBehind = errors.New("it does not have all blocks yet")
 
-// behind tells that all peers of a channel lack blocks that its orderers have: what they do not know of
-// may well be there. Nil when no orderer can be asked.
-func (f *Fabric) behind(ctx context.Context, channel, cluster Handle, peers []Handle) error {
-	orderers, err := f.Orderers(ctx, cluster)
+// awaitPeers waits until every peer of a channel that answers has the blocks that the orderers have by
+// now: one that has just joined knows nothing of what they hold.
+func (f *Fabric) awaitPeers(ctx context.Context, channel Handle) error {
+	record, err := f.channelRecord(ctx, channel)
 	if err != nil {
 		return err
 	}
-	most := func(nodes []Handle) (height uint64) {
-		answers, _ := f.askAll(ctx, nodes, channel.Name) // who does not answer says nothing
-		for _, a := range answers {
-			height = max(height, a.height)
-		}
-		return height
+	ordered, err := f.ordered(ctx, record, channel.Name)
+	if err != nil {
+		return err
 	}
-	if ordered, have := most(orderers), most(peers); have < ordered {
-		return fmt.Errorf("%w, %d of %d", errBehind, have, ordered)
+	return poll(ctx, func(ctx context.Context) error {
+		answers, _ := f.askAll(ctx, peersOf(record.Organizations), channel.Name) // who does not answer is not waited for
+		for _, a := range answers {
+			if a.height < ordered {
+				return fmt.Errorf("%s: %w, but %d of %d", a.node, errBehind, a.height, ordered)
+			}
+		}
+		return nil
+	})
+}
+
+// behind tells that no peer of a channel has all blocks that its orderers have: what they do not know of
+// may well be there.
+func (f *Fabric) behind(ctx context.Context, channel Handle, record channelRecord) error {
+	ordered, err := f.ordered(ctx, record, channel.Name)
+	if err != nil {
+		return err
+	}
+	answers, _ := f.askAll(ctx, peersOf(record.Organizations), channel.Name) // as above
+	best := heightAnswer{}
+	for _, a := range answers {
+		if a.height >= best.height {
+			best = a
+		}
+	}
+	if best.height < ordered {
+		return fmt.Errorf("%s: %w, but %d of %d", best.node, errBehind, best.height, ordered)
 	}
 	return nil
+}
+
+// ordered is the height of a channel by its orderers; zero when none answers.
+func (f *Fabric) ordered(ctx context.Context, record channelRecord, channel string) (height uint64, err error) {
+	orderers, err := f.Orderers(ctx, record.Orderers)
+	if err != nil {
+		return 0, err
+	}
+	answers, _ := f.askAll(ctx, orderers, channel) // as above
+	for _, a := range answers {
+		height = max(height, a.height)
+	}
+	return height, nil
 }
 
 // reports asks every peer that runs, all at once. Failures of peers that did not answer are joined.

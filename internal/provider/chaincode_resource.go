@@ -630,6 +630,12 @@ func (r *chaincodeResource) Read(ctx context.Context, req resource.ReadRequest, 
 		resp.State.RemoveResource(ctx)
 		return
 	}
+	if known := state.Sequence.ValueInt64(); found.Committed.Sequence < known { // a ledger never goes back
+		resp.Diagnostics.AddWarning("Chaincode "+state.Name.ValueString()+" could not be read from the ledger",
+			fmt.Sprintf("The peers that answer know the definition with sequence %d, and there was one with %d before: they do not have all blocks yet.\n\nWhat the state holds of it is kept.", found.Committed.Sequence, known))
+		resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
+		return
+	}
 	state.compare(ctx, found, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
