@@ -130,10 +130,21 @@ type Report struct {
 	counts map[family]int
 	// Struck is the call that went wrong; empty when none was reached.
 	Struck string
+	// At is when it did.
+	At time.Time
 }
 
 // Calls is how many calls there were to which a kind applies.
 func (r Report) Calls(side Side, kind Kind) int { return r.counts[familyOf(side, kind)] }
+
+// String tells how many calls each side had.
+func (r Report) String() string {
+	var words []string
+	for _, side := range Sides {
+		words = append(words, fmt.Sprintf("%s %d", side, r.Calls(side, DropRequest)))
+	}
+	return strings.Join(words, ", ")
+}
 
 // parent gives the parent of a process.
 func parent(pid int) (int, error) {

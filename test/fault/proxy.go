@@ -121,7 +121,7 @@ func (p *Proxy) meets(side Side, kinds []Kind, at, what string) (Fault, bool) {
 	if !struck {
 		return Fault{}, false
 	}
-	p.report.Struck = what
+	p.report.Struck, p.report.At = what, time.Now()
 	if p.armed.Kind == Silence {
 		p.silent, p.silentAt = true, at
 		if p.armed.For > 0 {
