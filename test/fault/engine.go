@@ -24,8 +24,9 @@ var (
 )
 
 var (
-	apiVersion = regexp.MustCompile(`^/v[0-9.]+`)
-	inspection = regexp.MustCompile(`^/containers/([^/]+)/json$`)
+	apiVersion  = regexp.MustCompile(`^/v[0-9.]+`)
+	containerID = regexp.MustCompile(`[0-9a-f]{64}`)
+	inspection  = regexp.MustCompile(`^/containers/([^/]+)/json$`)
 )
 
 // handler hands requests on to the engine.
@@ -49,6 +50,7 @@ func (p *Proxy) handler() http.Handler {
 		call := classify(r)
 		fault, struck := Fault{}, false
 		if call.side != "" {
+			call.what = p.named(call.what)
 			fault, struck = p.meets(call.side, call.kinds, "", call.what)
 		}
 		if !struck {
@@ -71,6 +73,10 @@ func (p *Proxy) handler() http.Handler {
 			mute(r, over)
 		case Delay:
 			p.wait(r.Context(), fault)
+		case Hang:
+			_, _ = io.Copy(io.Discard, r.Body) // as in mute
+			p.wait(r.Context(), fault)
+			panic(http.ErrAbortHandler)
 		case KillBefore:
 			p.strike(fault.Kind, pid)
 			panic(http.ErrAbortHandler)
@@ -127,6 +133,16 @@ func classify(r *http.Request) engineCall {
 		return engineCall{side: Engine, kinds: []Kind{DropRequest, CutUpload}, what: what}
 	}
 	return engineCall{side: Engine, kinds: []Kind{DropRequest}, what: what, replies: true}
+}
+
+// named writes a container's name in place of its ID, where it is known.
+func (p *Proxy) named(what string) string {
+	return containerID.ReplaceAllStringFunc(what, func(id string) string {
+		if name, known := p.names.Load(id); known {
+			return name.(string) //nolint:forcetypeassert // nothing else is stored
+		}
+		return id
+	})
 }
 
 // half gives the first half of what is to be sent, and then an error.
@@ -201,7 +217,7 @@ func (p *Proxy) redirected(inspection []byte) ([]byte, error) {
 	type binding struct{ HostIp, HostPort string } //nolint:revive,staticcheck // the engine's word
 	var whole, host map[string]json.RawMessage
 	var state struct {
-		Name            string
+		ID, Name        string
 		State           struct{ Running bool }
 		NetworkSettings struct{ Ports map[string][]binding }
 	}
@@ -209,6 +225,7 @@ func (p *Proxy) redirected(inspection []byte) ([]byte, error) {
 	if err := errors.Join(json.Unmarshal(inspection, &whole), json.Unmarshal(inspection, &state)); err != nil {
 		return nil, err
 	}
+	p.names.Store(state.ID, strings.TrimPrefix(state.Name, "/"))
 	if err := json.Unmarshal(whole["HostConfig"], &host); err != nil {
 		return nil, err
 	}

@@ -75,6 +75,8 @@ const (
 	CutUpload Kind = "cut the upload"
 	// Silence is a side that accepts, and neither answers nor hangs up.
 	Silence Kind = "silence"
+	// Hang is one call that is never answered, while others are.
+	Hang Kind = "hang"
 	// KillBefore and KillAfter kill the caller before the call is made, or when the work is done.
 	KillBefore Kind = "kill before"
 	KillAfter  Kind = "kill after"
@@ -86,11 +88,11 @@ const (
 func Kinds(side Side) []Kind {
 	switch side {
 	case Engine:
-		return []Kind{DropRequest, DropReply, Delay, Refuse, CutReply, CutUpload, Silence, KillBefore, KillAfter, Interrupt}
+		return []Kind{DropRequest, DropReply, Delay, Refuse, CutReply, CutUpload, Silence, Hang, KillBefore, KillAfter, Interrupt}
 	case Reading:
-		return []Kind{DropRequest, DropReply, Delay, Refuse, CutReply, Silence, KillBefore, Interrupt}
+		return []Kind{DropRequest, DropReply, Delay, Refuse, CutReply, Silence, Hang, KillBefore, Interrupt}
 	}
-	return []Kind{DropRequest, DropReply, Delay, Refuse, CutUpload, Silence, KillBefore, Interrupt}
+	return []Kind{DropRequest, DropReply, Delay, Refuse, CutUpload, Silence, Hang, KillBefore, Interrupt}
 }
 
 // Fault is what goes wrong: the call of that number, from 1, among those of its side to which the kind
@@ -99,7 +101,7 @@ type Fault struct {
 	Side Side
 	Kind Kind
 	Call int
-	// For is how long a delay or a silence lasts; a silence of zero lasts until the next Arm.
+	// For is how long a delay, a silence or a hang lasts; the latter two of zero until the next Arm.
 	For time.Duration
 }
 

@@ -187,6 +187,9 @@ func (l *link) written(piece []byte) ([]byte, error) {
 		p.wait(l.ctx, f)
 	case Silence:
 		return nil, l.hush()
+	case Hang:
+		p.wait(l.ctx, f)
+		return nil, errCut
 	case KillBefore, Interrupt:
 		p.strike(f.Kind, p.lastCaller())
 		if f.Kind == KillBefore {

@@ -34,6 +34,8 @@ type Proxy struct {
 	silentAt string
 	// caller is the process that asked the engine last.
 	caller int
+	// names are the containers' by their IDs, as far as an inspection told.
+	names sync.Map
 	// nodes are the listeners in front of nodes, by port of the engine's host.
 	nodes  map[string]*node
 	closed bool
@@ -167,20 +169,22 @@ func (p *Proxy) silence(at string) (<-chan struct{}, bool) {
 	return p.released, p.silent && p.silentAt == at
 }
 
-// wait waits out a delay; false when the caller went, or the proxy was armed anew.
-func (p *Proxy) wait(ctx context.Context, f Fault) bool {
+// wait waits out a delay or a hang, unless the caller goes or the proxy is armed anew.
+func (p *Proxy) wait(ctx context.Context, f Fault) {
 	p.mu.Lock()
 	released := p.released
 	p.mu.Unlock()
-	timer := time.NewTimer(f.For)
-	defer timer.Stop()
+	var end <-chan time.Time
+	if f.For > 0 {
+		timer := time.NewTimer(f.For)
+		defer timer.Stop()
+		end = timer.C
+	}
 	select {
-	case <-timer.C:
-		return true
+	case <-end:
 	case <-released:
 	case <-ctx.Done():
 	}
-	return false
 }
 
 // strike sends the caller what the fault has for it, if it is a signal.

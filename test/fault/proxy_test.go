@@ -158,6 +158,7 @@ func TestEngineFaults(t *testing.T) {
 		{CutReply, create, true, false, http.StatusCreated},
 		{CutUpload, "/containers/peer/archive", true, true, 0},
 		{Silence, create, false, false, 0},
+		{Hang, create, false, false, 0},
 	} {
 		t.Run(string(tc.kind), func(t *testing.T) {
 			p, engine, c := start(t)
@@ -360,7 +361,7 @@ func say(t *testing.T, conn net.Conn, word string) (string, error) {
 }
 
 func TestNodeFaults(t *testing.T) {
-	for _, kind := range []Kind{DropRequest, DropReply, CutUpload, Delay} {
+	for _, kind := range []Kind{DropRequest, DropReply, CutUpload, Delay, Hang} {
 		t.Run(string(kind), func(t *testing.T) {
 			p, engine, _ := start(t)
 			engine.nodePort = echo(t)

@@ -16,8 +16,8 @@
 //	SWEEP_SEED         the seed of TestAccFaults
 //	SWEEP_TIME         how long TestAccFaults goes on, for example 7m; all points when not set
 //	SWEEP_POINTS       how many points it tries at most
-//	SWEEP_ONLY         what it tries: a part of "SIDE: FAULT"
-//	SWEEP_CHANGE       a part of a change's name
+//	SWEEP_ONLY         what it tries, a regular expression of "SIDE: FAULT"
+//	SWEEP_CHANGE       a regular expression of the changes' names
 //	SWEEP_RESULTS      where results are kept, without the ending; SWEEP_WRITE, a document that gets the tables
 //	FABRIC_SWEEP=all   every call in every manner, not one manner for each call
 package kill

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -93,8 +94,8 @@ type faulting struct {
 	*killing
 	proxy *fault.Proxy
 	seed  uint64
-	// only are the sides, or kinds, that are tried; empty: all.
-	only    string
+	// only says which sides and kinds are tried.
+	only    *regexp.Regexp
 	results []result
 	// heights are how many blocks each node has, by node and channel.
 	heights map[string]uint64
@@ -122,9 +123,8 @@ func TestAccFaults(t *testing.T) {
 	t.Run("undisturbed", s.build)
 	todo := slices.Clone(changes)
 	s.random.Shuffle(len(todo), func(i, j int) { todo[i], todo[j] = todo[j], todo[i] })
-	if only := os.Getenv("SWEEP_CHANGE"); only != "" {
-		todo = slices.DeleteFunc(todo, func(c change) bool { return !strings.Contains(c.forth+"/"+c.back, only) })
-	}
+	only := expression(t, "SWEEP_CHANGE")
+	todo = slices.DeleteFunc(todo, func(c change) bool { return !only.MatchString(c.forth) && !only.MatchString(c.back) })
 	ways := map[string][2]*direction{}
 	for failures := 0; len(todo) > 0 && uint64(len(s.results)) < points && time.Now().Before(until) && failures < mostFailures; {
 		c := todo[0]
@@ -152,9 +152,20 @@ func TestAccFaults(t *testing.T) {
 	}
 }
 
+// expression reads a regular expression from the environment; without one, all matches.
+func expression(t *testing.T, name string) *regexp.Regexp {
+	t.Helper()
+	e, err := regexp.Compile(os.Getenv(name))
+	must(t, err)
+	return e
+}
+
 // newFaulting has a workspace whose provider reaches the engine through a proxy.
 func newFaulting(t *testing.T, name string, seed uint64) *faulting {
 	t.Helper()
+	if prefix := os.Getenv("TEST_NETWORK_PREFIX"); prefix != "" { // several on one engine
+		name = prefix + "-" + name
+	}
 	h := openHost(t)
 	proxy, err := fault.New(filepath.Join(t.TempDir(), "engine.sock"), engineAddress())
 	must(t, err)
@@ -165,7 +176,7 @@ func newFaulting(t *testing.T, name string, seed uint64) *faulting {
 	t.Cleanup(func() { h.clean(t, name) })
 	return &faulting{
 		killing: &killing{network: name, workspace: w, host: h, random: rand.New(rand.NewPCG(seed, 1))},
-		proxy:   proxy, seed: seed, only: os.Getenv("SWEEP_ONLY"),
+		proxy:   proxy, seed: seed, only: expression(t, "SWEEP_ONLY"),
 	}
 }
 
@@ -208,7 +219,7 @@ func (s *faulting) all(report fault.Report) map[fault.Fault][]int {
 	for _, side := range fault.Sides {
 		for _, kind := range fault.Kinds(side) {
 			calls := report.Calls(side, kind)
-			if calls == 0 || !strings.Contains(string(side)+": "+string(kind), s.only) {
+			if calls == 0 || !s.only.MatchString(string(side)+": "+string(kind)) {
 				continue
 			}
 			chosen := s.random.Perm(calls)
@@ -257,7 +268,7 @@ func (d *direction) next(random *rand.Rand) (fault.Fault, bool) {
 	switch f.Kind {
 	case fault.Delay:
 		f.For = faultDelay
-	case fault.Silence:
+	case fault.Silence, fault.Hang:
 		f.For = faultSilence
 	}
 	return f, true

@@ -34,20 +34,22 @@ func TestAccSilence(t *testing.T) {
 	limited := []string{"limit=" + silenceLimit.String()}
 	for _, tc := range []struct {
 		side fault.Side
+		kind fault.Kind
 		// during is the change; whom the error must name.
 		during []string
 		whom   string
 	}{
-		{fault.Participation, nil, `orderer0`},
-		{fault.CA, []string{`more_peers={"peer1.org1"="org1"}`}, `ca\.org1`},
-		{fault.Orderer, []string{"batch_timeout=1s"}, `orderer0`},
-		{fault.Peer, []string{"chaincode=2.0"}, `peer0\.org[12]`},
-		{fault.Engine, []string{`more_peers={"peer1.org1"="org1"}`}, `engine\.sock`},
+		{fault.Participation, fault.Silence, nil, `orderer0`},
+		{fault.CA, fault.Silence, []string{`more_peers={"peer1.org1"="org1"}`}, `ca\.org1`},
+		{fault.Orderer, fault.Silence, []string{"batch_timeout=1s"}, `orderer0`},
+		{fault.Peer, fault.Silence, []string{"chaincode=2.0"}, `peer0\.org[12]`},
+		{fault.Engine, fault.Silence, []string{`more_peers={"peer1.org1"="org1"}`}, `engine\.sock`},
+		{fault.Engine, fault.Hang, []string{`more_peers={"peer1.org1"="org1"}`}, `peer1\.org1`},
 	} {
-		t.Run(string(tc.side), func(t *testing.T) {
+		t.Run(string(tc.side)+": "+string(tc.kind), func(t *testing.T) {
 			w := s.in(t)
 			variables := slices.Concat(limited, tc.during)
-			s.arm(t, fault.Fault{Side: tc.side, Kind: fault.Silence, Call: 1})
+			s.arm(t, fault.Fault{Side: tc.side, Kind: tc.kind, Call: 1})
 			r := w.start(apply(variables...)...)
 			status := r.wait()
 			ended := time.Now()
