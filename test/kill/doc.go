@@ -14,7 +14,7 @@
 //	FABRIC_KILL_SEED   the seed
 //	FABRIC_KILLS       how many moments TestAccKill tries
 //	SWEEP_SEED         the seed of TestAccFaults
-//	SWEEP_TIME         how long TestAccFaults goes on, for example 7m; all points when not set
+//	SWEEP_TIME         how long TestAccFaults goes on, for example 6m; all points when not set
 //	SWEEP_POINTS       how many points it tries at most
 //	SWEEP_ONLY         what it tries, a regular expression of "SIDE: FAULT"
 //	SWEEP_CHANGE       a regular expression of the changes' names
