@@ -149,7 +149,7 @@ data "fabric_query" "greeting" {
   identity   = fabric_identity.app.handle
   function   = "get"
   arguments  = ["greeting"]
-  depends_on = [fabric_transaction.first]
+  depends_on = [fabric_transaction.first, fabric_peer.this] # an apply that starts a peer reads afterwards
 }
 
 output "answer" {
