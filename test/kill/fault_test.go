@@ -322,7 +322,6 @@ func (s *faulting) try(t *testing.T, d *direction, f fault.Fault) {
 	for _, name := range d.removes {
 		remade[name] = true
 	}
-	between := s.host.take(t, s.network)
 	begun := time.Now()
 	if d.gone {
 		w.mustRun(d.command()...)
@@ -331,6 +330,8 @@ func (s *faulting) try(t *testing.T, d *direction, f fault.Fault) {
 		}
 		s.heights = nil
 	} else {
+		between := s.host.take(t, s.network)
+		begun = time.Now()
 		for _, lost := range before.lost(between, remade) {
 			t.Error(lost)
 		}
