@@ -39,7 +39,7 @@ func (p *Proxy) handler() http.Handler {
 		FlushInterval:  -1, // events come one by one
 		ErrorLog:       quiet,
 		ModifyResponse: p.redirect,
-		ErrorHandler:   func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		ErrorHandler:   func(http.ResponseWriter, *http.Request, error) { hangUp() },
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		pid, _ := r.Context().Value(callerKey{}).(int)
@@ -62,7 +62,7 @@ func (p *Proxy) handler() http.Handler {
 		}
 		switch fault.Kind {
 		case DropRequest:
-			panic(http.ErrAbortHandler)
+			hangUp()
 		case Refuse:
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusInternalServerError)
@@ -76,10 +76,10 @@ func (p *Proxy) handler() http.Handler {
 		case Hang:
 			_, _ = io.Copy(io.Discard, r.Body) // as in mute
 			p.wait(r.Context(), fault)
-			panic(http.ErrAbortHandler)
+			hangUp()
 		case KillBefore:
 			p.strike(fault.Kind, pid)
-			panic(http.ErrAbortHandler)
+			hangUp()
 		case Interrupt:
 			p.strike(fault.Kind, pid)
 		case CutUpload:
@@ -89,10 +89,15 @@ func (p *Proxy) handler() http.Handler {
 			r = r.WithContext(context.WithoutCancel(r.Context()))
 			forward.ServeHTTP(&swallower{header: http.Header{}}, r)
 			p.strike(fault.Kind, pid)
-			panic(http.ErrAbortHandler)
+			hangUp()
 		}
 		forward.ServeHTTP(w, r)
 	})
+}
+
+// hangUp breaks the connection to the caller, and never returns.
+func hangUp() {
+	panic(http.ErrAbortHandler) //nolint:forbidigo // the only way of a handler of net/http
 }
 
 // mute holds a caller up until it goes or the silence is over, and then hangs up.
@@ -103,7 +108,7 @@ func mute(r *http.Request, over <-chan struct{}) {
 	case <-over:
 	case <-r.Context().Done():
 	}
-	panic(http.ErrAbortHandler)
+	hangUp()
 }
 
 // engineCall is what a request is counted as.
@@ -186,7 +191,8 @@ func (w *replier) Write(b []byte) (int, error) {
 	}
 	_, _ = w.ResponseWriter.Write(b[:len(b)/2]) // who has gone needs no answer
 	_ = http.NewResponseController(w.ResponseWriter).Flush()
-	panic(http.ErrAbortHandler)
+	hangUp()
+	return 0, errCut
 }
 
 // redirect writes into the reply of an inspection that the ports of the container, as far as they are
@@ -214,7 +220,7 @@ func (p *Proxy) redirect(reply *http.Response) error {
 
 // redirected changes addresses only: everything else stays as the engine wrote it.
 func (p *Proxy) redirected(inspection []byte) ([]byte, error) {
-	type binding struct{ HostIp, HostPort string } //nolint:revive,staticcheck // the engine's word
+	type binding struct{ HostIp, HostPort string } //nolint:staticcheck // the engine's word
 	var whole, host map[string]json.RawMessage
 	var state struct {
 		ID, Name        string

@@ -130,7 +130,7 @@ func TestAccFaults(t *testing.T) {
 		c := todo[0]
 		todo = todo[1:]
 		way, measured := ways[c.forth]
-		well := false
+		var well bool
 		if measured {
 			well = s.goBothWays(t, way)
 		} else {
