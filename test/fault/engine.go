@@ -55,7 +55,7 @@ func (p *Proxy) handler() http.Handler {
 		}
 		if !struck {
 			if call.replies {
-				w = &replier{ResponseWriter: w, proxy: p, call: call, pid: pid}
+				w = &replier{ResponseWriter: w, proxy: p, call: call}
 			}
 			forward.ServeHTTP(w, r)
 			return
@@ -175,7 +175,6 @@ type replier struct {
 	http.ResponseWriter
 	proxy *Proxy
 	call  engineCall
-	pid   int
 	met   bool
 }
 
