@@ -219,7 +219,7 @@ func (p *Proxy) redirect(reply *http.Response) error {
 
 // redirected changes addresses only: everything else stays as the engine wrote it.
 func (p *Proxy) redirected(inspection []byte) ([]byte, error) {
-	type binding struct{ HostIp, HostPort string } //nolint:staticcheck // the engine's word
+	type binding struct{ HostIp, HostPort string }
 	var whole, host map[string]json.RawMessage
 	var state struct {
 		ID, Name        string
