@@ -5,6 +5,8 @@ import (
 	"context"
 	"flag"
 	"log"
+	"os"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	tfaddr "github.com/hashicorp/terraform-registry-address"
@@ -18,6 +20,9 @@ var version = "dev"
 func main() {
 	debug := flag.Bool("debug", false, "run for a debugger to attach to")
 	flag.Parse()
+	if !*debug {
+		go endWithParent(os.Getppid())
+	}
 	err := providerserver.Serve(context.Background(), provider.New(version), providerserver.ServeOpts{
 		Address:         tfaddr.NewProvider(tfaddr.DefaultProviderRegistryHost, "fabricops", "fabric").String(),
 		Debug:           *debug,
@@ -25,5 +30,17 @@ func main() {
 	})
 	if err != nil {
 		log.Fatal(err)
+	}
+}
+
+// endWithParent ends the provider when the Terraform that started it is gone. One that was killed could
+// not say so, and the provider would go on with what it was at, against the next apply.
+func endWithParent(parent int) {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for range look.C {
+		if os.Getppid() != parent {
+			log.Fatal("Terraform is gone")
+		}
 	}
 }

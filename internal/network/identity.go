@@ -389,7 +389,9 @@ func (f *Fabric) ReadIdentity(ctx context.Context, h Handle, directory string, k
 	if err != nil {
 		return state, err
 	}
-	registered, err := client.Identity(ctx, registrar, h.Name)
+	ask, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	registered, err := client.Identity(ask, registrar, h.Name)
 	if errors.Is(err, ca.ErrNotFound) {
 		state.Registered = false
 		return state, nil

@@ -489,7 +489,22 @@ func (f *Fabric) DeleteOrdererCluster(ctx context.Context, cluster Handle, order
 	for _, o := range nodes {
 		all[o.Name] = o
 	}
-	return f.deleteOrderers(ctx, all, keepVolumes)
+	if err := f.deleteOrderers(ctx, all, keepVolumes); err != nil {
+		return err
+	}
+	records, err := f.channelRecords(ctx, cluster.Owner)
+	if err != nil {
+		return err
+	}
+	for channel, record := range records {
+		if record.Orderers != cluster {
+			continue
+		}
+		if err := f.removeAbandoned(ctx, channel); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // deleteOrderers removes orderers and, unless they are to be kept, their volumes.

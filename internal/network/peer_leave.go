@@ -15,6 +15,7 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
+	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
 // Removal says how a peer goes.
@@ -194,6 +195,12 @@ func (f *Fabric) requireOtherHolders(ctx context.Context, h Handle, channels []H
 	}
 	last := &LastHolderError{Peer: h}
 	for _, channel := range channels {
+		ask, cancel := context.WithTimeout(ctx, answerTimeout)
+		has, err := f.hasChannel(ask, h, channel.Name)
+		cancel()
+		if err == nil && !has { // the channel was being removed from its nodes, and a record is left of it
+			continue
+		}
 		held, err := f.heldAlone(ctx, h, channel, others)
 		if err != nil {
 			return err
@@ -375,12 +382,22 @@ func (o ChannelOrganization) without(h Handle) ChannelOrganization {
 // leaveRecord takes a peer out of the record of a channel. A record that is gone is the channel's
 // business.
 func (f *Fabric) leaveRecord(ctx context.Context, h, channel Handle) error {
-	defer f.locks.lock(channel.record())()
-	f.stores.set(channel.record(), nil)
-	record, err := f.channelRecord(ctx, channel)
+	unlock := f.locks.lock(channel.record())
+	err := f.takeOut(ctx, h, channel)
+	unlock()
 	if errors.Is(err, ErrLost) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	return f.removeAbandoned(ctx, channel)
+}
+
+// takeOut writes the record of a channel without a peer.
+func (f *Fabric) takeOut(ctx context.Context, h, channel Handle) error {
+	f.stores.set(channel.record(), nil)
+	record, err := f.channelRecord(ctx, channel)
 	if err != nil {
 		return err
 	}
@@ -389,4 +406,26 @@ func (f *Fabric) leaveRecord(ctx context.Context, h, channel Handle) error {
 		organizations[key] = org.without(h)
 	}
 	return f.writeRecord(ctx, ChannelSpec{Handle: channel, Orderers: record.Orderers, Organizations: organizations, Config: record.Config}, nil)
+}
+
+// removeAbandoned removes the record of a channel of which no node is left. The removal of a channel can
+// be cut short when every node has left it: nobody finds the channel then, and its record would stay for
+// ever. Its peers and its ordering cluster call it, each when it has gone, so that the last of them
+// removes the record.
+func (f *Fabric) removeAbandoned(ctx context.Context, channel Handle) error {
+	defer f.locks.lock(channel.record())()
+	f.stores.set(channel.record(), nil)
+	record, err := f.channelRecord(ctx, channel)
+	if errors.Is(err, ErrLost) {
+		return nil
+	}
+	if err != nil || len(peersOf(record.Organizations)) > 0 {
+		return err
+	}
+	orderers, err := f.Orderers(ctx, record.Orderers)
+	if err != nil || len(orderers) > 0 {
+		return err
+	}
+	f.stores.set(channel.record(), nil)
+	return keystore.OpenVolume(f.engine, channel.record()).Remove(ctx, channel.Owner)
 }

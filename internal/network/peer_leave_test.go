@@ -59,6 +59,10 @@ func TestLastHolderStays(t *testing.T) {
 		{"the sibling is not on the channel", []string{own}, func(s *sketch) {
 			s.servePeer(s.peer("peer1.org1", "Org1MSP"), &sketchPeer{nowhere: true})
 		}, false, []string{"c0"}},
+		{"it has left the channel already", []string{own}, func(s *sketch) {
+			s.servePeer(s.peer("peer0.org1", "Org1MSP"), &sketchPeer{nowhere: true})
+			s.fake.VanishNode("dev-peer1.org1")
+		}, false, nil},
 		{"another organization holds it too", []string{both}, func(s *sketch) {
 			s.fake.SetStatus("dev-peer1.org1", engine.Stopped, 0)
 		}, false, nil},
@@ -231,4 +235,44 @@ func TestPeerThatCannotLeave(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	s.must(s.again().DeletePeer(ctx, h, Removal{KeepVolumes: true}))
+}
+
+// TestLastNodeTakesTheRecord: a channel whose removal was cut short when every node had left it is found
+// by nobody; what is left of it goes with the last of its nodes, whoever that is.
+func TestLastNodeTakesTheRecord(t *testing.T) {
+	for _, order := range []string{"peers first", "cluster first", "at once"} {
+		t.Run(order, func(t *testing.T) {
+			s := newSketch(t)
+			s.serveHolders("OR('Org1MSP.member')")
+			f := s.again()
+			peers := func() error {
+				var jobs together
+				for _, p := range []Handle{s.peer("peer0.org1", "Org1MSP"), s.peer("peer1.org1", "Org1MSP"), s.peer("peer0.org2", "Org2MSP")} {
+					s.servePeer(p, &sketchPeer{nowhere: true})
+					jobs.do(func() error { return f.DeletePeer(t.Context(), p, Removal{}) })
+				}
+				return jobs.wait()
+			}
+			cluster := func() error { return f.DeleteOrdererCluster(t.Context(), s.cluster(), map[string]Handle{}, false) }
+			steps := []func() error{peers, cluster}
+			switch order {
+			case "cluster first":
+				slices.Reverse(steps)
+			case "at once":
+				steps = []func() error{func() error {
+					var jobs together
+					jobs.do(peers)
+					jobs.do(cluster)
+					return jobs.wait()
+				}}
+			}
+			for i, step := range steps {
+				s.must(step())
+				_, err := s.fake.Volume(t.Context(), s.channel.record())
+				if gone := errors.Is(err, engine.ErrNotFound); gone != (i == len(steps)-1) {
+					t.Errorf("after step %d of %d the record is gone: %t (%v)", i+1, len(steps), gone, err)
+				}
+			}
+		})
+	}
 }

@@ -46,7 +46,7 @@ func wayOut(err error) string {
 	case errors.Is(err, network.ErrOtherEngine):
 		return "Set docker_host in the provider block to the engine that holds this network. If that engine is gone for good, take the resource out of the state: terraform state rm ADDRESS."
 	case errors.Is(err, engine.ErrUnreachable):
-		return "Start the engine, or set docker_host in the provider block (or DOCKER_HOST) to its address. If the engine is gone for good, take the resource out of the state: terraform state rm ADDRESS."
+		return "Start the engine, restart one that answers pings and nothing else, or set docker_host in the provider block (or DOCKER_HOST) to its address. If the engine is gone for good, take the resource out of the state: terraform state rm ADDRESS."
 	case errors.As(err, &lost) && lost.Thing.Kind == network.KindOrganization:
 		return "Restore the volume under its name. If it is gone for good, have new keys made: terraform apply -replace=ADDRESS of the fabric_organization, and a second apply for its identities."
 	case errors.Is(err, network.ErrLost):

@@ -93,10 +93,16 @@ func (h *host) take(t *testing.T, network string) picture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
-	p, err := h.picture(ctx, network)
-	must(t, err)
-	must(t, h.look(ctx, network, p))
-	return p
+	for {
+		p, err := h.picture(ctx, network)
+		must(t, err)
+		err = h.look(ctx, network, p)
+		if errors.Is(err, engine.ErrNotFound) && ctx.Err() == nil {
+			continue // the engine was still removing what a process asked for that is dead by now
+		}
+		must(t, err)
+		return p
+	}
 }
 
 // picture lists the objects.

@@ -145,6 +145,9 @@ func (r *run) over() bool {
 // tail is the end of the output.
 func (r *run) tail() string {
 	text := strings.TrimSpace(r.output.String())
+	if _, after, planned := strings.Cut(text, "\nPlan: "); planned { // what comes of it tells more than the plan itself
+		text = "Plan: " + after
+	}
 	if len(text) > 5000 {
 		text = "…" + text[len(text)-5000:]
 	}

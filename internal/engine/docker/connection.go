@@ -93,6 +93,23 @@ func (e *Engine) call(ctx context.Context, do func(context.Context) error) error
 	}
 }
 
+// answerTime is what an engine has for a request that only reads. One that answers pings can be stuck all
+// the same: over its networks, over one container. Reading has no time limit of its own in Terraform, and
+// would wait for ever.
+const answerTime = time.Minute
+
+// ask is call for a request that only reads.
+func (e *Engine) ask(ctx context.Context, do func(context.Context) error) error {
+	stuck := e.unreachable(fmt.Errorf("it answers pings, and gave no answer to a request within %s", e.answerTime))
+	limited, cancel := context.WithTimeoutCause(ctx, e.answerTime, stuck)
+	defer cancel()
+	err := e.call(limited, do)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return stuck
+	}
+	return err
+}
+
 // connect negotiates the API version once. Calls that come meanwhile share the attempt, and so its
 // failure: a dead engine costs all of them one time limit.
 func (e *Engine) connect(ctx context.Context) error {

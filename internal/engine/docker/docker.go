@@ -74,6 +74,8 @@ type Engine struct {
 	options Options
 	// pullSilence is the constant of that name, but for tests.
 	pullSilence time.Duration
+	// answerTime is the constant of that name, but for tests.
+	answerTime time.Duration
 
 	connecting singleflight.Group
 	connected  atomic.Bool
@@ -106,7 +108,7 @@ func New(options Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unable to use docker host %q: %w", options.Host, err)
 	}
-	e := &Engine{address: addr, options: options, pullSilence: pullSilence, removals: make(chan struct{}, maxRemovals)}
+	e := &Engine{address: addr, options: options, pullSilence: pullSilence, answerTime: answerTime, removals: make(chan struct{}, maxRemovals)}
 	if e.api, err = e.newClient(maxConnections); err != nil {
 		return nil, fmt.Errorf("unable to use docker host %q: %w", options.Host, err)
 	}
@@ -125,7 +127,7 @@ func (e *Engine) Close() error {
 // Info implements engine.Engine with GET /info.
 func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
 	var result client.SystemInfoResult
-	err := e.call(ctx, func(ctx context.Context) (err error) {
+	err := e.ask(ctx, func(ctx context.Context) (err error) {
 		result, err = e.api.Info(ctx, client.InfoOptions{})
 		return err
 	})

@@ -263,6 +263,37 @@ func TestAnEngineThatFallsSilent(t *testing.T) {
 	}
 }
 
+// An engine can be stuck over one thing, and answer for others.
+func TestAnEngineThatIsStuck(t *testing.T) {
+	d := newDaemon(t)
+	for _, route := range []string{"GET /containers/n/json", "GET /containers/json", "GET /networks", "GET /volumes", "GET /volumes/v", "GET /info", "GET /containers/n/archive"} {
+		d.on(route, hangs)
+	}
+	e := d.engine(t, Options{})
+	e.answerTime = 100 * time.Millisecond
+	for what, ask := range map[string]func(context.Context) error{
+		"node":     func(ctx context.Context) error { _, err := e.Node(ctx, "n"); return err },
+		"nodes":    func(ctx context.Context) error { _, err := e.Nodes(ctx, nil); return err },
+		"networks": func(ctx context.Context) error { _, err := e.Networks(ctx, nil); return err },
+		"volume":   func(ctx context.Context) error { _, err := e.Volume(ctx, "v"); return err },
+		"volumes":  func(ctx context.Context) error { _, err := e.Volumes(ctx, nil); return err },
+		"info":     func(ctx context.Context) error { _, err := e.Info(ctx); return err },
+		"files":    func(ctx context.Context) error { _, err := e.GetFiles(ctx, "n", "/keys"); return err },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			if err := ask(t.Context()); !errors.Is(err, engine.ErrUnreachable) || errors.Is(err, engine.ErrNotFound) || !strings.Contains(err.Error(), "it answers pings, and gave no answer") {
+				t.Errorf("it gave %v", err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			if err := ask(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, engine.ErrUnreachable) {
+				t.Errorf("the caller's deadline gave %v", err)
+			}
+		})
+	}
+}
+
 func TestAnEngineThatIsSlowButAlive(t *testing.T) {
 	d := newDaemon(t)
 	d.on("GET /containers/n/json", func(w http.ResponseWriter, r *http.Request) {

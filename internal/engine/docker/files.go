@@ -151,7 +151,7 @@ func (e *Engine) GetFiles(ctx context.Context, node, name string) ([]engine.File
 		return nil, fmt.Errorf("unable to read %s of container %s: the path is not absolute", name, node)
 	}
 	var files []engine.File
-	err := e.call(ctx, func(ctx context.Context) error {
+	err := e.ask(ctx, func(ctx context.Context) error {
 		archive, err := e.api.CopyFromContainer(ctx, node, client.CopyFromContainerOptions{SourcePath: path.Clean(name)})
 		if err != nil {
 			return err

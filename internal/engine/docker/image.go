@@ -124,7 +124,7 @@ func (r imageReference) image(found client.ImageInspectResult) engine.Image {
 
 func (e *Engine) inspectImage(ctx context.Context, name string) (client.ImageInspectResult, error) {
 	var found client.ImageInspectResult
-	err := e.call(ctx, func(ctx context.Context) (err error) {
+	err := e.ask(ctx, func(ctx context.Context) (err error) {
 		found, err = e.api.ImageInspect(ctx, name)
 		return err
 	})

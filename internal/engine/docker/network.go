@@ -124,7 +124,7 @@ func (e *Engine) networksNamed(ctx context.Context, name string) ([]engine.Netwo
 
 func (e *Engine) listNetworks(ctx context.Context, filters client.Filters, keep func(network.Summary) bool) ([]engine.Network, error) {
 	var list client.NetworkListResult
-	err := e.call(ctx, func(ctx context.Context) (err error) {
+	err := e.ask(ctx, func(ctx context.Context) (err error) {
 		list, err = e.api.NetworkList(ctx, client.NetworkListOptions{Filters: filters})
 		return err
 	})
@@ -204,7 +204,7 @@ func (e *Engine) deleteNetwork(ctx context.Context, id string) error {
 // containers that do.
 func (e *Engine) detachLeaked(ctx context.Context, id string) (holders []string, err error) {
 	var details client.NetworkInspectResult
-	err = e.call(ctx, func(ctx context.Context) (err error) {
+	err = e.ask(ctx, func(ctx context.Context) (err error) {
 		details, err = e.api.NetworkInspect(ctx, id, client.NetworkInspectOptions{})
 		return err
 	})
@@ -215,7 +215,7 @@ func (e *Engine) detachLeaked(ctx context.Context, id string) (holders []string,
 		return nil, err
 	}
 	for container, endpoint := range details.Network.Containers {
-		err := e.call(ctx, func(ctx context.Context) error {
+		err := e.ask(ctx, func(ctx context.Context) error {
 			_, err := e.api.ContainerInspect(ctx, container, client.ContainerInspectOptions{})
 			return err
 		})

@@ -319,7 +319,7 @@ func (e *Engine) nodes(ctx context.Context, labels map[string]string) ([]engine.
 // that is not found.
 func (e *Engine) inspect(ctx context.Context, name string) (container.InspectResponse, error) {
 	var have client.ContainerInspectResult
-	err := e.call(ctx, func(ctx context.Context) (err error) {
+	err := e.ask(ctx, func(ctx context.Context) (err error) {
 		have, err = e.api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
 		return err
 	})
@@ -338,7 +338,7 @@ func (e *Engine) inspect(ctx context.Context, name string) (container.InspectRes
 
 func (e *Engine) listContainers(ctx context.Context, filters client.Filters, all bool) ([]container.Summary, error) {
 	var list client.ContainerListResult
-	err := e.call(ctx, func(ctx context.Context) (err error) {
+	err := e.ask(ctx, func(ctx context.Context) (err error) {
 		list, err = e.api.ContainerList(ctx, client.ContainerListOptions{All: all, Filters: filters})
 		return err
 	})

@@ -67,7 +67,7 @@ func (e *Engine) Volume(ctx context.Context, name string) (engine.Volume, error)
 // Volumes implements engine.Engine with GET /volumes.
 func (e *Engine) Volumes(ctx context.Context, labels map[string]string) ([]engine.Volume, error) {
 	var list client.VolumeListResult
-	err := e.call(ctx, func(ctx context.Context) (err error) {
+	err := e.ask(ctx, func(ctx context.Context) (err error) {
 		list, err = e.api.VolumeList(ctx, client.VolumeListOptions{Filters: labelFilter(labels)})
 		return err
 	})
@@ -143,7 +143,7 @@ func (e *Engine) mounted(ctx context.Context, name string) error {
 
 func (e *Engine) inspectVolume(ctx context.Context, name string) (volume.Volume, error) {
 	var found client.VolumeInspectResult
-	err := e.call(ctx, func(ctx context.Context) (err error) {
+	err := e.ask(ctx, func(ctx context.Context) (err error) {
 		found, err = e.api.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
 		return err
 	})

@@ -1,0 +1,113 @@
+//go:build linux
+
+package kill
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fabricops/terraform-provider-fabric/test/fault"
+)
+
+// The tables lie between these lines of a document.
+const (
+	tablesBegin = "<!-- sweep: begin -->"
+	tablesEnd   = "<!-- sweep: end -->"
+)
+
+// deliver keeps what was tried: every point in SWEEP_RESULTS.json, tables in SWEEP_RESULTS.md, and in
+// the document that SWEEP_WRITE names.
+func (s *faulting) deliver(t *testing.T, limit time.Duration) {
+	t.Helper()
+	text := s.tables(limit)
+	t.Logf("\n%s", text)
+	if file := os.Getenv("SWEEP_RESULTS"); file != "" {
+		content, err := json.MarshalIndent(map[string]any{"seed": s.seed, "results": s.results}, "", "  ")
+		must(t, err)
+		must(t, os.WriteFile(file+".json", append(content, '\n'), 0o600))
+		must(t, os.WriteFile(file+".md", []byte(text), 0o600))
+	}
+	if file := os.Getenv("SWEEP_WRITE"); file != "" {
+		content, err := os.ReadFile(file)
+		must(t, err)
+		document, err := replaced(string(content), text)
+		must(t, err)
+		must(t, os.WriteFile(file, []byte(document), 0o600))
+	}
+}
+
+// replaced puts the tables where a document has the earlier ones.
+func replaced(document, tables string) (string, error) {
+	before, rest, begun := strings.Cut(document, tablesBegin)
+	_, after, ended := strings.Cut(rest, tablesEnd)
+	if !begun || !ended {
+		return "", fmt.Errorf("the document has no lines %q and %q", tablesBegin, tablesEnd)
+	}
+	return before + tablesBegin + "\n" + tables + tablesEnd + after, nil
+}
+
+// tables are Markdown: points by change, by side and fault, and one by one.
+func (s *faulting) tables(limit time.Duration) string {
+	var out strings.Builder
+	tried, failed, missed := count(s.results)
+	fmt.Fprintf(&out, "Seed %d, %s at most: %d points tried, %d failures; %d more calls were not reached, because another run had fewer of them.\n\n", s.seed, limit, tried, failed, missed)
+	fmt.Fprintf(&out, "| change | tried | failures | converging took, median | longest |\n|---|---|---|---|---|\n")
+	grouped(s.results, func(r result) string { return r.Change }, func(key string, of []result) {
+		tried, failed, _ := count(of)
+		var took []float64
+		for _, r := range of {
+			took = append(took, r.Converged)
+		}
+		slices.Sort(took)
+		fmt.Fprintf(&out, "| %s | %d | %d | %.1f s | %.1f s |\n", key, tried, failed, took[len(took)/2], took[len(took)-1])
+	})
+	fmt.Fprintf(&out, "\n| tried, by fault |")
+	for _, side := range fault.Sides {
+		fmt.Fprintf(&out, " %s |", side)
+	}
+	fmt.Fprintf(&out, "\n|---|%s\n", strings.Repeat("---|", len(fault.Sides)))
+	grouped(s.results, func(r result) string { return string(r.Kind) }, func(key string, of []result) {
+		fmt.Fprintf(&out, "| %s |", key)
+		for _, side := range fault.Sides {
+			tried, _, _ := count(slices.DeleteFunc(slices.Clone(of), func(r result) bool { return r.Side != side }))
+			fmt.Fprintf(&out, " %d |", tried)
+		}
+		fmt.Fprintln(&out)
+	})
+	fmt.Fprintf(&out, "\n| change | fault | struck | outcome |\n|---|---|---|---|\n")
+	for _, r := range s.results {
+		fmt.Fprintf(&out, "| %s | %s, call %d: %s | %s | %s |\n", r.Change, r.Side, r.Call, r.Kind, strings.ReplaceAll(r.Struck, s.network+"-", ""), r.Outcome)
+	}
+	return out.String()
+}
+
+func count(results []result) (tried, failed, missed int) {
+	for _, r := range results {
+		switch r.Outcome {
+		case notReached:
+			missed++
+			continue
+		case failure:
+			failed++
+		}
+		tried++
+	}
+	return tried, failed, missed
+}
+
+// grouped goes through results by a key, in the keys' order.
+func grouped(results []result, key func(result) string, each func(string, []result)) {
+	groups := map[string][]result{}
+	for _, r := range results {
+		groups[key(r)] = append(groups[key(r)], r)
+	}
+	for _, k := range slices.Sorted(maps.Keys(groups)) {
+		each(k, groups[k])
+	}
+}

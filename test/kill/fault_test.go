@@ -1,0 +1,396 @@
+//go:build linux
+
+package kill
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/engine/docker"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
+	"github.com/fabricops/terraform-provider-fabric/test/fault"
+)
+
+// faultyNetwork is the name of the network of TestAccFaults.
+const faultyNetwork = "acc-faults"
+
+const (
+	// faultDelay and faultSilence are how long a call is late, and how long somebody is silent.
+	faultDelay, faultSilence = 3 * time.Second, 12 * time.Second
+	// perKind is how many calls of a side are tried with one kind of fault, other than calls that change
+	// something on the engine: of those it is every one.
+	perKind = 4
+	// mostFailures end TestAccFaults: what breaks often is broken.
+	mostFailures = 5
+	// sweepTime is how long TestAccFaults goes on at most, when SWEEP_TIME does not say.
+	sweepTime = 24 * time.Hour
+)
+
+// change is a change of the network, and the way back.
+type change struct {
+	forth, back string
+	// variables are what it sets, beyond the base; gone tells that it destroys everything.
+	variables []string
+	gone      bool
+	// adds are the names of the nodes that it adds.
+	adds []string
+}
+
+// base is the network as it is between changes: three consenters, so that one can be missing.
+var base = []string{"orderers=3"}
+
+var changes = []change{
+	{forth: "add a peer", back: "remove a peer", variables: []string{`more_peers={"peer1.org1"="org1"}`}, adds: []string{"peer1.org1"}},
+	{forth: "add a consenter", back: "remove a consenter", variables: []string{"orderers=4"}, adds: []string{"orderer3"}},
+	{forth: "channel update", back: "channel update", variables: []string{"batch_timeout=1s"}},
+	{forth: "chaincode upgrade", back: "chaincode upgrade", variables: []string{"chaincode=2.0"}},
+	{forth: "node roll", back: "node roll", variables: []string{"pids=2000"}},
+	{forth: "destroy", back: "create", gone: true},
+}
+
+// direction is a change, or its way back: what is tried of it.
+type direction struct {
+	name      string
+	variables []string
+	gone      bool
+	// removes are the names of what goes with it.
+	removes []string
+	// expected is what the engine holds after it.
+	expected picture
+	// untried are the numbers of the calls that are left, by side and kind.
+	untried map[fault.Fault][]int
+}
+
+// What becomes of a point. A call of a high number may not be reached: runs differ by a few calls.
+const (
+	converged  = "converged"
+	failure    = "failed"
+	notReached = "not reached"
+)
+
+// result is what became of one point.
+type result struct {
+	Change  string     `json:"change"`
+	Side    fault.Side `json:"side"`
+	Kind    fault.Kind `json:"fault"`
+	Call    int        `json:"call"`
+	Struck  string     `json:"struck,omitempty"`
+	Outcome string     `json:"outcome"`
+	// Seconds is what the disturbed command took, Converged what the next one did.
+	Seconds   float64 `json:"seconds"`
+	Converged float64 `json:"converged"`
+}
+
+// faulting is TestAccFaults.
+type faulting struct {
+	*killing
+	proxy *fault.Proxy
+	seed  uint64
+	// only says which sides and kinds are tried.
+	only    *regexp.Regexp
+	results []result
+	// heights are how many blocks each node has, by node and channel.
+	heights map[string]uint64
+}
+
+// TestAccFaults changes a network through a proxy that has one call go wrong, there and back, on and
+// on. After each, one apply must converge: an empty plan, nothing twice and nothing orphaned, every
+// volume and key as it was, and no node with fewer blocks than before.
+func TestAccFaults(t *testing.T) {
+	if os.Getenv("TF_ACC") == "" {
+		t.Skip("TF_ACC=1 makes a network on a Docker engine")
+	}
+	seed := number(t, "SWEEP_SEED", uint64(time.Now().UnixNano()))
+	points := number(t, "SWEEP_POINTS", 1<<32)
+	limit := sweepTime
+	if text := os.Getenv("SWEEP_TIME"); text != "" {
+		var err error
+		limit, err = time.ParseDuration(text)
+		must(t, err)
+	}
+	t.Logf("SWEEP_SEED=%d SWEEP_TIME=%s SWEEP_ONLY=%q", seed, limit, os.Getenv("SWEEP_ONLY"))
+	s := newFaulting(t, faultyNetwork, seed)
+	t.Cleanup(func() { s.deliver(t, limit) })
+	until := time.Now().Add(limit)
+	if !t.Run("undisturbed", s.build) {
+		return
+	}
+	todo := slices.Clone(changes)
+	s.random.Shuffle(len(todo), func(i, j int) { todo[i], todo[j] = todo[j], todo[i] })
+	only := expression(t, "SWEEP_CHANGE")
+	todo = slices.DeleteFunc(todo, func(c change) bool { return !only.MatchString(c.forth) && !only.MatchString(c.back) })
+	ways := map[string][2]*direction{}
+	for failures := 0; len(todo) > 0 && uint64(len(s.results)) < points && time.Now().Before(until) && failures < mostFailures; {
+		c := todo[0]
+		todo = todo[1:]
+		way, measured := ways[c.forth]
+		well := true
+		if !measured {
+			well = t.Run(c.forth+" and back, undisturbed", func(t *testing.T) { way = s.measure(t, c) })
+			ways[c.forth] = way
+		}
+		if well = well && s.goBothWays(t, way); !well { // what was left half-done would be taken for a failure of the next point
+			failures++
+			if s.reset(s.in(t)); !t.Run("undisturbed again", s.build) {
+				break
+			}
+		}
+		if way[0] != nil && way[0].left()+way[1].left() > 0 {
+			todo = append(todo, c)
+		}
+	}
+	if len(s.results) == 0 {
+		t.Error("no point was tried")
+	}
+}
+
+// expression reads a regular expression from the environment; without one, all matches.
+func expression(t *testing.T, name string) *regexp.Regexp {
+	t.Helper()
+	e, err := regexp.Compile(os.Getenv(name))
+	must(t, err)
+	return e
+}
+
+// newFaulting has a workspace whose provider reaches the engine through a proxy.
+func newFaulting(t *testing.T, name string, seed uint64) *faulting {
+	t.Helper()
+	if prefix := os.Getenv("TEST_NETWORK_PREFIX"); prefix != "" { // several on one engine
+		name = prefix + "-" + name
+	}
+	h := openHost(t)
+	proxy, err := fault.New(filepath.Join(t.TempDir(), "engine.sock"), engineAddress())
+	must(t, err)
+	t.Cleanup(func() { must(t, proxy.Close()) })
+	w := newWorkspace(t, providerBinary(t), strings.Replace(config, "NETWORK", name, 1))
+	w.env = append(w.env, "DOCKER_HOST="+proxy.Host())
+	h.clean(t, name) // of an earlier run that was ended itself
+	t.Cleanup(func() { h.clean(t, name) })
+	return &faulting{
+		killing: &killing{network: name, workspace: w, host: h, random: rand.New(rand.NewPCG(seed, 1))},
+		proxy:   proxy, seed: seed, only: expression(t, "SWEEP_ONLY"),
+	}
+}
+
+// build makes the base.
+func (s *faulting) build(t *testing.T) {
+	w := s.in(t)
+	s.duration = w.mustRun(apply(base...)...).took
+	s.whole = s.host.take(t, s.network)
+	s.check(w)
+	s.heights = s.look(t)
+}
+
+// measure goes there and back with nothing in the way, and counts the calls.
+func (s *faulting) measure(t *testing.T, c change) [2]*direction {
+	t.Helper()
+	forth := &direction{name: c.forth, variables: slices.Concat(base, c.variables), gone: c.gone}
+	back := &direction{name: c.back, variables: base, removes: c.adds}
+	for _, d := range []*direction{forth, back} {
+		w := s.in(t)
+		s.arm(t, fault.Fault{})
+		w.mustRun(d.command()...)
+		report := s.arm(t, fault.Fault{})
+		d.expected = s.host.take(t, s.network)
+		d.untried = s.all(report)
+		t.Logf("%s: %d points; calls: %v", d.name, d.left(), report)
+		if !d.gone {
+			w.unchanged(d.variables...)
+		}
+	}
+	for _, difference := range s.whole.differences(back.expected) {
+		t.Errorf("there and back: %s", difference)
+	}
+	return [2]*direction{forth, back}
+}
+
+// all gives every point at the calls that change something on the engine, and a choice of the others,
+// which are many and much alike; in an order by the seed.
+func (s *faulting) all(report fault.Report) map[fault.Fault][]int {
+	points := map[fault.Fault][]int{}
+	for _, side := range fault.Sides {
+		for _, kind := range fault.Kinds(side) {
+			calls := report.Calls(side, kind)
+			if calls == 0 || !s.only.MatchString(string(side)+": "+string(kind)) {
+				continue
+			}
+			chosen := s.random.Perm(calls)
+			if side != fault.Engine {
+				chosen = chosen[:min(calls, perKind)]
+			}
+			for _, i := range chosen {
+				points[fault.Fault{Side: side, Kind: kind}] = append(points[fault.Fault{Side: side, Kind: kind}], i+1)
+			}
+		}
+	}
+	return points
+}
+
+func (d *direction) command() []string {
+	if d.gone {
+		return []string{"destroy", "-auto-approve", "-input=false"}
+	}
+	return apply(d.variables...)
+}
+
+func (d *direction) left() int {
+	n := 0
+	for _, calls := range d.untried {
+		n += len(calls)
+	}
+	return n
+}
+
+// next takes a point: a kind first, so that all have their turn however many calls there are.
+func (d *direction) next(random *rand.Rand) (fault.Fault, bool) {
+	var kinds []fault.Fault
+	for f, calls := range d.untried {
+		if len(calls) > 0 {
+			kinds = append(kinds, f)
+		}
+	}
+	if len(kinds) == 0 {
+		return fault.Fault{}, false
+	}
+	slices.SortFunc(kinds, func(a, b fault.Fault) int { return strings.Compare(a.String(), b.String()) })
+	f := kinds[random.IntN(len(kinds))]
+	calls := d.untried[f]
+	d.untried[f] = calls[1:]
+	f.Call = calls[0]
+	switch f.Kind {
+	case fault.Delay:
+		f.For = faultDelay
+	case fault.Silence, fault.Hang:
+		f.For = faultSilence
+	}
+	return f, true
+}
+
+// goBothWays tries a point of each; false when it was not survived.
+func (s *faulting) goBothWays(t *testing.T, way [2]*direction) bool {
+	t.Helper()
+	for _, d := range way {
+		f, _ := d.next(s.random) // where nothing is left to try, the way is gone undisturbed
+		name := "undisturbed"
+		if f.Call > 0 {
+			name = f.String()
+		}
+		if !t.Run(d.name+": "+name, func(t *testing.T) { s.try(t, d, f) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// try goes a way with one call that goes wrong, and has the next apply converge.
+func (s *faulting) try(t *testing.T, d *direction, f fault.Fault) {
+	r := result{Change: d.name, Side: f.Side, Kind: f.Kind, Call: f.Call, Outcome: failure}
+	if f.Call > 0 {
+		defer func() { s.results = append(s.results, r) }()
+	}
+	w := s.in(t)
+	before := s.host.take(t, s.network)
+	s.arm(t, f)
+	disturbed := w.start(d.command()...)
+	status := disturbed.wait()
+	ended := time.Now()
+	report := s.arm(t, fault.Fault{})
+	w.awaitNoProvider(orphanTime)
+	defer func() {
+		if t.Failed() {
+			t.Logf("the command that was disturbed:\n%s", disturbed.tail())
+		}
+	}()
+	r.Struck, r.Seconds = report.Struck, disturbed.took.Seconds()
+	if report.Struck == "" && status != 0 {
+		t.Fatalf("nothing was disturbed, and it ended with %d", status)
+	}
+	t.Logf("struck: %q; it ended with %d after %s", report.Struck, status, disturbed.took.Round(time.Millisecond))
+	if f.Kind == fault.Interrupt && report.Struck != "" && ended.Sub(report.At) > graceTime {
+		t.Errorf("Terraform ended %s after the interrupt", ended.Sub(report.At).Round(time.Millisecond))
+	}
+	state, _ := w.state() // that it is half-written is dealt with below
+	remade := state.tainted()
+	for _, name := range d.removes {
+		remade[name] = true
+	}
+	begun := time.Now()
+	if d.gone {
+		w.mustRun(d.command()...)
+		for object := range s.host.take(t, s.network).objects {
+			t.Errorf("%s is left", object)
+		}
+		s.heights = nil
+	} else {
+		between := s.host.take(t, s.network)
+		begun = time.Now()
+		for _, lost := range before.lost(between, remade) {
+			t.Error(lost)
+		}
+		s.whole = d.expected
+		s.converge(w, between, remade, d.variables...)
+		now := s.look(t)
+		for at, height := range s.heights {
+			if node, _, _ := strings.Cut(at, " "); !remade[node] && now[at] < height {
+				t.Errorf("%s has %d blocks, and had %d", at, now[at], height)
+			}
+		}
+		s.heights = now
+	}
+	r.Converged = time.Since(begun).Seconds()
+	switch {
+	case t.Failed():
+	case report.Struck == "":
+		r.Outcome = notReached
+	default:
+		r.Outcome = converged
+	}
+}
+
+func (s *faulting) arm(t *testing.T, f fault.Fault) fault.Report {
+	t.Helper()
+	report, err := s.proxy.Arm(f)
+	must(t, err)
+	return report
+}
+
+// look asks every node how many blocks it has, past the proxy.
+func (s *faulting) look(t *testing.T) map[string]uint64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	networks, err := s.host.files.Networks(ctx, map[string]string{engine.LabelNetwork: s.network})
+	must(t, err)
+	if len(networks) != 1 {
+		t.Fatalf("there are %d networks", len(networks))
+	}
+	e, err := docker.New(docker.Options{Host: engineAddress()})
+	must(t, err)
+	f := network.New(e)
+	defer func() { must(t, f.Close()) }()
+	health, err := f.CheckHealth(ctx, network.Handle{
+		Kind: network.KindNetwork, Network: s.network, Name: s.network, Domain: "example.com", Owner: networks[0].Labels[engine.LabelOwner],
+	})
+	must(t, err)
+	heights := map[string]uint64{}
+	for name, n := range health.Nodes {
+		if n.Trouble != nil {
+			t.Errorf("%s is not well: %v", name, n.Trouble)
+		}
+		for channel, c := range n.Channels {
+			heights[name+" "+channel] = c.Height
+		}
+	}
+	if len(heights) == 0 {
+		t.Error("no node tells its blocks")
+	}
+	return heights
+}
