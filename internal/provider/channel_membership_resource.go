@@ -415,7 +415,7 @@ func (r *channelMembershipResource) ImportState(ctx context.Context, req resourc
 		m.adopt(ctx, spec, &resp.Diagnostics)
 		beginProtection(ctx, resp.Private, &resp.Diagnostics)
 		return nil
-	}, "NETWORK", "MSP_ID", "CHANNEL")
+	})
 }
 
 func (m *channelMembershipModel) adopt(ctx context.Context, spec network.MembershipSpec, diags *diag.Diagnostics) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -166,18 +165,7 @@ func (r *networkResource) Read(ctx context.Context, req resource.ReadRequest, re
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if state.Handle.IsNull() { // after import the name is all there is, and the owner if it was given
-		found, err := f.FindNetwork(ctx, state.Name.ValueString(), state.OwnerID.ValueString())
-		if err != nil {
-			addError(&resp.Diagnostics, "Unable to import network "+state.Name.ValueString(), err)
-			return
-		}
-		state.Domain, state.OwnerID = types.StringValue(found.Handle.Domain), types.StringValue(found.Handle.Owner)
-		state.Existing, state.Handle = types.BoolValue(found.Existing), handleValue(found.Handle)
-		rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
-	} else {
-		verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
-	}
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -231,9 +219,19 @@ func (r *networkResource) Delete(ctx context.Context, req resource.DeleteRequest
 
 // ImportState takes NAME, or NAME/OWNER_ID where several fabric_network share one network of the engine.
 func (r *networkResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	name, owner, given := strings.Cut(strings.TrimSpace(req.ID), "/")
-	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("name"), name)...)
-	if given {
-		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("owner_id"), owner)...)
-	}
+	m := &networkModel{}
+	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		owner := ""
+		if len(parts) > 1 {
+			owner = parts[1]
+		}
+		found, err := f.FindNetwork(ctx, parts[0], owner)
+		if err != nil {
+			return err
+		}
+		m.Name, m.Domain, m.OwnerID = types.StringValue(parts[0]), types.StringValue(found.Handle.Domain), types.StringValue(found.Handle.Owner)
+		m.Existing, m.Handle, m.Timeouts = types.BoolValue(found.Existing), handleValue(found.Handle), noTimeouts()
+		m.Status = types.StringValue(string(found.Status))
+		return nil
+	})
 }

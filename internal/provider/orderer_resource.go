@@ -389,5 +389,5 @@ func (r *ordererResource) ImportState(ctx context.Context, req resource.ImportSt
 		m.memberCertificates, m.RenewBefore = importedCertificates(spec.KeyVersion), defaultRenewBefore()
 		takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore)
 		return nil
-	}, "NETWORK", "NAME")
+	})
 }
