@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -109,7 +110,7 @@ func (i resourceIdentity) check(id string) error {
 		}
 	}
 	parts := strings.Split(id, "/")
-	if len(parts) < least || len(parts) > len(wants) || least < len(wants) && parts[0] == "" {
+	if len(parts) < least || len(parts) > len(wants) || slices.Contains(parts, "") {
 		form := strings.Join(wants[:least], "/")
 		if least < len(wants) {
 			form += " or " + strings.Join(wants, "/")
@@ -145,7 +146,6 @@ func (i resourceIdentity) give(ctx context.Context, h network.Handle, identity *
 // importable is a resource that can be imported.
 type importable interface {
 	resource.ResourceWithConfigure
-	resource.ResourceWithModifyPlan
 	resource.ResourceWithImportState
 	fabric(diags *diag.Diagnostics) *network.Fabric
 }
@@ -160,6 +160,7 @@ type identified struct {
 var (
 	_ resource.ResourceWithIdentity       = identified{}
 	_ resource.ResourceWithValidateConfig = identified{}
+	_ resource.ResourceWithModifyPlan     = identified{}
 )
 
 // withIdentity gives the constructor of a resource that has its identity. What cannot be imported has none.
@@ -189,10 +190,16 @@ func (r identified) IdentitySchema(_ context.Context, _ resource.IdentitySchemaR
 	}
 }
 
-// ValidateConfig is here because not every resource has it.
+// ValidateConfig and ModifyPlan are those of the resource, where it has them.
 func (r identified) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	if validating, ok := r.importable.(resource.ResourceWithValidateConfig); ok {
 		validating.ValidateConfig(ctx, req, resp)
+	}
+}
+
+func (r identified) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if planning, ok := r.importable.(resource.ResourceWithModifyPlan); ok {
+		planning.ModifyPlan(ctx, req, resp)
 	}
 }
 
