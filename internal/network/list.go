@@ -64,6 +64,19 @@ func (f *Fabric) List(ctx context.Context, kind Kind, filter Filter) ([]Handle, 
 	return slices.Compact(found), err // the nodes of a cluster are one, and so are the servers of a chaincode
 }
 
+// ListAll gives everything that can be listed, in the order of ListedKinds.
+func (f *Fabric) ListAll(ctx context.Context, filter Filter) ([]Handle, error) {
+	var all []Handle
+	for _, kind := range ListedKinds {
+		found, err := f.List(ctx, kind, filter)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
 // listNodes gives what the nodes say that they are of; false leaves one out.
 func (f *Fabric) listNodes(ctx context.Context, labels map[string]string, of func(engine.Node) (Handle, bool)) ([]Handle, error) {
 	nodes, err := f.engine.Nodes(ctx, labels)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
+	"fmt"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -139,7 +141,7 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 	existing := plan.Existing.ValueBool()
 	if err := f.PreflightNetwork(ctx, plan.known(), existing); err != nil {
-		addError(&resp.Diagnostics, "Unable to create network "+plan.Name.ValueString(), err)
+		resp.Diagnostics.AddError("Unable to create network "+plan.Name.ValueString(), explain(err)+takeBack(ctx, f, plan.known(), err))
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
@@ -150,6 +152,20 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 	if err := f.EnsureNetwork(ctx, plan.known(), existing); err != nil {
 		addError(&resp.Diagnostics, "Unable to create network "+plan.Name.ValueString(), err)
 	}
+}
+
+// takeBack says how a network of another owner is taken back, if it was ours and its state was lost.
+func takeBack(ctx context.Context, f *network.Fabric, h network.Handle, err error) string {
+	foreign := new(engine.ForeignError)
+	if !errors.As(err, &foreign) || foreign.Owner == "" {
+		return ""
+	}
+	found, err := f.ListAll(ctx, network.Filter{Network: h.Network, Owner: foreign.Owner})
+	if err != nil || len(found) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\n\nWith owner_id = %q in this fabric_network, an apply takes up whatever is there as this configuration says. "+
+		"Otherwise import it, each thing to its resource here (to), and what this configuration does not have yet with it:\n\n%s", foreign.Owner, importBlocks(found...))
 }
 
 func newOwnerID() string {

@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -99,6 +100,23 @@ func (i resourceIdentity) importID(h network.Handle) string {
 	}
 	return strings.Join(values, "/")
 }
+
+// importBlocks writes import blocks to be pasted. A line that begins with a space is not wrapped by Terraform.
+func importBlocks(things ...network.Handle) string {
+	blocks := make([]string, len(things))
+	for n, h := range things {
+		resourceType := "fabric_" + string(h.Kind)
+		name := importLabel.ReplaceAllString(h.Name, "_")
+		if h.Kind == network.KindIdentity || h.Kind == network.KindChannelMembership { // each organization has its own
+			name = importLabel.ReplaceAllString(h.MSPID+"_"+h.Name, "_")
+		}
+		blocks[n] = fmt.Sprintf("  import {\n    to = %s.%s\n    id = %q\n  }", resourceType, name, resourceIdentities[resourceType].importID(h))
+	}
+	return strings.Join(blocks, "\n")
+}
+
+// importLabel is what a resource's name in a configuration may not hold.
+var importLabel = regexp.MustCompile(`[^A-Za-z0-9_-]`)
 
 // check refuses an import ID of another form.
 func (i resourceIdentity) check(id string) error {

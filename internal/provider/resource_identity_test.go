@@ -2,7 +2,10 @@ package provider
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -157,6 +160,33 @@ func TestResourceIdentity(t *testing.T) {
 	}
 }
 
+// TestImportExamples: what the documentation shows is what the table says.
+func TestImportExamples(t *testing.T) {
+	for name, identity := range resourceIdentities {
+		shown := func(file string) string {
+			content, err := os.ReadFile(filepath.Join("../../examples/resources", name, file))
+			if err != nil {
+				t.Error(err)
+			}
+			return string(content)
+		}
+		command := strings.Fields(shown("import.sh"))
+		id := command[len(command)-1]
+		if err := identity.check(id); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if block := shown("import-by-string-id.tf"); !strings.Contains(block, strconv.Quote(id)) {
+			t.Errorf("%s: its import block has another ID than its command: %s", name, block)
+		}
+		block, parts := shown("identity.tf"), strings.Split(id, "/")
+		for n, part := range identity.parts {
+			if !part.optional && !strings.Contains(strings.Join(strings.Fields(block), " "), part.name+" = "+strconv.Quote(parts[n])) {
+				t.Errorf("%s: its identity does not say the %s of its ID: %s", name, part.name, block)
+			}
+		}
+	}
+}
+
 func emptyIdentity(t *testing.T, r identified) tfsdk.ResourceIdentity {
 	t.Helper()
 	var described resource.IdentitySchemaResponse
@@ -192,4 +222,26 @@ func stateOf(t *testing.T, r identified, name string, h network.Handle) tfsdk.St
 		t.Fatal(diags)
 	}
 	return state
+}
+
+// TestImportBlocks: they are pasted as they are, because Terraform does not wrap lines that begin with a space.
+func TestImportBlocks(t *testing.T) {
+	dev := network.Handle{Network: "dev", Owner: "0123456789abcdef"}
+	got := importBlocks(dev.With(network.KindPeer, "peer0.org1", "Org1MSP"), dev.With(network.KindIdentity, "clerk", "Org1MSP"),
+		(&network.ExistsError{Thing: dev.With(network.KindOrderer, "orderer0", "Org1MSP"), Cluster: "orderers"}).Resource())
+	const want = `  import {
+    to = fabric_peer.peer0_org1
+    id = "dev/peer0.org1"
+  }
+  import {
+    to = fabric_identity.Org1MSP_clerk
+    id = "dev/Org1MSP/clerk"
+  }
+  import {
+    to = fabric_orderer_cluster.orderers
+    id = "dev/orderers"
+  }`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
 }
