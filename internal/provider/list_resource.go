@@ -60,7 +60,7 @@ func (r listed) List(ctx context.Context, req list.ListRequest, stream *list.Lis
 	}
 	found, err := f.List(ctx, r.kind, network.Filter{Network: on.ValueString()})
 	if err != nil {
-		addError(&diags, "Unable to list "+typeName(r), err)
+		addError(&diags, "Unable to list "+typeName(ctx, r), err)
 		stream.Results = list.ListResultsStreamDiagnostics(diags)
 		return
 	}
@@ -80,7 +80,7 @@ func (r listed) result(ctx context.Context, req list.ListRequest, h network.Hand
 	if req.IncludeResource {
 		state := r.imported(ctx, req, result.DisplayName, &result.Diagnostics)
 		if result.Diagnostics.HasError() {
-			return list.ListResult{Diagnostics: leftOut(typeName(r)+" "+result.DisplayName, result.Diagnostics)}
+			return list.ListResult{Diagnostics: leftOut(typeName(ctx, r)+" "+result.DisplayName, result.Diagnostics)}
 		}
 		result.Resource.Raw = state.Raw
 	}

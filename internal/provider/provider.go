@@ -148,7 +148,7 @@ func (fabricVersion) ValidateString(_ context.Context, req validator.StringReque
 	}
 }
 
-func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
+func (p *fabricProvider) Resources(ctx context.Context) []func() resource.Resource {
 	created := []func() resource.Resource{
 		newNetworkResource,
 		newCAResource,
@@ -167,7 +167,7 @@ func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
 		newTransactionResource,
 	}
 	for n, create := range created {
-		created[n] = withIdentity(create)
+		created[n] = withIdentity(ctx, create)
 	}
 	return created
 }
@@ -176,7 +176,7 @@ func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
 func (p *fabricProvider) ListResources(ctx context.Context) []func() list.ListResource {
 	var listResources []func() list.ListResource
 	for _, create := range p.Resources(ctx) {
-		kind := network.Kind(strings.TrimPrefix(typeName(create()), "fabric_"))
+		kind := network.Kind(strings.TrimPrefix(typeName(ctx, create()), "fabric_"))
 		if slices.Contains(network.ListedKinds, kind) {
 			listResources = append(listResources, func() list.ListResource { return newListed(kind, create) })
 		}

@@ -182,20 +182,20 @@ var (
 )
 
 // withIdentity gives the constructor of a resource that has its identity. What cannot be imported has none.
-func withIdentity(create func() resource.Resource) func() resource.Resource {
+func withIdentity(ctx context.Context, create func() resource.Resource) func() resource.Resource {
 	return func() resource.Resource {
 		made := create()
 		if r, ok := made.(importable); ok {
-			return identified{importable: r, identity: resourceIdentities[typeName(made)]}
+			return identified{importable: r, identity: resourceIdentities[typeName(ctx, made)]}
 		}
 		return made
 	}
 }
 
 // typeName is the type of a resource.
-func typeName(r resource.Resource) string {
+func typeName(ctx context.Context, r resource.Resource) string {
 	var named resource.MetadataResponse
-	r.Metadata(context.Background(), resource.MetadataRequest{ProviderTypeName: "fabric"}, &named)
+	r.Metadata(ctx, resource.MetadataRequest{ProviderTypeName: "fabric"}, &named)
 	return named.TypeName
 }
 

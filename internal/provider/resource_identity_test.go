@@ -31,7 +31,7 @@ func TestEveryResourceIsImported(t *testing.T) {
 	var all []string
 	for _, create := range p.Resources(t.Context()) {
 		r := create()
-		name := typeName(r)
+		name := typeName(t.Context(), r)
 		all = append(all, name)
 		with, ok := r.(identified)
 		if _, importing := r.(resource.ResourceWithImportState); importing != ok || ok == slices.Contains(notImported, name) {
@@ -116,7 +116,7 @@ func TestResourceIdentity(t *testing.T) {
 		if !ok {
 			continue
 		}
-		name := typeName(r)
+		name := typeName(t.Context(), r)
 		t.Run(name, func(t *testing.T) {
 			example, ok := identityHandles[name]
 			if !ok {
