@@ -35,7 +35,7 @@ func newListed(kind network.Kind, create func() resource.Resource) list.ListReso
 func (r listed) ListResourceConfigSchema(_ context.Context, _ list.ListResourceSchemaRequest, resp *list.ListResourceSchemaResponse) {
 	what := strings.ReplaceAll(string(r.kind), "_", " ")
 	resp.Schema = listschema.Schema{
-		MarkdownDescription: "Lists every " + what + " that this provider made on the engine, with whatever state. The configuration that `terraform query` writes of it plans empty. " +
+		MarkdownDescription: "Lists every " + what + " that this provider made on the engine, whoever has the state of it. The configuration that `terraform query` writes of it plans empty. " +
 			"Handles stand in it as objects, not as references to the resources that they are of, and what is never stored, such as write-only arguments, is not in it.",
 		Attributes: map[string]listschema.Attribute{
 			"network": listschema.StringAttribute{

@@ -164,8 +164,8 @@ func takeBack(ctx context.Context, f *network.Fabric, h network.Handle, err erro
 	if err != nil || len(found) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("\n\nWith owner_id = %q in this fabric_network, an apply takes up whatever is there as this configuration says. "+
-		"Otherwise import it, each thing to its resource here (to), and what this configuration does not have yet with it:\n\n%s", foreign.Owner, importBlocks(found...))
+	return fmt.Sprintf("\n\nWith owner_id = %q in this fabric_network, an apply takes up what is there, as this configuration says. "+
+		"Or import all of it: paste these blocks, each with the address that its resource has in this configuration.\n\n%s", foreign.Owner, importBlocks(found...))
 }
 
 func newOwnerID() string {

@@ -79,7 +79,7 @@ resource "fabric_identity" "Org1MSP_clerk" {
 
 resource "fabric_crl" "Org1MSP" {
   organization = fabric_organization.Org1MSP.handle
-  triggers     = var.later ? { key = "2" } : null
+  triggers     = var.later ? { peer = fabric_peer.peer0_org1.key_version, clerk = fabric_identity.Org1MSP_clerk.key_version } : null
 }
 
 resource "fabric_orderer_cluster" "orderers" {
@@ -174,7 +174,8 @@ func (d *damaged) leave(content []byte) {
 }
 
 // picture is everything of the network on the engine: containers with their IDs, volumes, and every file of
-// the key volumes by its digest.
+// the key volumes by its digest, but for the certificate of an identity: one that is taken up gets another one
+// for the key that it has.
 func (d *damaged) picture() map[string]string {
 	d.t.Helper()
 	e, labels := localEngine(d.t), map[string]string{engine.LabelNetwork: d.network}
@@ -202,6 +203,9 @@ func (d *damaged) picture() map[string]string {
 			d.t.Fatal(err)
 		}
 		for name, content := range files {
+			if strings.HasPrefix(name, "identities/") && strings.HasSuffix(name, "/cert.pem") {
+				continue
+			}
 			digest := sha256.Sum256(content)
 			found["file "+v.Name+"/"+name] = hex.EncodeToString(digest[:])
 		}
@@ -318,7 +322,7 @@ func TestLongStateDamage(t *testing.T) {
 			continue
 		}
 		d.run("state", "rm", address)
-		d.says(d.done(d.apply()...), "1 added, 0 changed, 0 destroyed.")
+		d.says(d.done(d.apply()...), "Resources: 1 added,", "0 destroyed.")
 		d.unchanged()
 		d.same(address+" was lost", before)
 	}

@@ -18,7 +18,7 @@ const examplesFolder = "../../examples"
 // exampleTimeout bounds one example with all its steps.
 const exampleTimeout = 15 * time.Minute
 
-// inMinutes are the examples that take minutes.
+// inMinutes are the examples that take minutes, or a Terraform that only make long builds.
 var inMinutes = []string{"smartbft", "discover"}
 
 // TestAccExamples applies every example on a real engine but those that take minutes. It needs TF_ACC=1; the
