@@ -385,7 +385,7 @@ func TestAccTakenBack(t *testing.T) {
 			},
 			{Config: forgotten("fabric_network.this", caAddress, organizationAddress, aliceAddress, bobAddress)},
 			{ // without the owner_id it is somebody else's
-				Config:      authority{network: name}.justNetwork(),
+				Config: authority{network: name}.justNetwork(),
 				ExpectError: tells("Unable to create network "+name, `owner_id "0123456789abcdef"`, "set owner_id of fabric_network",
 					`import { to = fabric_network.`, `import { to = fabric_ca.ca_org1 id = "`+name+`/ca.org1" }`, `import { to = fabric_identity.Org1MSP_alice id = "`+name+`/Org1MSP/alice" }`),
 			},
