@@ -85,8 +85,8 @@ func (f *Fabric) EnsureJoinedOrderer(ctx context.Context, spec JoinedOrdererSpec
 	if err != nil {
 		return state, err
 	}
-	if err := f.writeJoined(ctx, spec); err != nil || spec.Stopped {
-		return state, err
+	if spec.Stopped {
+		return state, f.writeJoined(ctx, spec)
 	}
 	for _, name := range spec.Channels {
 		if err := f.joinForeign(ctx, spec, name); err != nil {
@@ -94,6 +94,9 @@ func (f *Fabric) EnsureJoinedOrderer(ctx context.Context, spec JoinedOrdererSpec
 		}
 	}
 	if err := f.leaveForeign(ctx, spec); err != nil {
+		return state, err
+	}
+	if err := f.writeJoined(ctx, spec); err != nil {
 		return state, err
 	}
 	state.Channels, err = f.relations(ctx, spec)
