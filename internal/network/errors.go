@@ -60,7 +60,19 @@ func (e *LostError) Error() string {
 func (e *LostError) Is(target error) bool { return target == ErrLost }
 
 // ExistsError names what is there already, with our owner's label. It is ErrExists.
-type ExistsError struct{ Thing Handle }
+type ExistsError struct {
+	Thing Handle
+	// Cluster is the ordering cluster that the node there belongs to; empty for everything else.
+	Cluster string
+}
+
+// Resource is what is imported to go on with what is there: of an ordering node its cluster.
+func (e *ExistsError) Resource() Handle {
+	if e.Cluster != "" {
+		return e.Thing.With(KindOrdererCluster, e.Cluster, e.Thing.MSPID)
+	}
+	return e.Thing
+}
 
 func (e *ExistsError) Error() string {
 	return fmt.Sprintf("container %s, with owner_id %s, exists already", e.Thing.Object(), e.Thing.Owner)

@@ -24,6 +24,8 @@ const (
 	// KindChannelMembership is an organization's own part of a channel that another state owns.
 	KindChannelMembership Kind = "channel_membership"
 	KindLease             Kind = "lease"
+	// KindCRL is the revocation list of an organization, whose MSP ID is its name.
+	KindCRL Kind = "crl"
 )
 
 // Handle names a thing. It holds identifiers only, so that nothing which uses the thing changes

@@ -174,8 +174,11 @@ func (f *Fabric) preflight(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
-	if seen.container != nil && !f.takesUp(n, *seen.container) || !f.seen.put(n.handle.Object(), seen) {
-		return &ExistsError{Thing: n.handle}
+	if seen.container != nil && !f.takesUp(n, *seen.container) {
+		return &ExistsError{Thing: n.handle, Cluster: seen.container.Labels[labelCluster]}
+	}
+	if !f.seen.put(n.handle.Object(), seen) {
+		return &ExistsError{Thing: n.handle, Cluster: n.labels[labelCluster]}
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package network
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,11 +18,11 @@ import (
 
 // JoinedOrdererSpec is an ordering node in a cluster that another state owns.
 type JoinedOrdererSpec struct {
-	OrdererSpec
+	OrdererSpec `json:"-"`
 	// Channels are those that it joins.
-	Channels []string
+	Channels []string `json:"channels"`
 	// Orderers are nodes of the cluster from which it gets to know them.
-	Orderers map[string]RemoteOrderer
+	Orderers map[string]RemoteOrderer `json:"orderers"`
 }
 
 // What an ordering node is to a channel of somebody else's cluster.
@@ -80,8 +82,11 @@ func (f *Fabric) EnsureJoinedOrderer(ctx context.Context, spec JoinedOrdererSpec
 	} else {
 		err = change(ctx, o, nil)
 	}
-	if err != nil || spec.Stopped {
+	if err != nil {
 		return state, err
+	}
+	if spec.Stopped {
+		return state, f.writeJoined(ctx, spec)
 	}
 	for _, name := range spec.Channels {
 		if err := f.joinForeign(ctx, spec, name); err != nil {
@@ -89,6 +94,9 @@ func (f *Fabric) EnsureJoinedOrderer(ctx context.Context, spec JoinedOrdererSpec
 		}
 	}
 	if err := f.leaveForeign(ctx, spec); err != nil {
+		return state, err
+	}
+	if err := f.writeJoined(ctx, spec); err != nil {
 		return state, err
 	}
 	state.Channels, err = f.relations(ctx, spec)
@@ -231,7 +239,8 @@ func (f *Fabric) ReadJoinedOrderer(ctx context.Context, spec JoinedOrdererSpec) 
 	return state, err
 }
 
-// FindJoinedOrderer finds such a node as it was asked for; of the channels those that it has.
+// FindJoinedOrderer finds such a node as it was asked for. Where that was not written down, the channels are
+// those that it has.
 func (f *Fabric) FindJoinedOrderer(ctx context.Context, network, name string) (JoinedOrdererSpec, error) {
 	n, err := f.find(ctx, KindOrderer, network, name)
 	if err != nil {
@@ -244,10 +253,48 @@ func (f *Fabric) FindJoinedOrderer(ctx context.Context, network, name string) (J
 	if cluster := n.Labels[labelCluster]; cluster != "" {
 		return JoinedOrdererSpec{}, fmt.Errorf("orderer %s belongs to the fabric_orderer_cluster %s: %w", name, cluster, ErrNotFound)
 	}
-	spec := JoinedOrdererSpec{OrdererSpec: OrdererSpec{Handle: handleOf(n.Labels), NodeOptions: in.NodeOptions, Version: version, Config: in.Config}}
-	spec.Channels, err = f.ordererChannels(ctx, spec.Handle)
-	slices.Sort(spec.Channels)
+	h := handleOf(n.Labels)
+	spec, err := f.joinedRecord(ctx, h)
+	if errors.Is(err, ErrNotFound) {
+		spec.Channels, err = f.ordererChannels(ctx, h)
+		slices.Sort(spec.Channels)
+	}
+	spec.OrdererSpec = OrdererSpec{Handle: h, NodeOptions: in.NodeOptions, Version: version, Config: in.Config}
 	return spec, err
+}
+
+// joinedFile is where the key volume of an organization tells of the channels that its node joins, and of
+// whom it gets them from.
+func joinedFile(h Handle) string { return "orderers/" + h.Name + ".json" }
+
+// writeJoined writes down what is not on the labels of the container: a change of it does not restart the node.
+func (f *Fabric) writeJoined(ctx context.Context, spec JoinedOrdererSpec) error {
+	raw, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	org := spec.Handle.Organization()
+	if files, err := f.readKeys(ctx, org); err == nil && bytes.Equal(files[joinedFile(spec.Handle)], raw) {
+		return nil
+	}
+	return f.writeKeys(ctx, org, map[string][]byte{joinedFile(spec.Handle): raw})
+}
+
+// joinedRecord reads it. ErrNotFound when there is none.
+func (f *Fabric) joinedRecord(ctx context.Context, h Handle) (JoinedOrdererSpec, error) {
+	var spec JoinedOrdererSpec
+	org, err := f.organizationKeys(ctx, h.Organization())
+	if err != nil {
+		return spec, err
+	}
+	raw := org.files[joinedFile(h)]
+	if len(raw) == 0 {
+		return spec, fmt.Errorf("no record of what %s joins: %w", h, ErrNotFound)
+	}
+	if err := json.Unmarshal(raw, &spec); err != nil {
+		return spec, fmt.Errorf("unable to read what %s joins: %w", h, err)
+	}
+	return spec, nil
 }
 
 // DeleteJoinedOrderer removes the node, unless a channel that orders still counts on it.
@@ -277,5 +324,11 @@ func (f *Fabric) DeleteJoinedOrderer(ctx context.Context, spec JoinedOrdererSpec
 	if err != nil {
 		return err
 	}
-	return f.removeNode(ctx, o, keepVolume)
+	if err := f.removeNode(ctx, o, keepVolume); err != nil {
+		return err
+	}
+	if _, err := f.joinedRecord(ctx, o); err != nil {
+		return nil //nolint:nilerr // there is nothing to forget, or nothing to read it from
+	}
+	return f.eraseKeys(ctx, o.Organization(), joinedFile(o))
 }

@@ -385,8 +385,9 @@ func TestAccTakenBack(t *testing.T) {
 			},
 			{Config: forgotten("fabric_network.this", caAddress, organizationAddress, aliceAddress, bobAddress)},
 			{ // without the owner_id it is somebody else's
-				Config:      authority{network: name}.justNetwork(),
-				ExpectError: tells("Unable to create network "+name, `owner_id "0123456789abcdef"`, "set owner_id of fabric_network"),
+				Config: authority{network: name}.justNetwork(),
+				ExpectError: tells("Unable to create network "+name, `owner_id "0123456789abcdef"`, "set owner_id of fabric_network",
+					`import { to = fabric_network.`, `import { to = fabric_ca.ca_org1 id = "`+name+`/ca.org1" }`, `import { to = fabric_identity.Org1MSP_alice id = "`+name+`/Org1MSP/alice" }`),
 			},
 			{
 				Config: a.String(),
@@ -404,7 +405,7 @@ func TestAccTakenBack(t *testing.T) {
 			{Config: forgotten(caAddress) + a.justNetwork() + a.rest(), ExpectNonEmptyPlan: false},
 			{ // a name that is in use is not taken over just like that
 				Config:      strings.Replace(a.String(), "deletion_protection = false", "deletion_protection = false\n  labels = { team = \"x\" }", 1),
-				ExpectError: tells("Unable to create CA ca.org1", "import"),
+				ExpectError: tells("Unable to create CA ca.org1", `import { to = fabric_ca.ca_org1 id = "`+name+`/ca.org1" }`),
 			},
 			{
 				Config: "import {\n  to = fabric_ca.org1\n  id = \"" + name + "/ca.org1\"\n}\n" + kept.String(),

@@ -118,6 +118,20 @@ func orderersFrom(ctx context.Context, m types.Map, diags *diag.Diagnostics) map
 	return out
 }
 
+// remoteOrderersValue writes them; null for none.
+func remoteOrderersValue(ctx context.Context, orderers map[string]network.RemoteOrderer, diags *diag.Diagnostics) types.Map {
+	if len(orderers) == 0 {
+		return types.MapNull(remoteOrdererType)
+	}
+	models := map[string]remoteOrdererModel{}
+	for name, o := range orderers {
+		models[name] = remoteOrdererModel{Address: types.StringValue(o.Address), TLSRoots: listOf(ctx, o.TLSRoots, diags), ServerName: orNull(o.ServerName)}
+	}
+	value, d := types.MapValueFrom(ctx, remoteOrdererType, models)
+	diags.Append(d...)
+	return value
+}
+
 // accessModel is how a resource reaches a channel whose configuration several organizations change.
 type accessModel struct {
 	Channel      types.Object `tfsdk:"channel"`

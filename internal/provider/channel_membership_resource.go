@@ -415,7 +415,7 @@ func (r *channelMembershipResource) ImportState(ctx context.Context, req resourc
 		m.adopt(ctx, spec, &resp.Diagnostics)
 		beginProtection(ctx, resp.Private, &resp.Diagnostics)
 		return nil
-	}, "NETWORK", "MSP_ID", "CHANNEL")
+	})
 }
 
 func (m *channelMembershipModel) adopt(ctx context.Context, spec network.MembershipSpec, diags *diag.Diagnostics) {
@@ -423,17 +423,11 @@ func (m *channelMembershipModel) adopt(ctx context.Context, spec network.Members
 	m.Handle, m.Definition = handleValue(spec.Handle), definitionValue(ctx, spec.Definition, diags)
 	m.AnchorPeers, m.LastChange = listOf(ctx, spec.AnchorPeers, diags), types.ListNull(types.StringType)
 	m.DeletionProtection, m.Status, m.Timeouts = types.BoolValue(true), types.StringValue(channelActive), noTimeouts()
-	peers, orderers := map[string]attr.Value{}, map[string]remoteOrdererModel{}
+	peers := map[string]attr.Value{}
 	for name, p := range spec.Peers {
 		peers[name] = handleValue(p)
 	}
-	for name, o := range spec.Orderers {
-		orderers[name] = remoteOrdererModel{Address: types.StringValue(o.Address), TLSRoots: listOf(ctx, o.TLSRoots, diags), ServerName: orNull(o.ServerName)}
-	}
 	value, d := types.MapValue(handleType, peers)
 	diags.Append(d...)
-	m.Peers = value
-	value, d = types.MapValueFrom(ctx, remoteOrdererType, orderers)
-	diags.Append(d...)
-	m.Orderers = value
+	m.Peers, m.Orderers = value, remoteOrderersValue(ctx, spec.Orderers, diags)
 }

@@ -165,11 +165,8 @@ func (r *crlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanReq
 	if exists && changed(prior.Organization, plan.Organization) {
 		return // it is planned anew
 	}
-	r.session.claims.name(ctx, kindCRL, plan.Organization, handleMember(plan.Organization, "msp_id"), path.Root("organization"), req, &resp.Diagnostics)
+	r.session.claims.name(ctx, network.KindCRL, plan.Organization, handleMember(plan.Organization, "msp_id"), path.Root("organization"), req, &resp.Diagnostics)
 }
-
-// kindCRL is the kind under which a list claims its organization.
-const kindCRL = network.Kind("crl")
 
 func (m *crlModel) plan(ctx context.Context, prior *crlModel, exists bool, diags *diag.Diagnostics) {
 	m.RenewalDue, m.Pending = types.BoolValue(false), nothingDue()
@@ -401,7 +398,7 @@ func (r *crlResource) ImportState(ctx context.Context, req resource.ImportStateR
 		m.RenewalDue = types.BoolValue(found.Behind)
 		m.take(ctx, found, h, nil, &resp.Diagnostics)
 		return nil
-	}, "NETWORK", "MSP_ID")
+	})
 }
 
 var revocationType = types.ObjectType{AttrTypes: map[string]attr.Type{"identity": types.StringType, "serial": types.StringType, "reason": types.StringType}}

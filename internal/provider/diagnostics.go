@@ -29,7 +29,7 @@ func explain(err error) string {
 }
 
 func wayOut(err error) string {
-	lost, admission := new(network.LostError), new(network.AdmissionError)
+	lost, admission, exists := new(network.LostError), new(network.AdmissionError), new(network.ExistsError)
 	unavailable, older, barred := new(network.UnavailableError), new(network.OlderOrdererError), new(network.ReleaseError)
 	switch {
 	case errors.As(err, &barred):
@@ -77,8 +77,8 @@ func wayOut(err error) string {
 		return "It has to leave the consenters first: by the owner of the cluster, who takes the node out of external_consenters, or by remove_consenter of a fabric_channel_proposal."
 	case errors.As(err, new(*network.AddressError)):
 		return "Give the new node another address, or go in two applies."
-	case errors.Is(err, network.ErrExists):
-		return "If another resource of this configuration has that name, choose another one. If the state of this resource was lost, import it: terraform import ADDRESS NETWORK/NAME, for an ordering cluster with the name of the cluster."
+	case errors.As(err, &exists):
+		return "If another resource of this configuration has that name, choose another one. If the state of this resource was lost, import it, and change it after that:\n\n" + importBlocks(exists.Resource())
 	}
 	return ""
 }

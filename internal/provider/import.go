@@ -17,29 +17,16 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
-// importParts reads an import ID: the network, and what is on it, divided by slashes.
-func importParts(id string, wants ...string) ([]string, error) {
-	parts := strings.Split(strings.TrimSpace(id), "/")
-	if len(parts) != len(wants) {
-		return nil, fmt.Errorf("the import ID %q must be %s", id, strings.Join(wants, "/"))
-	}
-	return parts, nil
-}
-
-// importer is the common course of an import: the ID is read, what it names is found on the engine
-// as it was asked for, and the read that Terraform does next completes it.
+// importer is the common course of an import: what the parts of the import ID name is found on the engine
+// as it was asked for, and the read that Terraform does next completes it. How many parts there are is
+// known by then (resourceIdentities).
 func importer(ctx context.Context, c *configured, req resource.ImportStateRequest, resp *resource.ImportStateResponse, model any,
-	find func(f *network.Fabric, parts []string) error, wants ...string) {
-	parts, err := importParts(req.ID, wants...)
-	if err != nil {
-		addError(&resp.Diagnostics, "Unable to import", err)
-		return
-	}
+	find func(f *network.Fabric, parts []string) error) {
 	f := c.fabric(&resp.Diagnostics)
 	if f == nil {
 		return
 	}
-	if err := find(f, parts); err != nil {
+	if err := find(f, strings.Split(req.ID, "/")); err != nil {
 		addError(&resp.Diagnostics, "Unable to import "+req.ID, err)
 		return
 	}
@@ -104,7 +91,7 @@ func (r *caResource) ImportState(ctx context.Context, req resource.ImportStateRe
 		takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore)
 		beginProtection(ctx, resp.Private, &resp.Diagnostics)
 		return nil
-	}, "NETWORK", "NAME")
+	})
 }
 
 // ImportState takes NETWORK/MSP_ID.
@@ -126,7 +113,7 @@ func (r *organizationResource) ImportState(ctx context.Context, req resource.Imp
 		m.KeyVersion, m.RenewBefore = keyVersion(state.KeyVersion), defaultRenewBefore()
 		m.merge(ctx, state, &resp.Diagnostics)
 		return nil
-	}, "NETWORK", "MSP_ID")
+	})
 }
 
 // ImportState takes NETWORK/MSP_ID/NAME.
@@ -151,7 +138,7 @@ func (r *identityResource) ImportState(ctx context.Context, req resource.ImportS
 		m.KeyVersion, m.RenewBefore = keyVersion(state.KeyVersion), defaultRenewBefore()
 		m.merge(state, h)
 		return nil
-	}, "NETWORK", "MSP_ID", "NAME")
+	})
 }
 
 // ImportState takes NETWORK/NAME.
@@ -184,7 +171,7 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		m.memberCertificates, m.RenewBefore = importedCertificates(spec.KeyVersion), defaultRenewBefore()
 		takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore)
 		return nil
-	}, "NETWORK", "NAME")
+	})
 }
 
 // ImportState takes NETWORK/NAME.
@@ -230,7 +217,7 @@ func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.I
 		m.setNodes(ctx, nodes, &resp.Diagnostics)
 		m.merge(ctx, states, &resp.Diagnostics)
 		return nil
-	}, "NETWORK", "NAME")
+	})
 }
 
 // ImportState takes NETWORK/NAME.
@@ -244,7 +231,7 @@ func (r *channelResource) ImportState(ctx context.Context, req resource.ImportSt
 		m.take(ctx, spec, &resp.Diagnostics)
 		beginProtection(ctx, resp.Private, &resp.Diagnostics)
 		return nil
-	}, "NETWORK", "NAME")
+	})
 }
 
 func (m *channelModel) take(ctx context.Context, spec network.ChannelSpec, diags *diag.Diagnostics) {
@@ -326,7 +313,7 @@ func (r *chaincodeResource) ImportState(ctx context.Context, req resource.Import
 		state.ImageID = spec.Server.ImageID
 		m.merge(state)
 		return nil
-	}, "NETWORK", "CHANNEL", "NAME")
+	})
 }
 
 // ImportState takes NETWORK/CHANNEL/TRANSACTION_ID.
@@ -345,5 +332,5 @@ func (r *transactionResource) ImportState(ctx context.Context, req resource.Impo
 		m.take(result)
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("true"))...)
 		return nil
-	}, "NETWORK", "CHANNEL", "TRANSACTION_ID")
+	})
 }

@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"strings"
+	"fmt"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -141,7 +141,7 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 	existing := plan.Existing.ValueBool()
 	if err := f.PreflightNetwork(ctx, plan.known(), existing); err != nil {
-		addError(&resp.Diagnostics, "Unable to create network "+plan.Name.ValueString(), err)
+		resp.Diagnostics.AddError("Unable to create network "+plan.Name.ValueString(), explain(err)+takeBack(ctx, f, plan.known(), err))
 		return
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
@@ -157,6 +157,20 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 }
 
+// takeBack says how a network of another owner is taken back, if it was ours and its state was lost.
+func takeBack(ctx context.Context, f *network.Fabric, h network.Handle, err error) string {
+	foreign := new(engine.ForeignError)
+	if !errors.As(err, &foreign) || foreign.Owner == "" {
+		return ""
+	}
+	found, err := f.ListAll(ctx, network.Filter{Network: h.Network, Owner: foreign.Owner})
+	if err != nil || len(found) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\n\nWith owner_id = %q in this fabric_network, an apply takes up what is there, as this configuration says. "+
+		"Or import all of it: paste these blocks, each with the address that its resource has in this configuration.\n\n%s", foreign.Owner, importBlocks(found...))
+}
+
 func newOwnerID() string {
 	raw := make([]byte, 8)
 	_, _ = rand.Read(raw) // never fails
@@ -170,18 +184,7 @@ func (r *networkResource) Read(ctx context.Context, req resource.ReadRequest, re
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if state.Handle.IsNull() { // after import the name is all there is, and the owner if it was given
-		found, err := f.FindNetwork(ctx, state.Name.ValueString(), state.OwnerID.ValueString())
-		if err != nil {
-			addError(&resp.Diagnostics, "Unable to import network "+state.Name.ValueString(), err)
-			return
-		}
-		state.Domain, state.OwnerID = types.StringValue(found.Handle.Domain), types.StringValue(found.Handle.Owner)
-		state.Existing, state.Handle = types.BoolValue(found.Existing), handleValue(found.Handle)
-		rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
-	} else {
-		verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
-	}
+	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -235,9 +238,19 @@ func (r *networkResource) Delete(ctx context.Context, req resource.DeleteRequest
 
 // ImportState takes NAME, or NAME/OWNER_ID where several fabric_network share one network of the engine.
 func (r *networkResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	name, owner, given := strings.Cut(strings.TrimSpace(req.ID), "/")
-	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("name"), name)...)
-	if given {
-		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("owner_id"), owner)...)
-	}
+	m := &networkModel{}
+	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		owner := ""
+		if len(parts) > 1 {
+			owner = parts[1]
+		}
+		found, err := f.FindNetwork(ctx, parts[0], owner)
+		if err != nil {
+			return err
+		}
+		m.Name, m.Domain, m.OwnerID = types.StringValue(parts[0]), types.StringValue(found.Handle.Domain), types.StringValue(found.Handle.Owner)
+		m.Existing, m.Handle, m.Timeouts = types.BoolValue(found.Existing), handleValue(found.Handle), noTimeouts()
+		m.Status = types.StringValue(string(found.Status))
+		return nil
+	})
 }

@@ -359,7 +359,7 @@ func (r *ordererResource) Delete(ctx context.Context, req resource.DeleteRequest
 	}
 }
 
-// ImportState takes NETWORK/NAME. Where the channels were fetched from is not to be found on the engine.
+// ImportState takes NETWORK/NAME.
 func (r *ordererResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &joinedOrdererModel{}
 	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
@@ -379,7 +379,7 @@ func (r *ordererResource) ImportState(ctx context.Context, req resource.ImportSt
 		m.Name, m.Handle, m.Organization, m.Timeouts = types.StringValue(spec.Handle.Name), handleValue(spec.Handle), handleValue(spec.Handle.Organization()), noTimeouts()
 		m.AdvertisedAddress, m.SANs = orNull(spec.AdvertisedAddress), listOf(ctx, spec.Hosts, &resp.Diagnostics)
 		m.Endpoint = planEndpoint(m.AdvertisedAddress, m.Handle, 7050)
-		m.Orderers, m.Channels = types.MapNull(remoteOrdererType), types.SetNull(types.StringType)
+		m.Orderers, m.Channels = remoteOrderersValue(ctx, spec.Orderers, &resp.Diagnostics), types.SetNull(types.StringType)
 		if len(spec.Channels) > 0 {
 			names, d := types.SetValueFrom(ctx, types.StringType, spec.Channels)
 			resp.Diagnostics.Append(d...)
@@ -389,5 +389,5 @@ func (r *ordererResource) ImportState(ctx context.Context, req resource.ImportSt
 		m.memberCertificates, m.RenewBefore = importedCertificates(spec.KeyVersion), defaultRenewBefore()
 		takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore)
 		return nil
-	}, "NETWORK", "NAME")
+	})
 }

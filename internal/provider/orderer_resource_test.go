@@ -144,7 +144,7 @@ func TestAccOrderer(t *testing.T) {
 			{
 				ResourceName: partnerAddress, ImportState: true, ImportStateId: name + "/orderer0.second", ImportStateVerify: true,
 				ImportStateVerifyIdentifierAttribute: "name",
-				ImportStateVerifyIgnore:              []string{"deletion_protection", "orderers"},
+				ImportStateVerifyIgnore:              []string{"deletion_protection"},
 			},
 			{
 				Config: with(func(p *partner) {

@@ -5,11 +5,14 @@ package provider
 import (
 	"context"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
 	"github.com/hashicorp/terraform-plugin-framework/function"
+	"github.com/hashicorp/terraform-plugin-framework/list"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -17,6 +20,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
 // New gives the provider, as the plugin server wants it.
@@ -111,7 +115,7 @@ func (p *fabricProvider) Configure(ctx context.Context, req provider.ConfigureRe
 		config.CAVersion = types.StringValue(defaultCAVersion)
 	}
 	data := newSession(config)
-	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData = data, data, data
+	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData, resp.ListResourceData = data, data, data, data
 }
 
 func firstNonEmpty(values ...string) string {
@@ -144,8 +148,8 @@ func (fabricVersion) ValidateString(_ context.Context, req validator.StringReque
 	}
 }
 
-func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
-	return []func() resource.Resource{
+func (p *fabricProvider) Resources(ctx context.Context) []func() resource.Resource {
+	created := []func() resource.Resource{
 		newNetworkResource,
 		newCAResource,
 		newOrganizationResource,
@@ -162,6 +166,22 @@ func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
 		newChaincodeResource,
 		newTransactionResource,
 	}
+	for n, create := range created {
+		created[n] = withIdentity(ctx, create)
+	}
+	return created
+}
+
+// ListResources are those that the engine can tell by itself. A ledger has too many transactions.
+func (p *fabricProvider) ListResources(ctx context.Context) []func() list.ListResource {
+	var listResources []func() list.ListResource
+	for _, create := range p.Resources(ctx) {
+		kind := network.Kind(strings.TrimPrefix(typeName(ctx, create()), "fabric_"))
+		if slices.Contains(network.ListedKinds, kind) {
+			listResources = append(listResources, func() list.ListResource { return newListed(kind, create) })
+		}
+	}
+	return listResources
 }
 
 func (p *fabricProvider) DataSources(context.Context) []func() datasource.DataSource {

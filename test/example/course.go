@@ -2,6 +2,7 @@ package example
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,11 +17,38 @@ import (
 // root. What organizations hand each other passes as outputs: a root that declares a variable with the
 // name of another root is given an object of all its outputs, as they are when its turn comes.
 
+// A root with list blocks (*.tfquery.hcl) finds what the other roots made: terraform query writes its
+// configuration, which has to import everything and to change nothing. It is not destroyed: what is in its
+// state is in another one's too.
+
+// ErrNoQuery: an example has list blocks, and this Terraform knows none.
+var ErrNoQuery = errors.New("it lists what is on the engine, which Terraform can from 1.14 on, and OpenTofu cannot")
+
+// Lists tells whether an example has list blocks, and so wants a Terraform that knows them.
+func Lists(folder string) (bool, error) {
+	here, err := lists(folder)
+	if err != nil || here {
+		return here, err
+	}
+	below, err := filepath.Glob(filepath.Join(folder, "*", "*"+listExtension))
+	return len(below) > 0, err
+}
+
+const listExtension = ".tfquery.hcl"
+
+// lists tells whether a root has list blocks.
+func lists(dir string) (bool, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*"+listExtension))
+	return len(files) > 0, err
+}
+
 // root is one configuration with its state.
 type root struct {
 	// name is the folder below the example, empty for an example that has no roots below.
 	name, dir string
 	terraform *terraform
+	// lists tells that it finds what others made.
+	lists bool
 	// step is the file of the step that was applied last, empty for none.
 	step string
 }

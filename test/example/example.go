@@ -139,8 +139,13 @@ func (r *run) prepare(ctx context.Context) error {
 	if r.cliConfig, err = writeCLIConfig(r.options.Binary, r.scratch); err != nil {
 		return err
 	}
-	r.turns, err = turns(r.dir)
-	return err
+	if r.turns, err = turns(r.dir); err != nil {
+		return err
+	}
+	if wanted, err := Lists(r.dir); err != nil || !wanted {
+		return err
+	}
+	return knowsQuery(ctx, r.options.TerraformPath)
 }
 
 func (r *run) everything(ctx context.Context) error {
@@ -181,6 +186,9 @@ func (r *run) turn(ctx context.Context, t turn) (*root, error) {
 	if at < 0 {
 		added := &root{name: t.root, dir: filepath.Join(r.dir, t.root)}
 		var err error
+		if added.lists, err = lists(added.dir); err != nil {
+			return nil, err
+		}
 		if added.terraform, err = newTerraform(r.options, r.cliConfig, r.scratch, added); err != nil {
 			return nil, err
 		}
@@ -191,6 +199,7 @@ func (r *run) turn(ctx context.Context, t turn) (*root, error) {
 		at, r.roots = len(r.roots), append(r.roots, added)
 	}
 	current := r.roots[at]
+	first := current.step == ""
 	current.step = t.step
 	for _, other := range r.roots {
 		wants, err := declares(current.dir, other.name)
@@ -208,7 +217,25 @@ func (r *run) turn(ctx context.Context, t turn) (*root, error) {
 			return nil, err
 		}
 	}
+	if current.lists && first {
+		return current, r.timed("query"+t.of(), func() error { return r.query(ctx, current) })
+	}
 	return current, nil
+}
+
+// query has Terraform write the configuration of what it finds, and checks that it imports all of it as it is.
+func (r *run) query(ctx context.Context, current *root) error {
+	if _, err := current.terraform.run(ctx, append([]string{"query", "-generate-config-out=" + foundFile}, r.variables(current)...)...); err != nil {
+		return err
+	}
+	if _, err := current.terraform.run(ctx, append([]string{"plan", "-input=false", "-out=" + planFile}, r.variables(current)...)...); err != nil {
+		return err
+	}
+	planned, err := current.terraform.capture(ctx, "show", "-json", planFile)
+	if err != nil {
+		return err
+	}
+	return onlyImports(planned)
 }
 
 // stepName is the name of a step's file without folder and extension.
@@ -314,6 +341,9 @@ func (r *run) cleanUp(ctx context.Context) error {
 	defer cancel()
 	var failed []error
 	for _, current := range slices.Backward(r.roots) {
+		if current.lists {
+			continue
+		}
 		failed = append(failed, r.destroy(ctx, current))
 	}
 	return errors.Join(append(failed, r.checkLeftovers(ctx))...)

@@ -54,7 +54,7 @@ func TestAccReadme(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), exampleTimeout, fmt.Errorf("no end after %s", exampleTimeout))
 	defer cancel()
-	if err := Run(ctx, Options{Folder: folder, Binary: providerForTest(t), TerraformPath: terraformForTest(), Log: logWriter{t}}); err != nil {
+	if err := Run(ctx, Options{Folder: folder, Binary: providerForTest(t), TerraformPath: terraformForTest(t, "quickstart"), Log: logWriter{t}}); err != nil {
 		t.Error(err)
 	}
 }

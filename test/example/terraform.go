@@ -136,6 +136,43 @@ func status(ctx context.Context, command *exec.Cmd, what string, end *tail) (int
 	return code, fmt.Errorf("%s: %w\n%s", what, err, end)
 }
 
+// foundFile is where a query writes the configuration of what it finds.
+const foundFile = "found.tf"
+
+// knowsQuery fails with ErrNoQuery when a Terraform has no list resources.
+func knowsQuery(ctx context.Context, path string) error {
+	err := exec.CommandContext(ctx, path, "query", "-help").Run()
+	if _, exited := errors.AsType[*exec.ExitError](err); exited {
+		return ErrNoQuery
+	}
+	return err
+}
+
+// onlyImports checks that a plan, as JSON, imports something and changes nothing.
+func onlyImports(planned []byte) error {
+	var plan struct {
+		ResourceChanges []struct {
+			Address string
+			Change  struct {
+				Actions   []string
+				Importing *struct{}
+			}
+		} `json:"resource_changes"`
+	}
+	if err := json.Unmarshal(planned, &plan); err != nil {
+		return fmt.Errorf("unable to read the plan: %w", err)
+	}
+	if len(plan.ResourceChanges) == 0 {
+		return errors.New("nothing was found")
+	}
+	for _, r := range plan.ResourceChanges {
+		if r.Change.Importing == nil || !slices.Equal(r.Change.Actions, []string{"no-op"}) {
+			return fmt.Errorf("%w: %s is not only imported: %s", ErrNotEmpty, r.Address, strings.Join(r.Change.Actions, ", "))
+		}
+	}
+	return nil
+}
+
 // showPlan writes the saved plan as JSON and gives the file's name.
 func (t *terraform) showPlan(ctx context.Context) (string, error) {
 	content, err := t.capture(ctx, "show", "-json", planFile)

@@ -66,9 +66,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("no end after %s", *timeout))
 	defer cancel()
 	begin := time.Now()
-	if err := example.Run(ctx, options); err != nil {
+	err := example.Run(ctx, options)
+	if errors.Is(err, example.ErrNoQuery) {
+		_, err = fmt.Fprintf(stdout, "Example %s is skipped: %v.\n", filepath.Base(options.Folder), example.ErrNoQuery)
 		return err
 	}
-	_, err := fmt.Fprintf(stdout, "\nExample %s passes: %.0f s.\n", filepath.Base(options.Folder), time.Since(begin).Seconds())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "\nExample %s passes: %.0f s.\n", filepath.Base(options.Folder), time.Since(begin).Seconds())
 	return err
 }

@@ -1,0 +1,1 @@
+# Somebody makes a network.

@@ -1,0 +1,1 @@
+# It is found, with no state and no configuration of it.

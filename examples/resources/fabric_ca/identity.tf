@@ -1,0 +1,7 @@
+import {
+  to = fabric_ca.example
+  identity = {
+    network = "quickstart"
+    name    = "ca.org1"
+  }
+}

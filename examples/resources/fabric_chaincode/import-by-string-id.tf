@@ -1,0 +1,4 @@
+import {
+  to = fabric_chaincode.example
+  id = "quickstart/trade/asset" # NETWORK/CHANNEL/NAME
+}

@@ -1,0 +1,7 @@
+import {
+  to = fabric_channel.example
+  identity = {
+    network = "quickstart"
+    name    = "trade"
+  }
+}

@@ -1,0 +1,4 @@
+import {
+  to = fabric_channel.example
+  id = "quickstart/trade" # NETWORK/NAME
+}

@@ -1,0 +1,7 @@
+import {
+  to = fabric_crl.example
+  identity = {
+    network = "quickstart"
+    msp_id  = "Org1MSP"
+  }
+}

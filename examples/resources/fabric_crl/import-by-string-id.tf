@@ -1,0 +1,4 @@
+import {
+  to = fabric_crl.example
+  id = "quickstart/Org1MSP" # NETWORK/MSP_ID
+}

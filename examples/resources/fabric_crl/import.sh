@@ -1,0 +1,2 @@
+# NETWORK/MSP_ID
+terraform import fabric_crl.example quickstart/Org1MSP

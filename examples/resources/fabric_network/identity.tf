@@ -1,0 +1,6 @@
+import {
+  to = fabric_network.example
+  identity = {
+    name = "quickstart"
+  }
+}

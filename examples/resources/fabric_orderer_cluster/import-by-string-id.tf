@@ -1,0 +1,4 @@
+import {
+  to = fabric_orderer_cluster.example
+  id = "quickstart/orderers" # NETWORK/NAME
+}

@@ -1,0 +1,8 @@
+import {
+  to = fabric_transaction.example
+  identity = {
+    network        = "quickstart"
+    channel        = "trade"
+    transaction_id = "2ba5a2dd8d5cbc4d8ff1b5ab2c0ae4ac0d8d9c1a5c2f9c3e8f7d6b5a49382716"
+  }
+}
