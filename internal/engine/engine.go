@@ -8,6 +8,7 @@ package engine
 
 import (
 	"context"
+	"io"
 	"net"
 	"time"
 )
@@ -72,6 +73,14 @@ type Engine interface {
 	// GetFiles reads every regular file below a path of a node's file system, or the one file that
 	// the path names. Names are relative to the path's parent folder. ErrNotFound when the path is not there.
 	GetFiles(ctx context.Context, node, path string) ([]File, error)
+	// ReadArchive has what lies at a path of a node's file system read as a tar, whatever its size: names
+	// in it begin with the last element of the path. The reader ends with the call, whose error is read's
+	// own where that failed. ErrNotFound when the path is not there.
+	ReadArchive(ctx context.Context, node, path string, read func(io.Reader) error) error
+	// WriteArchive puts what a tar holds below a folder of a node's volumes, started or not, with the
+	// owners and modes that the tar says. The folder must be there, as a volume's own root is. What was
+	// written stays when the reader fails, whose error is the call's own.
+	WriteArchive(ctx context.Context, node, folder string, archive io.Reader) error
 
 	// Nodes, Volumes and Networks list the objects that carry all the given labels. Leases are no nodes.
 	Nodes(ctx context.Context, labels map[string]string) ([]Node, error)
