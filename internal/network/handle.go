@@ -24,6 +24,8 @@ const (
 	// KindChannelMembership is an organization's own part of a channel that another state owns.
 	KindChannelMembership Kind = "channel_membership"
 	KindLease             Kind = "lease"
+	// KindRestore marks a restore that has not come to its end.
+	KindRestore Kind = "restore"
 )
 
 // Handle names a thing. It holds identifiers only, so that nothing which uses the thing changes

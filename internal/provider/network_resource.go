@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -35,13 +38,28 @@ func newNetworkResource() resource.Resource { return &networkResource{} }
 
 // networkModel is a fabric_network.
 type networkModel struct {
-	Name     types.String   `tfsdk:"name"`
-	Domain   types.String   `tfsdk:"domain"`
-	Existing types.Bool     `tfsdk:"existing"`
-	OwnerID  types.String   `tfsdk:"owner_id"`
-	Status   types.String   `tfsdk:"status"`
-	Handle   types.Object   `tfsdk:"handle"`
-	Timeouts timeouts.Value `tfsdk:"timeouts"`
+	Name        types.String   `tfsdk:"name"`
+	Domain      types.String   `tfsdk:"domain"`
+	Existing    types.Bool     `tfsdk:"existing"`
+	OwnerID     types.String   `tfsdk:"owner_id"`
+	RestoreFrom *restoreModel  `tfsdk:"restore_from"`
+	Status      types.String   `tfsdk:"status"`
+	Handle      types.Object   `tfsdk:"handle"`
+	Timeouts    timeouts.Value `tfsdk:"timeouts"`
+}
+
+// restoreModel is the archive that a network is restored from.
+type restoreModel struct {
+	Path         types.String `tfsdk:"path"`
+	PassphraseWO types.String `tfsdk:"passphrase_wo"`
+}
+
+func (m *restoreModel) known() bool {
+	return m != nil && !m.Path.IsUnknown() && !m.PassphraseWO.IsUnknown()
+}
+
+func (m *restoreModel) spec() network.RestoreSpec {
+	return network.RestoreSpec{Path: m.Path.ValueString(), Passphrase: m.PassphraseWO.ValueString()}
 }
 
 func (r *networkResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
@@ -75,6 +93,22 @@ func (r *networkResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 				Validators:          []validator.String{objectName},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplaceIfConfigured()},
 			},
+			"restore_from": schema.SingleNestedAttribute{
+				Optional:            true,
+				MarkdownDescription: "Create the network from an archive that a `fabric_backup` wrote: volumes with keys, CA databases and ledgers are made as they were, with their `owner_id`, and every other resource of the same configuration takes them up. The engine may be another one; nothing of the network may be on it. The archive is verified as a whole before anything is made. It is looked at only when the network is created: leave it, change it or take it out afterwards.",
+				Attributes: map[string]schema.Attribute{
+					"path": schema.StringAttribute{
+						Required:            true,
+						MarkdownDescription: "Path of the archive, a local file.",
+						Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+					},
+					"passphrase_wo": schema.StringAttribute{
+						Required: true, WriteOnly: true, Sensitive: true,
+						MarkdownDescription: "Passphrase that the archive was written with. Write-only.",
+						Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+					},
+				},
+			},
 			"status": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "`running` when the network is on the engine. A network that was removed shows here as a change and is made again by the next apply.",
@@ -96,6 +130,9 @@ func (r *networkResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		return
 	}
 	plan.Status = types.StringValue(string(engine.Running))
+	if req.State.Raw.IsNull() {
+		r.planRestore(ctx, req, &plan, &resp.Diagnostics)
+	}
 	plan.Handle = plan.handle()
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	var state networkModel
@@ -106,6 +143,52 @@ func (r *networkResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		}
 	}
 	r.session.claims.name(ctx, network.KindNetwork, plan.Handle, plan.Name, path.Root("name"), req, &resp.Diagnostics)
+}
+
+// planRestore finds whose the archive is that a network is to be restored from.
+func (r *networkResource) planRestore(ctx context.Context, req resource.ModifyPlanRequest, plan *networkModel, diags *diag.Diagnostics) {
+	var config networkModel
+	diags.Append(req.Config.Get(ctx, &config)...)
+	if diags.HasError() || plan.RestoreFrom == nil {
+		return
+	}
+	at := path.Root("restore_from")
+	switch {
+	case !config.OwnerID.IsNull():
+		diags.AddAttributeError(path.Root("owner_id"), "Two origins", "restore_from brings the owner_id of the network along. Leave owner_id out.")
+		return
+	case plan.Existing.ValueBool():
+		diags.AddAttributeError(path.Root("existing"), "Two origins", "A network that is restored is made anew. Leave existing out.")
+		return
+	case !config.RestoreFrom.known() || plan.Name.IsUnknown() || plan.Domain.IsUnknown():
+		return
+	}
+	restored, err := network.PeekBackup(config.RestoreFrom.spec(), plan.known())
+	if err != nil {
+		config.RestoreFrom.addError(diags, at, "Unable to restore network "+plan.Name.ValueString(), err)
+		return
+	}
+	plan.OwnerID = types.StringValue(restored.Owner)
+	f := r.fabric(diags)
+	if f == nil {
+		return
+	}
+	if err := f.RequireVacant(ctx, restored); err != nil {
+		config.RestoreFrom.addError(diags, at, "Unable to restore network "+plan.Name.ValueString(), err)
+	}
+}
+
+// addError names the attribute that is to be mended.
+func (m *restoreModel) addError(diags *diag.Diagnostics, at path.Path, summary string, err error) {
+	other := new(network.OtherNetworkError)
+	switch {
+	case errors.As(err, &other):
+		diags.AddAttributeError(path.Root(other.What), summary, sentence(err))
+	case errors.Is(err, network.ErrPassphrase):
+		diags.AddAttributeError(at.AtName("passphrase_wo"), summary, sentence(err))
+	default:
+		diags.AddAttributeError(at.AtName("path"), summary, explain(err))
+	}
 }
 
 // handle is known but for what is not known yet.
@@ -132,7 +215,13 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
-	if plan.OwnerID.IsUnknown() {
+	restore := r.restore(ctx, req, &plan, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if restore != nil {
+		plan.Handle = plan.handle()
+	} else if plan.OwnerID.IsUnknown() {
 		plan.OwnerID = types.StringValue(newOwnerID())
 		plan.Handle = plan.handle()
 	} else {
@@ -150,7 +239,36 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 	if err := f.EnsureNetwork(ctx, plan.known(), existing); err != nil {
 		addError(&resp.Diagnostics, "Unable to create network "+plan.Name.ValueString(), err)
+		return
 	}
+	if restore == nil {
+		return
+	}
+	if err := f.RestoreNetwork(ctx, plan.known(), restore.spec()); err != nil {
+		restore.addError(&resp.Diagnostics, path.Root("restore_from"), "Unable to restore network "+plan.Name.ValueString(), err)
+	}
+}
+
+// restore gives the archive that the network is to be restored from, and takes its owner; nil when there is none.
+func (r *networkResource) restore(ctx context.Context, req resource.CreateRequest, plan *networkModel, diags *diag.Diagnostics) *restoreModel {
+	if plan.RestoreFrom == nil {
+		return nil
+	}
+	var config networkModel
+	diags.Append(req.Config.Get(ctx, &config)...)
+	if diags.HasError() {
+		return nil
+	}
+	restored, err := network.PeekBackup(config.RestoreFrom.spec(), plan.known())
+	if err == nil && !plan.OwnerID.IsUnknown() && plan.OwnerID.ValueString() != restored.Owner {
+		err = errors.New("it is another archive than it was when this was planned: plan again")
+	}
+	if err != nil {
+		config.RestoreFrom.addError(diags, path.Root("restore_from"), "Unable to restore network "+plan.Name.ValueString(), err)
+		return nil
+	}
+	plan.OwnerID = types.StringValue(restored.Owner)
+	return config.RestoreFrom
 }
 
 func newOwnerID() string {

@@ -161,6 +161,7 @@ func (p *fabricProvider) Resources(context.Context) []func() resource.Resource {
 		newChannelSubmissionResource,
 		newChaincodeResource,
 		newTransactionResource,
+		newBackupResource,
 	}
 }
 
