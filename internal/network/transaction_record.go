@@ -31,8 +31,8 @@ func (f *Fabric) noteSubmitted(ctx context.Context, channel Handle, call Call, t
 	_ = f.writeStore(ctx, channel.record(), channel.Owner, map[string][]byte{file: []byte(string(files[file]) + txID + "\n")})
 }
 
-// submitted gives the last transaction of a call that is on the ledger and that this process has not given
-// yet; none has no ID. A record may be newer than a ledger that was restored.
+// submitted gives the first transaction of a call that is on the ledger and that this process has not given
+// yet, so that resources which are the same find each its own; none has no ID. A record may be newer than a ledger that was restored.
 func (f *Fabric) submitted(ctx context.Context, channel Handle, call Call) (TransactionResult, error) {
 	file := call.record()
 	defer f.locks.lock(channel.record() + " " + file)()
@@ -40,20 +40,19 @@ func (f *Fabric) submitted(ctx context.Context, channel Handle, call Call) (Tran
 	if err != nil {
 		return TransactionResult{}, err
 	}
-	ids := strings.Fields(string(files[file]))
-	for i := len(ids) - 1; i >= 0; i-- {
-		if _, given := f.resubmitted.Load(ids[i]); given {
+	for _, id := range strings.Fields(string(files[file])) {
+		if _, given := f.resubmitted.Load(id); given {
 			continue
 		}
-		found, err := f.recordedTransaction(ctx, channel, ids[i])
+		found, err := f.recordedTransaction(ctx, channel, id)
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return TransactionResult{}, err
 		}
-		f.resubmitted.Store(ids[i], true)
-		return TransactionResult{TxID: ids[i], Block: found.Block, Payload: found.Result}, nil
+		f.resubmitted.Store(id, true)
+		return TransactionResult{TxID: id, Block: found.Block, Payload: found.Result}, nil
 	}
 	return TransactionResult{}, nil
 }
