@@ -31,15 +31,14 @@ import (
 // format is of the archive: a later one may be laid out otherwise.
 const format = 1
 
-// workFactor is work but in tests.
-var workFactor = work
+// WorkFactor makes each guess of the passphrase of an archive that is written take about a second, but in
+// tests: it is the logarithm of how much scrypt computes.
+var WorkFactor = 18
 
 const (
 	headerFile   = "header.json"
 	manifestFile = "manifest.json"
 	volumeFolder = "volumes/"
-	// work makes each guess of the passphrase take about a second.
-	work = 18
 	// mostManifest bounds what is taken into memory of a header or a manifest.
 	mostManifest = 256 << 20
 )
@@ -147,7 +146,7 @@ func Create(path, passphrase string, header Header) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	recipient.SetWorkFactor(workFactor)
+	recipient.SetWorkFactor(WorkFactor)
 	file, err := os.OpenFile(partial(path), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err

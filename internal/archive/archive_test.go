@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	workFactor = 4 // a second for each archive would be a long time
+	WorkFactor = 4 // a second for each archive would be a long time
 	os.Exit(m.Run())
 }
 
@@ -227,7 +227,7 @@ func sealed(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	recipient.SetWorkFactor(workFactor)
+	recipient.SetWorkFactor(WorkFactor)
 	var out bytes.Buffer
 	w, err := age.Encrypt(&out, recipient)
 	if err = errors.Join(err, written(w, "something else"), w.Close()); err != nil {
