@@ -269,10 +269,12 @@ func (b *backup) takeStandingPeer(ctx context.Context, h Handle) error {
 	if _, beside := b.labels[database.Object()]; !beside {
 		return b.takeNode(ctx, h, nil)
 	}
-	if err := b.stop(ctx, database); err != nil {
-		return err
+	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaderTime)
+	defer cancel()
+	err := b.stop(whole, database)
+	if err == nil {
+		err = b.takeNode(ctx, h, nil)
 	}
-	err := b.takeNode(ctx, h, nil)
 	if err == nil {
 		err = b.takeNode(ctx, database, nil)
 	}

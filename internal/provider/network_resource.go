@@ -169,11 +169,11 @@ func (r *networkResource) planRestore(ctx context.Context, req resource.ModifyPl
 		return
 	}
 	plan.OwnerID = types.StringValue(restored.Owner)
-	f := r.fabric(diags)
-	if f == nil {
+	f, err := r.session.open()
+	if err != nil { // where the engine is may be known only when this is applied
 		return
 	}
-	if err := f.RequireVacant(ctx, restored); err != nil {
+	if err := f.RequireVacant(ctx, restored); err != nil && !errors.Is(err, engine.ErrUnreachable) {
 		config.RestoreFrom.addError(diags, at, "Unable to restore network "+plan.Name.ValueString(), err)
 	}
 }
