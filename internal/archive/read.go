@@ -28,7 +28,7 @@ func open(path, passphrase string) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.Open(path) //nolint:gosec // the file that the user named
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
