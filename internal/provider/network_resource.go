@@ -157,9 +157,6 @@ func (r *networkResource) planRestore(ctx context.Context, req resource.ModifyPl
 	case !config.OwnerID.IsNull():
 		diags.AddAttributeError(path.Root("owner_id"), "Two origins", "restore_from brings the owner_id of the network along. Leave owner_id out.")
 		return
-	case plan.Existing.ValueBool():
-		diags.AddAttributeError(path.Root("existing"), "Two origins", "A network that is restored is made anew. Leave existing out.")
-		return
 	case !config.RestoreFrom.known() || plan.Name.IsUnknown() || plan.Domain.IsUnknown():
 		return
 	}
