@@ -21,6 +21,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
@@ -42,7 +43,7 @@ type networkModel struct {
 	Domain      types.String   `tfsdk:"domain"`
 	Existing    types.Bool     `tfsdk:"existing"`
 	OwnerID     types.String   `tfsdk:"owner_id"`
-	RestoreFrom *restoreModel  `tfsdk:"restore_from"`
+	RestoreFrom types.Object   `tfsdk:"restore_from"`
 	Status      types.String   `tfsdk:"status"`
 	Handle      types.Object   `tfsdk:"handle"`
 	Timeouts    timeouts.Value `tfsdk:"timeouts"`
@@ -54,8 +55,17 @@ type restoreModel struct {
 	PassphraseWO types.String `tfsdk:"passphrase_wo"`
 }
 
-func (m *restoreModel) known() bool {
-	return m != nil && !m.Path.IsUnknown() && !m.PassphraseWO.IsUnknown()
+// restore reads the archive that a configuration names; nil when it names none, or it is not known yet.
+func (m *networkModel) restore(ctx context.Context, diags *diag.Diagnostics) *restoreModel {
+	if m.RestoreFrom.IsNull() || m.RestoreFrom.IsUnknown() {
+		return nil
+	}
+	from := &restoreModel{}
+	diags.Append(m.RestoreFrom.As(ctx, from, basetypes.ObjectAsOptions{})...)
+	if from.Path.IsUnknown() || from.PassphraseWO.IsUnknown() {
+		return nil
+	}
+	return from
 }
 
 func (m *restoreModel) spec() network.RestoreSpec {
@@ -149,20 +159,20 @@ func (r *networkResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 func (r *networkResource) planRestore(ctx context.Context, req resource.ModifyPlanRequest, plan *networkModel, diags *diag.Diagnostics) {
 	var config networkModel
 	diags.Append(req.Config.Get(ctx, &config)...)
-	if diags.HasError() || plan.RestoreFrom == nil {
-		return
-	}
-	at := path.Root("restore_from")
+	from := config.restore(ctx, diags)
 	switch {
+	case diags.HasError() || config.RestoreFrom.IsNull():
+		return
 	case !config.OwnerID.IsNull():
 		diags.AddAttributeError(path.Root("owner_id"), "Two origins", "restore_from brings the owner_id of the network along. Leave owner_id out.")
 		return
-	case !config.RestoreFrom.known() || plan.Name.IsUnknown() || plan.Domain.IsUnknown():
+	case from == nil || plan.Name.IsUnknown() || plan.Domain.IsUnknown():
 		return
 	}
-	restored, err := network.PeekBackup(config.RestoreFrom.spec(), plan.known())
+	at := path.Root("restore_from")
+	restored, err := network.PeekBackup(from.spec(), plan.known())
 	if err != nil {
-		config.RestoreFrom.addError(diags, at, "Unable to restore network "+plan.Name.ValueString(), err)
+		from.addError(diags, at, "Unable to restore network "+plan.Name.ValueString(), err)
 		return
 	}
 	plan.OwnerID = types.StringValue(restored.Owner)
@@ -171,7 +181,7 @@ func (r *networkResource) planRestore(ctx context.Context, req resource.ModifyPl
 		return
 	}
 	if err := f.RequireVacant(ctx, restored); err != nil && !errors.Is(err, engine.ErrUnreachable) {
-		config.RestoreFrom.addError(diags, at, "Unable to restore network "+plan.Name.ValueString(), err)
+		from.addError(diags, at, "Unable to restore network "+plan.Name.ValueString(), err)
 	}
 }
 
@@ -248,24 +258,22 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 
 // restore gives the archive that the network is to be restored from, and takes its owner; nil when there is none.
 func (r *networkResource) restore(ctx context.Context, req resource.CreateRequest, plan *networkModel, diags *diag.Diagnostics) *restoreModel {
-	if plan.RestoreFrom == nil {
-		return nil
-	}
 	var config networkModel
 	diags.Append(req.Config.Get(ctx, &config)...)
-	if diags.HasError() {
+	from := config.restore(ctx, diags)
+	if from == nil || diags.HasError() {
 		return nil
 	}
-	restored, err := network.PeekBackup(config.RestoreFrom.spec(), plan.known())
+	restored, err := network.PeekBackup(from.spec(), plan.known())
 	if err == nil && !plan.OwnerID.IsUnknown() && plan.OwnerID.ValueString() != restored.Owner {
 		err = errors.New("it is another archive than it was when this was planned: plan again")
 	}
 	if err != nil {
-		config.RestoreFrom.addError(diags, path.Root("restore_from"), "Unable to restore network "+plan.Name.ValueString(), err)
+		from.addError(diags, path.Root("restore_from"), "Unable to restore network "+plan.Name.ValueString(), err)
 		return nil
 	}
 	plan.OwnerID = types.StringValue(restored.Owner)
-	return config.RestoreFrom
+	return from
 }
 
 func newOwnerID() string {
