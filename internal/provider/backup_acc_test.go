@@ -382,6 +382,11 @@ resource "fabric_peer" "this" {
 		if _, scan := fmt.Sscanf(ping.APIVersion, "%d.%d", &major, &minor); err != nil || scan != nil {
 			return errors.Join(err, scan)
 		}
+		// What nobody references goes, or the prune would prove nothing.
+		owner := map[string]string{engine.LabelNetwork: name, engine.LabelOwner: "nobody"}
+		if err := localEngine(t).CreateVolume(t.Context(), engine.VolumeSpec{Name: name + "-bait", Labels: owner}); err != nil {
+			return err
+		}
 		// The filter keeps what is others' out of it; whether anybody references a volume is the engine's to say.
 		// Since API 1.42, named volumes are pruned only when all are asked for.
 		_, err = c.VolumePrune(t.Context(), client.VolumePruneOptions{
