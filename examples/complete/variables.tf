@@ -88,3 +88,22 @@ variable "consensus" {
   type        = string
   default     = "raft"
 }
+
+variable "backup" {
+  description = "Path of the archive that a backup is written to; null takes none."
+  type        = string
+  default     = null
+}
+
+variable "backup_passphrase" {
+  description = "What the archive is encrypted with."
+  type        = string
+  default     = null
+  sensitive   = true
+}
+
+variable "restore_from" {
+  description = "Path of an archive to create the network from; null makes a new network."
+  type        = string
+  default     = null
+}

@@ -9,6 +9,7 @@ package engine
 import (
 	"context"
 	"crypto/sha256"
+	"io"
 	"net"
 	"time"
 )
@@ -79,6 +80,14 @@ type Engine interface {
 	// content of this SHA-256. False says no more than that it is to be read. ErrNotFound when the file
 	// or the node is not there.
 	KeepsFile(ctx context.Context, node, path string, digest [sha256.Size]byte) (bool, error)
+	// ReadArchive has what lies at a path of a node's file system read as a tar, whatever its size: names
+	// in it begin with the last element of the path. The reader ends with the call, whose error is read's
+	// own where that failed. ErrNotFound when the path is not there.
+	ReadArchive(ctx context.Context, node, path string, read func(io.Reader) error) error
+	// WriteArchive puts what a tar holds below a folder of a node's volumes, started or not, with the
+	// owners and modes that the tar says. The folder must be there, as a volume's own root is. What was
+	// written stays when the reader fails, whose error is the call's own.
+	WriteArchive(ctx context.Context, node, folder string, archive io.Reader) error
 
 	// Nodes, Volumes and Networks list the objects that carry all the given labels. Leases are no nodes.
 	Nodes(ctx context.Context, labels map[string]string) ([]Node, error)

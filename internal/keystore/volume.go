@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -41,22 +42,22 @@ func (v *Volume) OwnedBy(owner string) *Volume {
 func CreateVolume(ctx context.Context, e engine.Engine, name, imageID string, labels map[string]string) (*Volume, error) {
 	v := &Volume{engine: e, name: name, owner: labels[engine.LabelOwner]}
 	labelled := maps.Clone(labels)
-	labelled[labelImage] = imageID
+	labelled[LabelImage] = imageID
 	if err := e.CreateVolume(ctx, engine.VolumeSpec{Name: name, Labels: labelled}); err != nil {
 		return nil, fmt.Errorf("unable to create key volume %s: %w", name, err)
 	}
 	return v, v.keep(ctx, imageID, labels)
 }
 
-// labelImage on the volume names the image of its keeper, to make the keeper anew.
-const labelImage = engine.LabelPrefix + "keeper_image"
+// LabelImage on the volume names the image of its keeper, to make the keeper anew. Every key volume has it.
+const LabelImage = engine.LabelPrefix + "keeper_image"
 
 // LabelKeeper marks keepers, so that nobody takes them for nodes.
 const LabelKeeper = engine.LabelPrefix + "keeper"
 
 func (v *Volume) keep(ctx context.Context, imageID string, labels map[string]string) error {
 	labelled := maps.Clone(labels)
-	delete(labelled, labelImage)
+	delete(labelled, LabelImage)
 	labelled[LabelKeeper] = "true"
 	labelled[engine.LabelSpecHash] = "keeper"
 	err := v.engine.CreateNode(ctx, engine.NodeSpec{
@@ -134,7 +135,31 @@ func (v *Volume) restore(ctx context.Context) error {
 	if owner := volume.Labels[engine.LabelOwner]; owner == "" || v.owner != "" && owner != v.owner {
 		return &engine.ForeignError{Kind: "volume", Name: v.name, Owner: owner}
 	}
-	return v.keep(ctx, volume.Labels[labelImage], volume.Labels)
+	return v.keep(ctx, volume.Labels[LabelImage], volume.Labels)
+}
+
+// Archive has the store read as a tar, from which Fill makes it again. Nothing is read of a store to which
+// nothing has been written.
+func (v *Volume) Archive(ctx context.Context, read func(io.Reader) error) error {
+	if err := v.verifyKeeper(ctx); err != nil {
+		return fmt.Errorf("unable to read key volume %s: %w", v.name, err)
+	}
+	err := v.engine.ReadArchive(ctx, v.name, folder, read)
+	if errors.Is(err, engine.ErrNotFound) {
+		if err := v.restore(ctx); err != nil {
+			return err
+		}
+		err = v.engine.ReadArchive(ctx, v.name, folder, read)
+	}
+	if errors.Is(err, engine.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Fill puts the content of a store that Archive gave into this one.
+func (v *Volume) Fill(ctx context.Context, content io.Reader) error {
+	return v.engine.WriteArchive(ctx, v.name, mountPoint, content)
 }
 
 // Write adds or replaces files.

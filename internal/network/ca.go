@@ -262,19 +262,22 @@ func (f *Fabric) caNode(spec CASpec, keys *caKeys) (*node, error) {
 		material: func(_ context.Context, have map[string][]byte) (map[string][]byte, error) {
 			return f.caMaterial(spec, *keys, have)
 		},
-		ready: func(ctx context.Context) error {
-			for _, name := range []string{enrollmentCA, tlsCA} {
-				client, err := f.caClient(*keys, name)
-				if err != nil {
-					return err
-				}
-				if _, err := client.Info(ctx); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
+		ready: func(ctx context.Context) error { return f.caAnswers(ctx, *keys) },
 	}, nil
+}
+
+// caAnswers asks both CAs of the server.
+func (f *Fabric) caAnswers(ctx context.Context, keys caKeys) error {
+	for _, name := range []string{enrollmentCA, tlsCA} {
+		client, err := f.caClient(keys, name)
+		if err != nil {
+			return err
+		}
+		if _, err := client.Info(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // caMaterial renders the server's home: configuration of both CAs with the registrars' secrets, the

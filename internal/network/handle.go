@@ -26,6 +26,8 @@ const (
 	KindLease             Kind = "lease"
 	// KindCRL is the revocation list of an organization, whose MSP ID is its name.
 	KindCRL Kind = "crl"
+	// KindRestore marks a restore that has not come to its end.
+	KindRestore Kind = "restore"
 )
 
 // Handle names a thing. It holds identifiers only, so that nothing which uses the thing changes

@@ -99,8 +99,12 @@ func (f *Fabric) FindNetwork(ctx context.Context, name, owner string) (NetworkSt
 	return NetworkState{}, fmt.Errorf("network %s carries no owner, and nothing of ours is on it: %w", name, ErrNotFound)
 }
 
-// DeleteNetwork removes the network, unless it is one that somebody else made.
+// DeleteNetwork removes the network, unless it is one that somebody else made. What a restore left that did
+// not come to its end goes too.
 func (f *Fabric) DeleteNetwork(ctx context.Context, h Handle, existing bool) error {
+	if err := f.discardRestore(ctx, h); err != nil {
+		return err
+	}
 	if existing {
 		return nil
 	}

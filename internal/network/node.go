@@ -320,6 +320,11 @@ func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
 	if err := f.furnish(ctx, n, spec, fresh, keep); err != nil {
 		return NodeState{}, err
 	}
+	if seen.volume || seen.container != nil { // an attempt that was cut short may have left one
+		if err := f.removeKeeper(ctx, n.handle); err != nil {
+			return NodeState{}, err
+		}
+	}
 	if n.options.Stopped {
 		return NodeState{Status: engine.Stopped, ImageID: seen.image.ID, HostPorts: n.hostPorts(seen.ports)}, f.stop(ctx, n.handle)
 	}
@@ -343,6 +348,9 @@ func (f *Fabric) start(ctx context.Context, n *node, seen *sighting) error {
 		if !errors.As(err, &taken) || !n.chosen(seen.ports, taken.Port) || choice == portChoices {
 			return err
 		}
+		if err := f.createKeeper(ctx, n.handle, seen.image.ID); err != nil {
+			return err
+		}
 		if err := f.engine.RemoveNode(ctx, n.handle.Object(), n.handle.Owner); err != nil {
 			return err
 		}
@@ -350,6 +358,9 @@ func (f *Fabric) start(ctx context.Context, n *node, seen *sighting) error {
 			return err
 		}
 		if err := f.engine.CreateNode(ctx, n.spec(seen.image.ID, seen.ports)); err != nil {
+			return err
+		}
+		if err := f.removeKeeper(ctx, n.handle); err != nil {
 			return err
 		}
 	}
@@ -375,6 +386,9 @@ func (f *Fabric) removeOld(ctx context.Context, n *node, seen *sighting) (engine
 		return engine.NodeSpec{}, err
 	}
 	if err := f.takeDown(ctx, n); err != nil {
+		return engine.NodeSpec{}, err
+	}
+	if err := f.createKeeper(ctx, n.handle, seen.image.ID); err != nil {
 		return engine.NodeSpec{}, err
 	}
 	if err := f.engine.RemoveNode(ctx, name, n.handle.Owner); err != nil {
@@ -922,11 +936,16 @@ func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) erro
 			return err
 		}
 	}
-	if err := f.engine.RemoveNode(ctx, h.Object(), h.Owner); err != nil {
-		return fmt.Errorf("unable to remove %s: %w", h, err)
-	}
 	if err := f.removeOnces(ctx, h); err != nil {
 		return err
+	}
+	if keepVolume {
+		if err := f.keepWithout(ctx, h); err != nil {
+			return err
+		}
+	}
+	if err := f.engine.RemoveNode(ctx, h.Object(), h.Owner); err != nil {
+		return fmt.Errorf("unable to remove %s: %w", h, err)
 	}
 	f.ports.release(h.Object())
 	f.furnished.Delete(h.Object())

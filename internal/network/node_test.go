@@ -124,6 +124,16 @@ func (r *rig) converged(want engine.Status, hadLedger bool, key string) {
 	}
 }
 
+// referenced checks that a container has the node's volume, so that no prune takes it.
+func (r *rig) referenced() {
+	r.t.Helper()
+	nodes, err := r.fake.Nodes(r.t.Context(), nil)
+	r.must(err)
+	if !slices.ContainsFunc(nodes, func(n engine.Node) bool { return slices.Contains(n.Volumes, r.peer().Object()) }) {
+		r.t.Error("no container has the volume")
+	}
+}
+
 // beginnings are the states that a node can be found in.
 var beginnings = []struct {
 	name string
@@ -207,6 +217,9 @@ func TestEnsure(t *testing.T) {
 				}
 				calls, changes = len(r.fake.Calls())-before, r.fake.Mutations()-changed
 				r.fake.Intercept(nil)
+				if begin.made && begin.name != "removed" { // which nobody could have foreseen
+					r.referenced()
+				}
 				state, err := r.fabric.ensure(t.Context(), r.node(begin.want...))
 				r.must(err)
 				if state.Status != want || state.HostPorts["grpc"] == 0 || state.ImageID == "" {

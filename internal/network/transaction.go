@@ -27,6 +27,8 @@ type Call struct {
 	Organizations []string
 	// Init marks the call that initialises a chaincode whose definition requires it.
 	Init bool
+	// Occasion tells calls apart that are the same but for why they are made.
+	Occasion string
 }
 
 // TransactionResult is a committed transaction.
@@ -69,7 +71,8 @@ const mismatchAttempts = 8
 
 // SubmitTransaction has a peer of each organization endorse the call, submits it, and waits until
 // these peers have committed it. A transaction that lost a race for a key is made anew, and so is one
-// whose endorsements differ because the peers were at different heights.
+// whose endorsements differ because the peers were at different heights. On a network that is taken back or
+// restored, a call that is on the ledger already is not made again.
 func (f *Fabric) SubmitTransaction(ctx context.Context, call Call) (TransactionResult, error) {
 	channel, name := chaincodeOf(call.Chaincode)
 	members, signer, err := f.callers(ctx, channel, call)
@@ -78,6 +81,11 @@ func (f *Fabric) SubmitTransaction(ctx context.Context, call Call) (TransactionR
 	}
 	if members, err = endorsing(members, channel.Name, call.Organizations); err != nil {
 		return TransactionResult{}, err
+	}
+	if f.adopts(channel.Owner) {
+		if result, err := f.submitted(ctx, channel, call); err != nil || result.TxID != "" {
+			return result, err
+		}
 	}
 	policy, mismatches := retry.Default, 0
 	policy.AttemptTimeout = 0
@@ -89,9 +97,13 @@ func (f *Fabric) SubmitTransaction(ctx context.Context, call Call) (TransactionR
 		invalid := new(gateway.InvalidError)
 		return errors.As(err, &invalid) && invalid.Conflict()
 	}
-	return retry.Do(ctx, policy, func(ctx context.Context) (TransactionResult, error) {
+	result, err := retry.Do(ctx, policy, func(ctx context.Context) (TransactionResult, error) {
 		return submit(ctx, channel.Name, name, call, signer, members)
 	})
+	if err == nil {
+		f.noteSubmitted(ctx, channel, call, result.TxID)
+	}
+	return result, err
 }
 
 // endorsing chooses the members that endorse: all, or those that were named.

@@ -8,7 +8,9 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -19,6 +21,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
@@ -36,13 +39,37 @@ func newNetworkResource() resource.Resource { return &networkResource{} }
 
 // networkModel is a fabric_network.
 type networkModel struct {
-	Name     types.String   `tfsdk:"name"`
-	Domain   types.String   `tfsdk:"domain"`
-	Existing types.Bool     `tfsdk:"existing"`
-	OwnerID  types.String   `tfsdk:"owner_id"`
-	Status   types.String   `tfsdk:"status"`
-	Handle   types.Object   `tfsdk:"handle"`
-	Timeouts timeouts.Value `tfsdk:"timeouts"`
+	Name        types.String   `tfsdk:"name"`
+	Domain      types.String   `tfsdk:"domain"`
+	Existing    types.Bool     `tfsdk:"existing"`
+	OwnerID     types.String   `tfsdk:"owner_id"`
+	RestoreFrom types.Object   `tfsdk:"restore_from"`
+	Status      types.String   `tfsdk:"status"`
+	Handle      types.Object   `tfsdk:"handle"`
+	Timeouts    timeouts.Value `tfsdk:"timeouts"`
+}
+
+// restoreModel is the archive that a network is restored from.
+type restoreModel struct {
+	Path         types.String `tfsdk:"path"`
+	PassphraseWO types.String `tfsdk:"passphrase_wo"`
+}
+
+// restore reads the archive that a configuration names; nil when it names none, or it is not known yet.
+func (m *networkModel) restore(ctx context.Context, diags *diag.Diagnostics) *restoreModel {
+	if m.RestoreFrom.IsNull() || m.RestoreFrom.IsUnknown() {
+		return nil
+	}
+	from := &restoreModel{}
+	diags.Append(m.RestoreFrom.As(ctx, from, basetypes.ObjectAsOptions{})...)
+	if from.Path.IsUnknown() || from.PassphraseWO.IsUnknown() {
+		return nil
+	}
+	return from
+}
+
+func (m *restoreModel) spec() network.RestoreSpec {
+	return network.RestoreSpec{Path: m.Path.ValueString(), Passphrase: m.PassphraseWO.ValueString()}
 }
 
 func (r *networkResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
@@ -76,6 +103,22 @@ func (r *networkResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 				Validators:          []validator.String{objectName},
 				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplaceIfConfigured()},
 			},
+			"restore_from": schema.SingleNestedAttribute{
+				Optional:            true,
+				MarkdownDescription: "Create the network from an archive that a `fabric_backup` wrote: volumes with keys, CA databases and ledgers are made as they were, with their `owner_id`, and every other resource of the same configuration takes them up. The engine may be another one; nothing of the network may be on it. The archive is verified as a whole before anything is made. It is looked at only when the network is created: leave it, change it or take it out afterwards.",
+				Attributes: map[string]schema.Attribute{
+					"path": schema.StringAttribute{
+						Required:            true,
+						MarkdownDescription: "Path of the archive, a local file.",
+						Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+					},
+					"passphrase_wo": schema.StringAttribute{
+						Required: true, WriteOnly: true, Sensitive: true,
+						MarkdownDescription: "Passphrase that the archive was written with. Write-only.",
+						Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+					},
+				},
+			},
 			"status": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "`running` when the network is on the engine. A network that was removed shows here as a change and is made again by the next apply.",
@@ -97,6 +140,9 @@ func (r *networkResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		return
 	}
 	plan.Status = types.StringValue(string(engine.Running))
+	if req.State.Raw.IsNull() {
+		r.planRestore(ctx, req, &plan, &resp.Diagnostics)
+	}
 	plan.Handle = plan.handle()
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	var state networkModel
@@ -107,6 +153,49 @@ func (r *networkResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		}
 	}
 	r.session.claims.name(ctx, network.KindNetwork, plan.Handle, plan.Name, path.Root("name"), req, &resp.Diagnostics)
+}
+
+// planRestore finds whose the archive is that a network is to be restored from.
+func (r *networkResource) planRestore(ctx context.Context, req resource.ModifyPlanRequest, plan *networkModel, diags *diag.Diagnostics) {
+	var config networkModel
+	diags.Append(req.Config.Get(ctx, &config)...)
+	from := config.restore(ctx, diags)
+	switch {
+	case diags.HasError() || config.RestoreFrom.IsNull():
+		return
+	case !config.OwnerID.IsNull():
+		diags.AddAttributeError(path.Root("owner_id"), "Two origins", "restore_from brings the owner_id of the network along. Leave owner_id out.")
+		return
+	case from == nil || plan.Name.IsUnknown() || plan.Domain.IsUnknown():
+		return
+	}
+	at := path.Root("restore_from")
+	restored, err := network.PeekBackup(from.spec(), plan.known())
+	if err != nil {
+		from.addError(diags, at, "Unable to restore network "+plan.Name.ValueString(), err)
+		return
+	}
+	plan.OwnerID = types.StringValue(restored.Owner)
+	f, err := r.session.open()
+	if err != nil { // where the engine is may be known only when this is applied
+		return
+	}
+	if err := f.RequireVacant(ctx, restored); err != nil && !errors.Is(err, engine.ErrUnreachable) {
+		from.addError(diags, at, "Unable to restore network "+plan.Name.ValueString(), err)
+	}
+}
+
+// addError names the attribute that is to be mended.
+func (m *restoreModel) addError(diags *diag.Diagnostics, at path.Path, summary string, err error) {
+	other := new(network.OtherNetworkError)
+	switch {
+	case errors.As(err, &other):
+		diags.AddAttributeError(path.Root(other.What), summary, sentence(err))
+	case errors.Is(err, network.ErrPassphrase):
+		diags.AddAttributeError(at.AtName("passphrase_wo"), summary, sentence(err))
+	default:
+		diags.AddAttributeError(at.AtName("path"), summary, explain(err))
+	}
 }
 
 // handle is known but for what is not known yet.
@@ -133,7 +222,13 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
-	if plan.OwnerID.IsUnknown() {
+	restore := r.restore(ctx, req, &plan, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if restore != nil {
+		plan.Handle = plan.handle()
+	} else if plan.OwnerID.IsUnknown() {
 		plan.OwnerID = types.StringValue(newOwnerID())
 		plan.Handle = plan.handle()
 	} else {
@@ -154,7 +249,34 @@ func (r *networkResource) Create(ctx context.Context, req resource.CreateRequest
 		if errors.Is(err, engine.ErrForeign) { // somebody was quicker: nothing of ours was made
 			resp.State.RemoveResource(ctx)
 		}
+		return
 	}
+	if restore == nil {
+		return
+	}
+	if err := f.RestoreNetwork(ctx, plan.known(), restore.spec()); err != nil {
+		restore.addError(&resp.Diagnostics, path.Root("restore_from"), "Unable to restore network "+plan.Name.ValueString(), err)
+	}
+}
+
+// restore gives the archive that the network is to be restored from, and takes its owner; nil when there is none.
+func (r *networkResource) restore(ctx context.Context, req resource.CreateRequest, plan *networkModel, diags *diag.Diagnostics) *restoreModel {
+	var config networkModel
+	diags.Append(req.Config.Get(ctx, &config)...)
+	from := config.restore(ctx, diags)
+	if from == nil || diags.HasError() {
+		return nil
+	}
+	restored, err := network.PeekBackup(from.spec(), plan.known())
+	if err == nil && !plan.OwnerID.IsUnknown() && plan.OwnerID.ValueString() != restored.Owner {
+		err = errors.New("it is another archive than it was when this was planned: plan again")
+	}
+	if err != nil {
+		from.addError(diags, path.Root("restore_from"), "Unable to restore network "+plan.Name.ValueString(), err)
+		return nil
+	}
+	plan.OwnerID = types.StringValue(restored.Owner)
+	return from
 }
 
 // takeBack says how a network of another owner is taken back, if it was ours and its state was lost.

@@ -165,6 +165,7 @@ func (p *fabricProvider) Resources(ctx context.Context) []func() resource.Resour
 		newChannelSubmissionResource,
 		newChaincodeResource,
 		newTransactionResource,
+		newBackupResource,
 	}
 	for n, create := range created {
 		created[n] = withIdentity(ctx, create)

@@ -167,6 +167,7 @@ var models = map[string]func() any{
 	"fabric_chaincode":          func() any { return &chaincodeModel{} },
 	"fabric_transaction":        func() any { return &transactionModel{} },
 	"fabric_crl":                func() any { return &crlModel{} },
+	"fabric_backup":             func() any { return &backupModel{} },
 }
 
 // nestedModels are those of nested attributes, whatever resource they are in.
@@ -181,6 +182,7 @@ var nestedModels = map[string]func() any{
 	"nodes":               func() any { return &ordererModel{} },
 	"orderers":            func() any { return &remoteOrdererModel{} },
 	"raft":                func() any { return &raftModel{} },
+	"restore_from":        func() any { return &restoreModel{} },
 	"server":              func() any { return &serverModel{} },
 	"revoke":              func() any { return &revocationModel{} },
 	// These are read member by member.

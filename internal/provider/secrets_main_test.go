@@ -21,14 +21,17 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"go.uber.org/goleak"
 )
 
 // TestMain has every secret that an acceptance run puts on the engine remembered, and searches all that
 // Terraform and the provider left for them: states, plans, configurations, and with FABRIC_TRACE=1 their
-// TRACE logs, error messages included.
+// TRACE logs, error messages included. Unit tests must leave no goroutine running; in an acceptance run
+// Terraform's own library leaves some.
 func TestMain(m *testing.M) {
 	if os.Getenv(resource.EnvTfAcc) == "" {
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
+		return
 	}
 	left, err := os.MkdirTemp("", "acceptance-")
 	if err != nil {

@@ -63,6 +63,7 @@ func (r *transactionResource) Schema(ctx context.Context, _ resource.SchemaReque
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A transaction: submitted once, and again when anything of it or one of its `triggers` changes. It is created when it is committed and valid. " +
 			"Destroying it does nothing, because a ledger forgets nothing. An apply that is killed before it could write its state submits the transaction again: let the chaincode take a repetition. " +
+			"In the apply that restores a network from a backup, or takes one back by its `owner_id`, a transaction that is on the ledger is found there, and not submitted again. " +
 			"A transaction of which only the ledger knows is imported by its ID. The ledger does not tell `triggers`, `transient_wo_version` and `endorsing_organizations`: the first apply after the import takes them up as they are, and submits nothing.",
 		Attributes: map[string]schema.Attribute{
 			"chaincode": of,
@@ -174,6 +175,7 @@ func (r *transactionResource) Create(ctx context.Context, req resource.CreateReq
 	defer cancel()
 	call := plan.call(ctx, &resp.Diagnostics)
 	call.Transient = stringMap(ctx, config.TransientWO, &resp.Diagnostics)
+	call.Occasion = plan.occasion()
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -184,6 +186,11 @@ func (r *transactionResource) Create(ctx context.Context, req resource.CreateReq
 	}
 	plan.take(result)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+// occasion is what submits the same call again when it changes.
+func (m *transactionModel) occasion() string {
+	return m.Triggers.String() + " " + m.TransientWOVersion.String()
 }
 
 func (m *transactionModel) take(result network.TransactionResult) {

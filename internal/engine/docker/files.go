@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -194,6 +195,81 @@ func (e *Engine) KeepsFile(ctx context.Context, node, name string, digest [sha25
 		return false, fmt.Errorf("unable to look at %s of container %s: %w", name, node, err)
 	}
 	return stat.Stat.Mode.IsRegular() && stat.Stat.Mtime.Equal(mark(digest)), nil
+}
+
+// ReadArchive implements engine.Engine with GET /containers/{name}/archive. The engine holds the container
+// meanwhile: it can be started when the call has ended.
+func (e *Engine) ReadArchive(ctx context.Context, node, name string, read func(io.Reader) error) error {
+	if !path.IsAbs(name) {
+		return fmt.Errorf("unable to read %s of container %s: the path is not absolute", name, node)
+	}
+	var own error // of read: a full disk here is no failure of the engine
+	err := e.call(ctx, func(ctx context.Context) error {
+		archive, err := e.api.CopyFromContainer(ctx, node, client.CopyFromContainerOptions{SourcePath: path.Clean(name)})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = archive.Content.Close() }() // what matters has been read
+		stream := &failing{reader: archive.Content}
+		own = read(stream)
+		return stream.failure()
+	})
+	switch {
+	case cerrdefs.IsNotFound(err):
+		return &engine.NotFoundError{Kind: "file", Name: node + ":" + name}
+	case err != nil:
+		return fmt.Errorf("unable to read %s of container %s: %w", name, node, err)
+	}
+	return own
+}
+
+// WriteArchive implements engine.Engine with PUT /containers/{name}/archive.
+func (e *Engine) WriteArchive(ctx context.Context, node, folder string, archive io.Reader) error {
+	stream := &failing{reader: archive}
+	err := e.call(ctx, func(ctx context.Context) error {
+		have, err := e.inspect(ctx, node)
+		if err != nil {
+			return err
+		}
+		if _, err := mountOf(have.Mounts, folder); err != nil {
+			return err
+		}
+		_, err = e.api.CopyToContainer(ctx, have.ID, client.CopyToContainerOptions{DestinationPath: path.Clean(folder), Content: stream})
+		return err
+	})
+	switch {
+	case stream.failure() != nil:
+		return stream.failure()
+	case cerrdefs.IsNotFound(err):
+		return &engine.NotFoundError{Kind: "container", Name: node}
+	case err != nil:
+		return fmt.Errorf("unable to write to %s of container %s: %w", folder, node, err)
+	}
+	return nil
+}
+
+// failing remembers with what a reader failed.
+type failing struct {
+	reader io.Reader
+	mu     sync.Mutex
+	err    error
+}
+
+func (f *failing) Read(p []byte) (int, error) {
+	n, err := f.reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.err = err
+	}
+	return n, err
+}
+
+// failure gives it: a request may still be reading when it has ended.
+func (f *failing) failure() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
 }
 
 // unpack reads the regular files of a tar, with at most limit bytes in all.

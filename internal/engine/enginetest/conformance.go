@@ -9,12 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	mathrand "math/rand/v2"
 	"net"
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
@@ -65,7 +68,7 @@ func Conformance(t *testing.T, open func(t *testing.T) engine.Engine, image stri
 		{"images", (*suite).images}, {"node life", (*suite).nodeLife}, {"node identity", (*suite).nodeIdentity},
 		{"node needs", (*suite).nodeNeeds}, {"await exit", (*suite).awaitExit}, {"run once", (*suite).runOnce},
 		{"logs", (*suite).logs}, {"files", (*suite).files}, {"files over a node's life", (*suite).filesStay},
-		{"refused files", (*suite).refusedFiles}, {"ports", (*suite).ports}, {"dial", (*suite).dial},
+		{"refused files", (*suite).refusedFiles}, {"archives", (*suite).archives}, {"ports", (*suite).ports}, {"dial", (*suite).dial},
 		{"lists", (*suite).lists}, {"remade network", (*suite).remadeNetwork}, {"cancelled context", (*suite).cancelled},
 		{"parallel", (*suite).parallel}, {"leases", (*suite).leases}, {"node check", (*suite).nodeCheck},
 	} {
@@ -607,6 +610,53 @@ func (s *suite) refusedFiles(t *testing.T) {
 	}
 }
 
+func (s *suite) archives(t *testing.T) {
+	ctx, e := t.Context(), s.engine
+	node := func(what string) engine.NodeSpec {
+		ok(t, e.CreateVolume(ctx, engine.VolumeSpec{Name: s.name(what + "-vol"), Labels: s.labels()}))
+		spec := s.spec(what, runs)
+		spec.Mounts = []engine.Mount{{Volume: s.name(what + "-vol"), Target: "/var/data"}}
+		ok(t, e.CreateNode(ctx, spec))
+		return spec
+	}
+	from, to := node("from"), node("to")
+	want := []engine.File{
+		{Name: "home/big", Content: bytes.Repeat([]byte("0123456789abcdef"), 1<<18), Mode: 0o640, UID: 1001, GID: 1002},
+		{Name: "home/empty", Mode: 0o600, UID: 1000, GID: 1000},
+		{Name: "home/msp/key.pem", Content: []byte("key"), Mode: 0o600, UID: 1000, GID: 1000},
+	}
+	ok(t, e.PutFiles(ctx, from.Name, "/var/data", want))
+	nothing := func(io.Reader) error { return nil }
+	if err := e.ReadArchive(ctx, from.Name, "/var/data/absent", nothing); !errors.Is(err, engine.ErrNotFound) {
+		t.Errorf("an absent folder gave %v", err)
+	}
+	if err := e.ReadArchive(ctx, s.name("nobody"), "/var/data", nothing); !errors.Is(err, engine.ErrNotFound) {
+		t.Errorf("an absent node gave %v", err)
+	}
+	full := &fs.PathError{Op: "write", Path: "archive", Err: syscall.ENOSPC} // which net.Error fits, too
+	if err := e.ReadArchive(ctx, from.Name, "/var/data/home", func(io.Reader) error { return full }); !errors.Is(err, full) || errors.Is(err, engine.ErrUnreachable) {
+		t.Errorf("a reader's own failure gave %v", err)
+	}
+	ok(t, e.ReadArchive(ctx, from.Name, "/var/data/home", func(archive io.Reader) error {
+		return e.WriteArchive(ctx, to.Name, "/var/data", archive)
+	}))
+	sameFiles(t, s, to.Name, "/var/data/home", want)
+	ok(t, e.StartNode(ctx, to.Name))
+	sameFiles(t, s, to.Name, "/var/data/home", want)
+	cut := iotest.ErrReader(full)
+	if err := e.WriteArchive(ctx, to.Name, "/var/data", cut); !errors.Is(err, full) || errors.Is(err, engine.ErrUnreachable) {
+		t.Errorf("an archive that cannot be read gave %v", err)
+	}
+	for _, folder := range []string{"/etc", "data"} {
+		if err := e.WriteArchive(ctx, to.Name, folder, strings.NewReader("")); err == nil || errors.Is(err, engine.ErrNotFound) {
+			t.Errorf("an archive in %q gave %v", folder, err)
+		}
+	}
+	if err := e.WriteArchive(ctx, s.name("nobody"), "/var/data", strings.NewReader("")); !errors.Is(err, engine.ErrNotFound) {
+		t.Errorf("an archive for an absent node gave %v", err)
+	}
+}
+
 func (s *suite) ports(t *testing.T) {
 	ctx, e := t.Context(), s.engine
 	port := s.port(t, 7000)
@@ -819,6 +869,8 @@ func (s *suite) cancelled(t *testing.T) {
 		"KeepsFile":      func() error { _, err := e.KeepsFile(ctx, spec.Name, "/data/f", [32]byte{}); return err },
 		"RenameNode":     func() error { return e.RenameNode(ctx, spec.Name, spec.Name+"-2", s.owner) },
 		"GetFiles":       func() error { _, err := e.GetFiles(ctx, spec.Name, "/data"); return err },
+		"ReadArchive":    func() error { return e.ReadArchive(ctx, spec.Name, "/data", func(io.Reader) error { return nil }) },
+		"WriteArchive":   func() error { return e.WriteArchive(ctx, spec.Name, "/data", strings.NewReader("")) },
 		"Nodes":          func() error { _, err := e.Nodes(ctx, nil); return err },
 		"Volumes":        func() error { _, err := e.Volumes(ctx, nil); return err },
 		"Networks":       func() error { _, err := e.Networks(ctx, nil); return err },

@@ -3,12 +3,14 @@
 package enginetest
 
 import (
+	"archive/tar"
 	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"net"
@@ -869,6 +871,52 @@ func (f *Fake) GetFiles(ctx context.Context, node, name string) (out []engine.Fi
 func (f *Fake) KeepsFile(ctx context.Context, node, name string, digest [sha256.Size]byte) (bool, error) {
 	files, err := f.GetFiles(ctx, node, name)
 	return err == nil && len(files) == 1 && sha256.Sum256(files[0].Content) == digest, err
+}
+
+// ReadArchive implements engine.Engine: the regular files alone.
+func (f *Fake) ReadArchive(ctx context.Context, node, name string, read func(io.Reader) error) error {
+	files, err := f.GetFiles(ctx, node, name)
+	if err != nil {
+		return err
+	}
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	for _, file := range files {
+		header := &tar.Header{Name: file.Name, Typeflag: tar.TypeReg, Mode: int64(file.Mode), Size: int64(len(file.Content)), Uid: file.UID, Gid: file.GID}
+		if err := w.WriteHeader(header); err != nil {
+			return err
+		}
+		if _, err := w.Write(file.Content); err != nil {
+			return err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return read(&archive)
+}
+
+// WriteArchive implements engine.Engine: the regular files alone.
+func (f *Fake) WriteArchive(ctx context.Context, node, folder string, archive io.Reader) error {
+	var files []engine.File
+	for r := tar.NewReader(archive); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if header.Typeflag != tar.TypeReg {
+			continue
+		}
+		file := engine.File{Name: path.Clean(header.Name), Mode: uint32(header.Mode & 0o777), UID: header.Uid, GID: header.Gid}
+		if file.Content, err = io.ReadAll(r); err != nil {
+			return err
+		}
+		files = append(files, file)
+	}
+	return f.PutFiles(ctx, node, folder, files)
 }
 
 // Nodes implements engine.Engine.
