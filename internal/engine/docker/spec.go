@@ -2,6 +2,7 @@ package docker
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"path"
@@ -47,6 +48,15 @@ func render(spec engine.NodeSpec, declared []string) (client.ContainerCreateOpti
 	if err != nil {
 		return client.ContainerCreateOptions{}, err
 	}
+	labels := spec.Labels
+	if spec.Adopts != nil {
+		adoption, err := adoptionLabels(spec.Adopts)
+		if err != nil {
+			return client.ContainerCreateOptions{}, err
+		}
+		labels = maps.Clone(labels)
+		maps.Copy(labels, adoption)
+	}
 	hostname, domain := spec.Hostname, ""
 	if len(hostname) > maxHostname { // the whole name stays an alias on the network
 		hostname, domain, _ = strings.Cut(hostname, ".")
@@ -89,7 +99,7 @@ func render(spec engine.NodeSpec, declared []string) (client.ContainerCreateOpti
 			Entrypoint:   spec.Entrypoint,
 			Cmd:          spec.Command,
 			ExposedPorts: exposed,
-			Labels:       spec.Labels,
+			Labels:       labels,
 		},
 		HostConfig: host,
 	}
