@@ -21,6 +21,9 @@ func (f *Fabric) DeleteChannel(ctx context.Context, channel, cluster Handle, org
 	if err := f.removeAllServers(ctx, channel); err != nil {
 		return err
 	}
+	if record, err := f.channelRecord(ctx, channel); err == nil && record.Adopted {
+		return f.removeRecord(ctx, channel)
+	}
 	return f.removeChannel(ctx, channel, cluster, organizations, nobody)
 }
 
@@ -44,6 +47,11 @@ func (f *Fabric) removeChannel(ctx context.Context, channel, cluster Handle, org
 	if err := jobs.wait(); err != nil {
 		return err
 	}
+	return f.removeRecord(ctx, channel)
+}
+
+// removeRecord removes what we know of a channel.
+func (f *Fabric) removeRecord(ctx context.Context, channel Handle) error {
 	f.stores.set(channel.record(), nil)
 	return keystore.OpenVolume(f.engine, channel.record()).Remove(ctx, channel.Owner)
 }

@@ -34,6 +34,9 @@ func (f *Fabric) DeletePeer(ctx context.Context, h Handle, removal Removal) erro
 	if err := f.removeLeases(ctx, h); err != nil { // of a process that was killed
 		return err
 	}
+	if a, err := f.adoption(ctx, h); err != nil || a != nil {
+		return errors.Join(err, f.releasePeer(ctx, h))
+	}
 	channels, err := f.channelsLeft(ctx, h)
 	if err != nil {
 		return err
@@ -279,7 +282,7 @@ func (f *Fabric) runsElsewhere(ctx context.Context, channel Handle, mspID string
 	if errors.Is(err, ErrLost) || errors.Is(err, ErrNotFound) || errors.Is(err, engine.ErrForeign) {
 		return true, nil
 	}
-	return err == nil && org.CA == "", err
+	return err == nil && org.CA == "" && len(org.files[adminFolder+"/key.pem"]) == 0, err
 }
 
 // committed gives the chaincode definitions in force on a channel, by the word of the first of the

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,7 +31,11 @@ func importParts(id string, wants ...string) ([]string, error) {
 // as it was asked for, and the read that Terraform does next completes it.
 func importer(ctx context.Context, c *configured, req resource.ImportStateRequest, resp *resource.ImportStateResponse, model any,
 	find func(f *network.Fabric, parts []string) error, wants ...string) {
-	parts, err := importParts(req.ID, wants...)
+	id, _, err := adoptionID(req.ID)
+	var parts []string
+	if err == nil {
+		parts, err = importParts(id, wants...)
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Unable to import", err)
 		return
@@ -122,6 +127,7 @@ func (r *organizationResource) ImportState(ctx context.Context, req resource.Imp
 		} else {
 			m.Network = place(h)
 			m.Certificates = certificatesValue(ctx, state.Definition, &resp.Diagnostics)
+			m.AdminDirectory = orNull(state.AdminDirectory)
 		}
 		m.KeyVersion, m.RenewBefore = keyVersion(state.KeyVersion), defaultRenewBefore()
 		m.merge(ctx, state, &resp.Diagnostics)
@@ -154,10 +160,15 @@ func (r *identityResource) ImportState(ctx context.Context, req resource.ImportS
 	}, "NETWORK", "MSP_ID", "NAME")
 }
 
-// ImportState takes NETWORK/NAME.
+// ImportState takes NETWORK/NAME, and NETWORK/NAME@NAME=CONTAINER to adopt what something else made.
 func (r *peerResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &peerModel{}
 	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		if _, containers, _ := adoptionID(req.ID); containers != nil {
+			if err := f.AdoptPeer(ctx, parts[0], parts[1], containers[parts[1]]); err != nil {
+				return err
+			}
+		}
 		spec, err := f.FindPeer(ctx, parts[0], parts[1])
 		if err != nil {
 			return err
@@ -171,7 +182,7 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		}
 		m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
 		m.Timeouts, m.Handle = noTimeouts(), handleValue(spec.Handle)
-		m.Organization, m.Name = handleValue(spec.Handle.Organization()), types.StringValue(spec.Handle.Name)
+		m.Organization, m.Name, m.Container = handleValue(spec.Handle.Organization()), types.StringValue(spec.Handle.Name), orNull(spec.Container)
 		m.FabricVersion, m.Config = types.StringValue(spec.Version.String()), overlayValue(ctx, spec.Config)
 		m.AdvertisedAddress, m.SANs = orNull(spec.AdvertisedAddress), listOf(ctx, spec.Hosts, &resp.Diagnostics)
 		m.Endpoint, m.MaxUnavailable = planEndpoint(m.AdvertisedAddress, m.Handle, 7051), types.Int64Value(defaultMaxUnavailable)
@@ -182,15 +193,22 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		state.ImageID = spec.ImageID
 		m.merge(state)
 		m.memberCertificates, m.RenewBefore = importedCertificates(spec.KeyVersion), defaultRenewBefore()
-		takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore)
+		if takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore); spec.Container != "" {
+			settleAdopted(m)
+		}
 		return nil
 	}, "NETWORK", "NAME")
 }
 
-// ImportState takes NETWORK/NAME.
+// ImportState takes NETWORK/NAME, and NETWORK/NAME@NODE=CONTAINER,… to adopt what something else made.
 func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &ordererClusterModel{}
 	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		if _, containers, _ := adoptionID(req.ID); containers != nil {
+			if err := f.AdoptOrderers(ctx, parts[0], parts[1], containers); err != nil {
+				return err
+			}
+		}
 		found, err := f.FindOrdererCluster(ctx, parts[0], parts[1])
 		if err != nil {
 			return err
@@ -203,7 +221,7 @@ func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.I
 			handles[name] = spec.Handle
 			advertised := orNull(spec.AdvertisedAddress)
 			nodes[name] = ordererModel{
-				Organization: types.ObjectNull(handleTypes), AdvertisedAddress: advertised, SANs: listOf(ctx, spec.Hosts, &resp.Diagnostics),
+				Organization: types.ObjectNull(handleTypes), Container: orNull(spec.Container), AdvertisedAddress: advertised, SANs: listOf(ctx, spec.Hosts, &resp.Diagnostics),
 				Endpoint:           planEndpoint(advertised, handleValue(spec.Handle), 7050),
 				memberCertificates: importedCertificates(spec.KeyVersion),
 			}
@@ -238,6 +256,12 @@ func (r *channelResource) ImportState(ctx context.Context, req resource.ImportSt
 	m := &channelModel{}
 	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
 		spec, err := f.FindChannel(ctx, parts[0], parts[1])
+		if errors.Is(err, network.ErrNotFound) { // something else made it
+			if err := f.AdoptChannel(ctx, parts[0], parts[1]); err != nil {
+				return err
+			}
+			spec, err = f.FindChannel(ctx, parts[0], parts[1])
+		}
 		if err != nil {
 			return err
 		}
