@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -36,6 +37,15 @@ func adoptionID(id string) (rest string, containers map[string]string, err error
 		containers[node] = container
 	}
 	return rest, containers, nil
+}
+
+// adoptedKey is the private state entry that tells that a chaincode runs as something else released it.
+const adoptedKey = "adopted"
+
+func isAdopted(ctx context.Context, private privateState, diags *diag.Diagnostics) bool {
+	raw, d := private.GetKey(ctx, adoptedKey)
+	diags.Append(d...)
+	return len(raw) > 0
 }
 
 // planAdopted plans the certificates of an adopted node, which are as they are: no CA here issued them.

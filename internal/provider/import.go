@@ -319,10 +319,17 @@ func (m *channelModel) take(ctx context.Context, spec network.ChannelSpec, diags
 // durationText writes a duration as people do.
 func durationText(d time.Duration) string { return network.DurationText(d) }
 
-// ImportState takes NETWORK/CHANNEL/NAME.
+// ImportState takes NETWORK/CHANNEL/NAME, and NETWORK/CHANNEL/NAME@PEER=CONTAINER,… to adopt the servers
+// that something else made.
 func (r *chaincodeResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &chaincodeModel{}
 	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		if _, containers, _ := adoptionID(req.ID); containers != nil {
+			if err := f.AdoptChaincode(ctx, parts[0], parts[1], parts[2], containers); err != nil {
+				return err
+			}
+			resp.Diagnostics.Append(resp.Private.SetKey(ctx, adoptedKey, []byte("true"))...)
+		}
 		spec, err := f.FindChaincode(ctx, parts[0], parts[1], parts[2])
 		if err != nil {
 			return err
