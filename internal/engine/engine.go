@@ -210,6 +210,9 @@ type Change struct {
 	// Image is a reference.
 	Image  string
 	Limits Limits
+	// Renew is a folder of which the image has a first content: a volume that nobody named is not taken
+	// over there, and left behind.
+	Renew string
 }
 
 // Mount puts a volume into a node.

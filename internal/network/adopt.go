@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -237,17 +238,18 @@ func releaseOfImage(reference string) (nodeconfig.Version, error) {
 
 // inFolder gives a path as the node finds it: relative ones are below its configuration.
 func inFolder(env map[string]string, file string) string {
-	folder := env["FABRIC_CFG_PATH"]
-	if folder == "" {
-		folder = "/etc/hyperledger/fabric"
-	}
 	if file == "" {
 		file = "msp"
 	}
 	if path.IsAbs(file) {
 		return path.Clean(file)
 	}
-	return path.Join(folder, file)
+	return path.Join(configOf(env), file)
+}
+
+// configOf is the folder of a node's configuration.
+func configOf(env map[string]string) string {
+	return path.Clean(cmp.Or(env["FABRIC_CFG_PATH"], "/etc/hyperledger/fabric"))
 }
 
 // takePorts reads where the node listens, and by which address others know it.
@@ -373,12 +375,12 @@ func (f *Fabric) recordAdopted(ctx context.Context, n *node, found *examined) er
 func (f *Fabric) ensureAdopted(ctx context.Context, n *node) (NodeState, error) {
 	defer f.locks.lock(n.handle.Object())()
 	container := n.options.Container
-	change := engine.Change{Image: n.options.Image, Limits: n.options.Limits}
 	image, err := f.resolveKept(ctx, n.options)
 	if err != nil {
 		return NodeState{}, err
 	}
 	settings, err := f.engine.Settings(ctx, container)
+	change := engine.Change{Image: n.options.Image, Limits: n.options.Limits, Renew: imageConfig(n.handle.Kind, settings.Env)}
 	if errors.Is(err, engine.ErrNotFound) { // gone, or an attempt was cut short
 		if err = f.engine.Remake(ctx, container, change, grace); errors.Is(err, engine.ErrNotFound) {
 			return NodeState{}, &GoneError{Node: n.handle, Container: container}
@@ -408,6 +410,19 @@ func (f *Fabric) ensureAdopted(ctx context.Context, n *node) (NodeState, error) 
 		return NodeState{}, err
 	}
 	return f.runAdopted(ctx, n, image.ID)
+}
+
+// imageConfig is the folder of the configuration that an image brings, where the node has nothing else in
+// it: another release has another one. The images of Fabric declare it as a volume, and the one that an
+// engine makes for that keeps the configuration of the first image.
+func imageConfig(kind Kind, env map[string]string) string {
+	folder, by := configOf(env), nodeEnvs[kind]
+	for _, file := range []string{env[by.mspDir], env[by.tlsFile]} {
+		if file = inFolder(env, file); strings.HasPrefix(file, folder+"/") {
+			return ""
+		}
+	}
+	return folder
 }
 
 // runAdopted starts or stops an adopted node, as it is wanted.

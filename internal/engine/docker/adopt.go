@@ -221,10 +221,13 @@ func (e *Engine) remade(ctx context.Context, old container.InspectResponse, chan
 			host.PidsLimit = &change.Limits.PIDs
 		}
 	}
-	// Volumes that nobody named are known by where they are mounted only.
-	host.Binds = slices.Clone(host.Binds)
+	// Volumes that nobody named are known by where they are mounted only, or by an earlier change.
+	host.Binds = slices.DeleteFunc(slices.Clone(host.Binds), func(bind string) bool {
+		name, _, _ := strings.Cut(bind, ":")
+		return anonymous(name)
+	})
 	for _, m := range old.Mounts {
-		if m.Type == mount.TypeVolume && anonymous(m.Name) && !mounted(host, m.Destination) {
+		if m.Type == mount.TypeVolume && anonymous(m.Name) && !mounted(host, m.Destination) && m.Destination != change.Renew {
 			host.Binds = append(host.Binds, m.Name+":"+m.Destination)
 		}
 	}
