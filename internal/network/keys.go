@@ -309,7 +309,7 @@ var errNoCA = errors.New("no CA of this network issues certificates for it")
 // ca gives the handle of the organization's CA; an error for a partner's organization.
 func (k *organizationKeys) ca() (Handle, error) {
 	if k.CA == "" {
-		return Handle{}, fmt.Errorf("%s was given by its certificates: %w", k.handle, errNoCA)
+		return Handle{}, fmt.Errorf("%s is given by its certificates, as a partner's is: %w", k.handle, errNoCA)
 	}
 	return k.handle.With(KindCA, k.CA, ""), nil
 }

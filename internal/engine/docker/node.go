@@ -128,7 +128,15 @@ func (e *Engine) missing(ctx context.Context, spec engine.NodeSpec, cause error)
 // a network which has been removed since cannot start, not even when a network of that name was
 // made again: it must be made anew.
 func (e *Engine) StartNode(ctx context.Context, name string) error {
-	if err := e.start(ctx, name); err != nil {
+	defer e.reached.forget(name)
+	ref, err := e.standsFor(ctx, name)
+	if err == nil {
+		err = e.start(ctx, ref)
+	}
+	if cerrdefs.IsNotFound(err) {
+		err = &engine.NotFoundError{Kind: "container", Name: ref}
+	}
+	if err != nil {
 		return fmt.Errorf("unable to start container %s: %w", name, err)
 	}
 	return nil
@@ -136,14 +144,7 @@ func (e *Engine) StartNode(ctx context.Context, name string) error {
 
 func (e *Engine) start(ctx context.Context, ref string) error {
 	defer e.reached.forget(ref)
-	ref, err := e.standsFor(ctx, ref)
-	if cerrdefs.IsNotFound(err) {
-		return &engine.NotFoundError{Kind: "container", Name: ref}
-	}
-	if err != nil {
-		return err
-	}
-	err = e.call(ctx, func(ctx context.Context) error {
+	err := e.call(ctx, func(ctx context.Context) error {
 		_, err := e.api.ContainerStart(ctx, ref, client.ContainerStartOptions{})
 		return err
 	})
