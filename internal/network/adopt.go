@@ -32,6 +32,8 @@ import (
 type adoption struct {
 	// Container is the name of the container that somebody else made.
 	Container string `json:"container"`
+	// Endpoint is the address by which others reach the node.
+	Endpoint string `json:"endpoint"`
 	// Ports say for each of our ports where the node listens; those that cannot be reached are left out.
 	Ports map[int]int `json:"ports"`
 	// Plain are those of our ports that are spoken to without TLS.
@@ -359,6 +361,7 @@ func (f *Fabric) recordAdopted(ctx context.Context, n *node, found *examined) er
 	if err != nil {
 		return fail(err)
 	}
+	found.Endpoint = n.endpoint
 	raw, err := json.Marshal(found.adoption)
 	if err != nil {
 		return fail(err)

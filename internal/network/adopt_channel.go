@@ -98,6 +98,30 @@ func adoptedConfig(s configtx.Summary) (configtx.Channel, error) {
 	return config, nil
 }
 
+// withdrawOurs takes the organizations that have their certificates from a CA of ours out of a channel that
+// somebody else made: their keys are about to go, and the others go on without them. It does nothing to a
+// channel of ours.
+func (f *Fabric) withdrawOurs(ctx context.Context, channel Handle) (adopted bool, err error) {
+	record, err := f.channelRecord(ctx, channel)
+	if errors.Is(err, ErrLost) {
+		return false, nil
+	}
+	if err != nil || !record.Adopted {
+		return false, err
+	}
+	for _, key := range slices.Sorted(maps.Keys(record.Organizations)) {
+		org := record.Organizations[key].Organization
+		keys, err := f.organizationKeys(ctx, org)
+		if err != nil || keys.CA == "" { // what cannot be told is left as it is
+			continue
+		}
+		if err := f.withdrawFrom(ctx, org, channel); err != nil {
+			return true, fmt.Errorf("unable to take %s out of %s: %w", org, channel, err)
+		}
+	}
+	return true, nil
+}
+
 // last gives the last text, empty when there is none.
 func last(texts []string) string {
 	if len(texts) == 0 {

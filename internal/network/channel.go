@@ -357,10 +357,16 @@ func (f *Fabric) certificateOf(ctx context.Context, h Handle, file string) ([]by
 // endpoint reads the address by which others reach a node.
 func (f *Fabric) endpoint(ctx context.Context, h Handle) (configtx.Address, error) {
 	n, err := f.engine.Node(ctx, h.Object())
+	address := n.Labels[labelEndpoint]
+	if errors.Is(err, engine.ErrNotFound) {
+		if a, _ := f.adoption(ctx, h); a != nil { // its container comes back as it was
+			address, err = a.Endpoint, nil
+		}
+	}
 	if err != nil {
 		return configtx.Address{}, fmt.Errorf("unable to read %s: %w", h, err)
 	}
-	host, text, err := net.SplitHostPort(n.Labels[labelEndpoint])
+	host, text, err := net.SplitHostPort(address)
 	if err != nil {
 		return configtx.Address{}, fmt.Errorf("unable to read the endpoint of %s: %w", h, err)
 	}

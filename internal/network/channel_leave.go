@@ -17,11 +17,15 @@ import (
 // DeleteChannel removes the channel from its ordering nodes and its peers, with their ledgers, and
 // the chaincode servers that were left on it.
 func (f *Fabric) DeleteChannel(ctx context.Context, channel, cluster Handle, organizations map[string]ChannelOrganization) error {
+	adopted, err := f.withdrawOurs(ctx, channel)
+	if err != nil {
+		return err
+	}
 	defer f.locks.lock(channel.record())()
 	if err := f.removeAllServers(ctx, channel); err != nil {
 		return err
 	}
-	if record, err := f.channelRecord(ctx, channel); err == nil && record.Adopted {
+	if adopted {
 		return f.removeRecord(ctx, channel)
 	}
 	return f.removeChannel(ctx, channel, cluster, organizations, nobody)

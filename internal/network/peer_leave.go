@@ -282,7 +282,7 @@ func (f *Fabric) runsElsewhere(ctx context.Context, channel Handle, mspID string
 	if errors.Is(err, ErrLost) || errors.Is(err, ErrNotFound) || errors.Is(err, engine.ErrForeign) {
 		return true, nil
 	}
-	return err == nil && org.CA == "" && len(org.files[adminFolder+"/key.pem"]) == 0, err
+	return err == nil && org.CA == "", err
 }
 
 // committed gives the chaincode definitions in force on a channel, by the word of the first of the
