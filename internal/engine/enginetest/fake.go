@@ -534,6 +534,9 @@ func (f *Fake) createNode(spec engine.NodeSpec) error {
 		},
 		spec: spec, ended: make(chan struct{}), gone: make(chan struct{}),
 	}
+	if spec.Adopts != nil {
+		node.Labels[engine.LabelAdopts] = spec.Adopts.Node
+	}
 	for _, m := range spec.Mounts {
 		node.Volumes = append(node.Volumes, m.Volume)
 	}
@@ -735,7 +738,7 @@ func (f *Fake) AwaitExit(ctx context.Context, name string) (int, error) {
 	var ended chan struct{}
 	err := f.call(ctx, "AwaitExit", name, false, func() error {
 		var ok bool
-		if n, ok = f.nodes[name]; !ok {
+		if n, ok = f.standsFor(name); !ok {
 			return &engine.NotFoundError{Kind: "container", Name: name}
 		}
 		ended = n.ended
@@ -799,7 +802,7 @@ func (f *Fake) RunOnce(ctx context.Context, spec engine.NodeSpec) (result engine
 // Logs implements engine.Engine.
 func (f *Fake) Logs(ctx context.Context, name string, lines int) (out []string, err error) {
 	err = f.call(ctx, "Logs", name, false, func() error {
-		n, ok := f.nodes[name]
+		n, ok := f.standsFor(name)
 		if !ok {
 			return &engine.NotFoundError{Kind: "container", Name: name}
 		}
@@ -900,7 +903,7 @@ func (f *Fake) GetFiles(ctx context.Context, node, name string) (out []engine.Fi
 func (f *Fake) Nodes(ctx context.Context, labels map[string]string) (out []engine.Node, err error) {
 	err = f.call(ctx, "Nodes", "", false, func() error {
 		for _, n := range f.sortedNodes() {
-			if carries(n.Labels, labels) {
+			if _, there := f.standsFor(n.Name); there && carries(n.Labels, labels) {
 				out = append(out, f.describe(n))
 			}
 		}
@@ -1017,7 +1020,7 @@ func copyLease(l *engine.Lease) engine.Lease {
 func (f *Fake) Dial(ctx context.Context, node string, port int) (net.Conn, error) {
 	var dial func(context.Context) (net.Conn, error)
 	err := f.call(ctx, "Dial", node, false, func() error {
-		n, ok := f.nodes[node]
+		n, ok := f.standsFor(node)
 		if !ok {
 			return &engine.NotFoundError{Kind: "container", Name: node}
 		}
