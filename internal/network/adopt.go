@@ -96,7 +96,9 @@ func (f *Fabric) AdoptOrderers(ctx context.Context, network, cluster string, con
 			return err
 		}
 		all[name] = found
-		spec.Handle = found.handle.With(KindOrdererCluster, cluster, found.handle.MSPID)
+		if len(spec.Nodes) == 0 { // single nodes may be of other organizations
+			spec.Handle = found.handle.With(KindOrdererCluster, cluster, found.handle.MSPID)
+		}
 		spec.Nodes[name] = OrdererSpec{Handle: found.handle, NodeOptions: found.options, Version: found.version, Cluster: cluster}
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {

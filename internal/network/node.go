@@ -775,6 +775,14 @@ func (f *Fabric) stop(ctx context.Context, h Handle) error {
 	return nil
 }
 
+// Unrecorded gives the state of an adopted node: a record that was lost is made again, and loses nothing.
+func (s NodeState) Unrecorded() NodeState {
+	if s.Lost {
+		s.Lost, s.Status = false, engine.Absent
+	}
+	return s
+}
+
 // readNode reads the state of a node. A container that is gone reads as absent, a volume that is
 // gone as lost; only the engine's failure is an error.
 func (f *Fabric) readNode(ctx context.Context, h Handle, ports map[string]int) (NodeState, error) {

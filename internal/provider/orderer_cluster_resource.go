@@ -426,6 +426,9 @@ func (m *ordererClusterModel) merge(ctx context.Context, states map[string]netwo
 		if !ok {
 			continue
 		}
+		if !n.Container.IsNull() {
+			s.NodeState = s.Unrecorded()
+		}
 		n.Status = statusOf(s.NodeState)
 		if s.HostPorts != nil {
 			n.Port, n.AdminPort, n.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "admin"), portOf(s.HostPorts, "operations")

@@ -280,6 +280,9 @@ func (r *peerResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	if state.readStateDatabase(ctx, f, h, &found, &resp.Diagnostics); resp.Diagnostics.HasError() {
 		return
 	}
+	if !state.Container.IsNull() {
+		found.NodeState = found.Unrecorded()
+	}
 	state.Status = statusOf(found.NodeState)
 	if found.HostPorts != nil {
 		state.Port, state.OperationsPort = portOf(found.HostPorts, "grpc"), portOf(found.HostPorts, "operations")
