@@ -47,16 +47,26 @@ const adoptionFile = "adoption.json"
 
 // adoption reads what is remembered of an adopted node; nil when it is one of ours.
 func (f *Fabric) adoption(ctx context.Context, h Handle) (*adoption, error) {
-	files, err := f.engine.GetFiles(ctx, h.Object(), nodeRoot+"/"+adoptionFile)
-	if errors.Is(err, engine.ErrNotFound) || err == nil && len(files) != 1 {
+	fail := func(err error) (*adoption, error) {
+		return nil, fmt.Errorf("unable to read the adoption of %s: %w", h, err)
+	}
+	volume, err := f.engine.Volume(ctx, h.Object())
+	if errors.Is(err, engine.ErrNotFound) || err == nil && volume.Labels[engine.LabelAdopts] == "" {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("unable to read the adoption of %s: %w", h, err)
+		return fail(err)
 	}
-	a := &adoption{}
+	a := &adoption{Container: volume.Labels[engine.LabelAdopts]}
+	files, err := f.engine.GetFiles(ctx, h.Object(), nodeRoot+"/"+adoptionFile)
+	if errors.Is(err, engine.ErrNotFound) || err == nil && len(files) != 1 { // its container went, or never came
+		return a, nil
+	}
+	if err != nil {
+		return fail(err)
+	}
 	if err := json.Unmarshal(files[0].Content, a); err != nil {
-		return nil, fmt.Errorf("unable to read the adoption of %s: %w", h, err)
+		return fail(err)
 	}
 	return a, nil
 }
@@ -336,6 +346,7 @@ func (f *Fabric) recordAdopted(ctx context.Context, n *node, found *examined) er
 	name := n.handle.Object()
 	labels := n.handle.labels()
 	maps.Copy(labels, n.labels)
+	labels[engine.LabelAdopts] = found.Container // a volume of a node of ours has a ledger
 	volume, err := f.engine.Volume(ctx, name)
 	switch {
 	case errors.Is(err, engine.ErrNotFound):
@@ -348,8 +359,8 @@ func (f *Fabric) recordAdopted(ctx context.Context, n *node, found *examined) er
 		if err := n.handle.requireSame("volume", name, volume.Labels); err != nil {
 			return fail(err)
 		}
-		if a, err := f.adoption(ctx, n.handle); err != nil || a == nil {
-			return fail(errors.Join(err, &ExistsError{Thing: n.handle}))
+		if volume.Labels[engine.LabelAdopts] != found.Container {
+			return fail(&ExistsError{Thing: n.handle})
 		}
 	}
 	spec := n.spec(found.imageID, nil)
