@@ -81,7 +81,8 @@ type Engine interface {
 	// the path names. Names are relative to the path's parent folder. ErrNotFound when the path is not there.
 	GetFiles(ctx context.Context, node, path string) ([]File, error)
 
-	// Nodes, Volumes and Networks list the objects that carry all the given labels. Leases are no nodes.
+	// Nodes, Volumes and Networks list the objects that carry all the given labels. Leases are no nodes. A
+	// record of what is gone is listed as stopped.
 	Nodes(ctx context.Context, labels map[string]string) ([]Node, error)
 	Volumes(ctx context.Context, labels map[string]string) ([]Volume, error)
 	Networks(ctx context.Context, labels map[string]string) ([]Network, error)

@@ -132,8 +132,8 @@ func (f *foreign) material() map[string]string {
 func TestLongAdopt(t *testing.T) {
 	requireLong(t)
 	name := networkName(t)
+	f := sampleNetwork(t, name+"-") // before, so that it goes after what Terraform made
 	w := acceptanceWorkspace(t, name+"-fabric_test")
-	f := sampleNetwork(t, name+"-")
 	for _, file := range []string{"main.tf", "variables.tf"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "examples", "adopt", file))
 		if err != nil {

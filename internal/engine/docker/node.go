@@ -304,8 +304,8 @@ func (e *Engine) nodes(ctx context.Context, labels map[string]string) ([]engine.
 			if err == nil {
 				node, err = e.asAdopted(gctx, node, networks)
 			}
-			if cerrdefs.IsNotFound(err) {
-				return nil // a record, of what is gone
+			if cerrdefs.IsNotFound(err) { // a record, of what is gone
+				node.Status, node.Adopted, err = engine.Stopped, node.Labels[engine.LabelAdopts], nil
 			}
 			out[i] = node
 			return err

@@ -712,7 +712,7 @@ func (f *Fake) Remake(ctx context.Context, name string, change engine.Change, _ 
 // the name now.
 func (f *Fake) describe(n *fakeNode) engine.Node {
 	if n.spec.Adopts != nil {
-		out := engine.Node{}
+		out := engine.Node{Status: engine.Stopped} // as long as what it stands for is gone
 		if adopted, ok := f.standsFor(n.Name); ok {
 			out = f.describe(adopted)
 		}
@@ -903,7 +903,7 @@ func (f *Fake) GetFiles(ctx context.Context, node, name string) (out []engine.Fi
 func (f *Fake) Nodes(ctx context.Context, labels map[string]string) (out []engine.Node, err error) {
 	err = f.call(ctx, "Nodes", "", false, func() error {
 		for _, n := range f.sortedNodes() {
-			if _, there := f.standsFor(n.Name); there && carries(n.Labels, labels) {
+			if carries(n.Labels, labels) {
 				out = append(out, f.describe(n))
 			}
 		}
