@@ -24,4 +24,7 @@ resource "fabric_organization" "partner" {
     tls_root         = [fabric_ca.root.tls_certificate]
     tls_intermediate = []
   }
+
+  # The admin of an organization of a network that something else made: users/Admin@partner.example.com.
+  admin_directory = null
 }

@@ -5,6 +5,9 @@ resource "fabric_peer" "org1" {
   name           = "${each.key}.org1"
   fabric_version = var.fabric_version
 
+  # Only of a peer that something else made, and that was adopted by an import.
+  container = null
+
   # How it is reached from outside the network, and where.
   advertised_address = "${each.key}.org1.example.com:7051"
   sans               = ["${each.key}.org1.example.org", "192.0.2.10"]

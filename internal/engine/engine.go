@@ -64,6 +64,14 @@ type Engine interface {
 	// AwaitExit blocks until the node is no longer running, and gives its exit code.
 	// ErrNotFound when it is removed meanwhile.
 	AwaitExit(ctx context.Context, name string) (int, error)
+	// Settings reads how a node was made, by whomever; ErrNotFound.
+	Settings(ctx context.Context, name string) (Settings, error)
+	// Remake replaces a node that somebody else made by one that differs in nothing but the change,
+	// and leaves it stopped: name, mounts, environment, command, user, networks, aliases, ports and
+	// labels stay. What it mounts is not touched, and volumes that nobody named go over to the new
+	// one. It is stopped first, within grace, once the engine has taken the new one. An attempt that
+	// was cut short is gone on with.
+	Remake(ctx context.Context, name string, change Change, grace time.Duration) error
 	// RunOnce creates a node from the spec, runs it to its end, removes it and gives its exit code
 	// and output.
 	RunOnce(ctx context.Context, spec NodeSpec) (RunResult, error)
@@ -89,7 +97,8 @@ type Engine interface {
 	// written stays when the reader fails, whose error is the call's own.
 	WriteArchive(ctx context.Context, node, folder string, archive io.Reader) error
 
-	// Nodes, Volumes and Networks list the objects that carry all the given labels. Leases are no nodes.
+	// Nodes, Volumes and Networks list the objects that carry all the given labels. Leases are no nodes. A
+	// record of what is gone is listed as stopped.
 	Nodes(ctx context.Context, labels map[string]string) ([]Node, error)
 	Volumes(ctx context.Context, labels map[string]string) ([]Volume, error)
 	Networks(ctx context.Context, labels map[string]string) ([]Network, error)
@@ -190,6 +199,37 @@ type NodeSpec struct {
 	Labels map[string]string
 	// Restart brings the node back after its process died or the engine restarted.
 	Restart bool
+	// Adopts makes the node the record of another one, see Adoption; nil for every other.
+	Adopts *Adoption
+}
+
+// Adoption is what the record of a node holds that somebody else made. The record carries our labels,
+// which cannot be added to what exists; it is never started. Whoever asks for the node's state, its log
+// or a connection by the name of the record gets those of the node that it stands for, and to start, to
+// stop or to await the record means that node. Its files are its own.
+type Adoption struct {
+	// Node is the name of the node.
+	Node string
+	// Ports say for each port by which the node is known where it listens. Others cannot be dialled.
+	Ports map[int]int
+}
+
+// Settings are how a node was made.
+type Settings struct {
+	// Image is the reference that it was made from, ImageID its content.
+	Image, ImageID string
+	Env            map[string]string
+	Limits         Limits
+}
+
+// Change is what Remake makes different.
+type Change struct {
+	// Image is a reference.
+	Image  string
+	Limits Limits
+	// Renew is a folder of which the image has a first content: a volume that nobody named is not taken
+	// over there, and left behind.
+	Renew string
 }
 
 // Mount puts a volume into a node.
@@ -243,6 +283,8 @@ type Node struct {
 	// Altered says in words what somebody changed of it since it was made: limits, the restart policy,
 	// its names on the network. Known of a node that is read by its name, and of those that do not run.
 	Altered []string
+	// Adopted is the name of the node that a record stands for; empty for every other.
+	Adopted string
 }
 
 // Status is the state of a node's process.

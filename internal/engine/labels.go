@@ -13,6 +13,10 @@ const (
 	LabelSpecHash = "io.github.fabricops.spec_hash"
 	// LabelLease marks an object that is a lease, and nothing else.
 	LabelLease = "io.github.fabricops.lease"
+	// LabelAdopts on a record names the node that it stands for, LabelAdoptedPorts where that listens,
+	// as JSON.
+	LabelAdopts       = "io.github.fabricops.adopts"
+	LabelAdoptedPorts = "io.github.fabricops.adopted_ports"
 	// LabelPrefix begins every label of ours.
 	LabelPrefix = "io.github.fabricops."
 )

@@ -375,6 +375,11 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	if err != nil {
 		return err
 	}
+	if mixed(servers) { // whom somebody else serves has another package
+		if members = unserved(members, servers); len(members) == 0 {
+			return nil
+		}
+	}
 	watch := f.watchNodes(ctx)
 	return watch.end(func() error {
 		serve := func(ctx context.Context, p Handle) (bool, error) {
@@ -544,6 +549,9 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 			return state, &UnansweredError{Thing: channel, Cause: err}
 		}
 		return state, nil
+	}
+	if mixed(servers) {
+		return state, f.readMixed(ctx, channel.Name, name, &state, members, reports)
 	}
 	state.PackageID = f.approvedByAll(ctx, channel.Name, *state.Committed, members)
 	for _, m := range members {

@@ -39,6 +39,8 @@ type ChannelSpec struct {
 	// AcceptDataLoss makes the channel anew when its ordering nodes have lost it, although peers
 	// still hold its blocks.
 	AcceptDataLoss bool
+	// adopted tells that somebody else made the channel.
+	adopted bool
 }
 
 // ChannelOrganization is a member of a channel.
@@ -345,20 +347,26 @@ func (f *Fabric) certificateOf(ctx context.Context, h Handle, file string) ([]by
 	if known, ok := f.furnished.Load(h.Object()); ok && len(known.(map[string][]byte)[file]) > 0 {
 		return known.(map[string][]byte)[file], nil
 	}
-	files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+file)
+	content, err := f.certificateFile(ctx, h, file)
 	if err != nil {
 		return nil, fmt.Errorf("unable to read the certificate %s of %s: %w", file, h, err)
 	}
-	return files[0].Content, nil
+	return content, nil
 }
 
 // endpoint reads the address by which others reach a node.
 func (f *Fabric) endpoint(ctx context.Context, h Handle) (configtx.Address, error) {
 	n, err := f.engine.Node(ctx, h.Object())
+	address := n.Labels[labelEndpoint]
+	if errors.Is(err, engine.ErrNotFound) {
+		if a, _ := f.adoption(ctx, h); a != nil { // its container comes back as it was
+			address, err = a.Endpoint, nil
+		}
+	}
 	if err != nil {
 		return configtx.Address{}, fmt.Errorf("unable to read %s: %w", h, err)
 	}
-	host, text, err := net.SplitHostPort(n.Labels[labelEndpoint])
+	host, text, err := net.SplitHostPort(address)
 	if err != nil {
 		return configtx.Address{}, fmt.Errorf("unable to read the endpoint of %s: %w", h, err)
 	}

@@ -17,9 +17,16 @@ import (
 // DeleteChannel removes the channel from its ordering nodes and its peers, with their ledgers, and
 // the chaincode servers that were left on it.
 func (f *Fabric) DeleteChannel(ctx context.Context, channel, cluster Handle, organizations map[string]ChannelOrganization) error {
+	adopted, err := f.withdrawOurs(ctx, channel)
+	if err != nil {
+		return err
+	}
 	defer f.locks.lock(channel.record())()
 	if err := f.removeAllServers(ctx, channel); err != nil {
 		return err
+	}
+	if adopted {
+		return f.removeRecord(ctx, channel)
 	}
 	return f.removeChannel(ctx, channel, cluster, organizations, nobody)
 }
@@ -44,6 +51,11 @@ func (f *Fabric) removeChannel(ctx context.Context, channel, cluster Handle, org
 	if err := jobs.wait(); err != nil {
 		return err
 	}
+	return f.removeRecord(ctx, channel)
+}
+
+// removeRecord removes what we know of a channel.
+func (f *Fabric) removeRecord(ctx context.Context, channel Handle) error {
 	f.stores.set(channel.record(), nil)
 	return keystore.OpenVolume(f.engine, channel.record()).Remove(ctx, channel.Owner)
 }

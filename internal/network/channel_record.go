@@ -30,6 +30,8 @@ type channelRecord struct {
 	// Genesis is the SHA-256 of the genesis block beside the record, in hexadecimal: one that was
 	// cut short while it was written is not taken for the real one.
 	Genesis string `json:"genesis"`
+	// Adopted tells that somebody else made the channel, and that we do not remove it.
+	Adopted bool `json:"adopted,omitempty"`
 }
 
 const (
@@ -256,7 +258,7 @@ func (f *Fabric) createRecord(ctx context.Context, spec ChannelSpec) error {
 
 // writeRecord writes the record and, unless the one that is there stays, the genesis block.
 func (f *Fabric) writeRecord(ctx context.Context, spec ChannelSpec, genesis []byte) error {
-	record := channelRecord{Orderers: spec.Orderers, Organizations: spec.Organizations, Config: spec.Config, Requested: spec.requested()}
+	record := channelRecord{Orderers: spec.Orderers, Organizations: spec.Organizations, Config: spec.Config, Requested: spec.requested(), Adopted: spec.adopted}
 	files := map[string][]byte{}
 	if genesis != nil {
 		record.Genesis, files[genesisFile] = hashOf(genesis), genesis
@@ -265,7 +267,7 @@ func (f *Fabric) writeRecord(ctx context.Context, spec ChannelSpec, genesis []by
 		if err != nil {
 			return err
 		}
-		record.Genesis = before.Genesis
+		record.Genesis, record.Adopted = before.Genesis, before.Adopted
 	}
 	raw, err := json.Marshal(record)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -128,6 +129,9 @@ func (f *Fabric) operationsClient(ctx context.Context, h Handle, port int) (*htt
 		return client, nil
 	}
 	root, err := f.operationsRoot(ctx, h)
+	if errors.Is(err, errNoCA) {
+		return f.adoptedClient(ctx, h, port)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (f *Fabric) health(ctx context.Context, h Handle, port int) error {
 	defer cancel()
 	client, err := f.operationsOf(ctx, h, port)
 	if err == nil {
-		err = client.Health(ctx)
+		err = apartFromDocker(client.Health(ctx))
 	} else {
 		err = permanent(fmt.Errorf("%w: %w", errUnasked, err))
 	}
@@ -57,6 +57,21 @@ func (f *Fabric) health(ctx context.Context, h Handle, port int) error {
 		err = permanent(fmt.Errorf("%w: %w", errUnasked, err))
 	}
 	return err
+}
+
+// apartFromDocker leaves out of what a peer has against itself that it has no Docker daemon to build
+// chaincode with: peers of others are set up for one and do without, when their chaincode runs as a service.
+func apartFromDocker(err error) error {
+	unwell := new(operations.UnhealthyError)
+	if !errors.As(err, &unwell) || len(unwell.Failed) == 0 {
+		return err
+	}
+	for _, check := range unwell.Failed {
+		if check.Component != "docker" {
+			return err
+		}
+	}
+	return nil
 }
 
 // operationsOf gives the client of a node's operations service.

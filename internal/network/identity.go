@@ -519,7 +519,7 @@ func (f *Fabric) Unregister(ctx context.Context, things ...Handle) error {
 	group, gctx := errgroup.WithContext(ctx)
 	for _, h := range things {
 		_, from, err := f.issuer(ctx, h.Organization())
-		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrLost) {
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrLost) || errors.Is(err, errNoCA) {
 			continue
 		}
 		if err != nil {

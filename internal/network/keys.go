@@ -263,6 +263,7 @@ const (
 	organizationRecord = "organization.json"
 	organizationCRL    = "crl.pem"
 	adminFolder        = "admin"
+	adminTLSFolder     = "admin/tls"
 	identitiesFolder   = "identities/"
 )
 
@@ -276,6 +277,8 @@ type organizationKeys struct {
 	Definition msp.Definition `json:"definition"`
 	// AdminKeyVersion counts the keys of the organization's admin.
 	AdminKeyVersion int `json:"admin_key_version,omitempty"`
+	// AdminDirectory is where the admin came from, when no CA of this network enrolled it.
+	AdminDirectory string `json:"admin_directory,omitempty"`
 	// TLSRootVersion counts the TLS roots that the organization has had; 0 is the first, as 1 is.
 	TLSRootVersion int `json:"tls_root_version,omitempty"`
 	// TLSRollover is the TLS root that it is on its way to, nil for none.
@@ -300,10 +303,13 @@ func (f *Fabric) organizationKeys(ctx context.Context, org Handle) (*organizatio
 	return k, nil
 }
 
+// errNoCA: no CA of this network issues certificates for an organization.
+var errNoCA = errors.New("no CA of this network issues certificates for it")
+
 // ca gives the handle of the organization's CA; an error for a partner's organization.
 func (k *organizationKeys) ca() (Handle, error) {
 	if k.CA == "" {
-		return Handle{}, fmt.Errorf("%s is a partner's: no CA of this network issues certificates for it", k.handle)
+		return Handle{}, fmt.Errorf("%s is given by its certificates, as a partner's is: %w", k.handle, errNoCA)
 	}
 	return k.handle.With(KindCA, k.CA, ""), nil
 }

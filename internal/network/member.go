@@ -81,6 +81,9 @@ func (f *Fabric) channelRecords(ctx context.Context, owner string) (map[Handle]c
 func (f *Fabric) ensureMember(ctx context.Context, n *node) (MemberState, error) {
 	f.conns.forget(n.handle)
 	state := MemberState{Certificates: map[string]string{}}
+	if n.options.Container != "" {
+		return f.ensureAdoptedMember(ctx, n)
+	}
 	n.material = recalled(n.material, memberCertificates, state.Certificates)
 	var err error
 	if state.NodeState, err = f.ensure(ctx, n); err != nil {
@@ -354,18 +357,35 @@ func certificatesOf(kind Kind) map[string]string {
 func (f *Fabric) ReadCertificates(ctx context.Context, h Handle) (map[string]string, error) {
 	held := map[string]string{}
 	for name, file := range certificatesOf(h.Kind) {
-		files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+file)
+		content, err := f.certificateFile(ctx, h, file)
 		if errors.Is(err, engine.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("unable to read the certificates of %s: %w", h, err)
 		}
-		for _, file := range files {
-			held[name] = string(file.Content)
-		}
+		held[name] = string(content)
 	}
 	return held, nil
+}
+
+// certificateFile reads a certificate of a node by its file; engine.ErrNotFound when it has none.
+func (f *Fabric) certificateFile(ctx context.Context, h Handle, file string) ([]byte, error) {
+	files, err := f.engine.GetFiles(ctx, h.Object(), keysFolder+"/"+file)
+	if err == nil && len(files) == 1 {
+		return files[0].Content, nil
+	}
+	if err == nil {
+		err = &engine.NotFoundError{Kind: "file", Name: file}
+	}
+	if !errors.Is(err, engine.ErrNotFound) {
+		return nil, err
+	}
+	a, failed := f.adoption(ctx, h)
+	if failed != nil || a == nil || a.Certificates[file] == "" {
+		return nil, errors.Join(err, failed)
+	}
+	return f.adoptedFile(ctx, a, file)
 }
 
 // HasImage tells whether the engine has an image, by its ID.

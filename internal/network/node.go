@@ -50,6 +50,8 @@ type NodeOptions struct {
 	Log       engine.Log        `json:"log"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Limits    engine.Limits     `json:"limits"`
+	// Container is that of an adopted node, which somebody else made; empty for a node of ours.
+	Container string `json:"container,omitempty"`
 	// Stopped wants the node not running.
 	Stopped bool `json:"-"`
 	// Existing tells that the node has been made before, so that a missing volume is a loss.
@@ -529,7 +531,19 @@ func (f *Fabric) nodeFiles(ctx context.Context, h Handle) (nodeFiles, error) {
 			return err
 		})
 	}
-	return have, group.Wait()
+	if err := group.Wait(); err != nil || len(have.keys) > 0 {
+		return have, err
+	}
+	a, err := f.adoption(ctx, h)
+	if err != nil || a == nil {
+		return have, err
+	}
+	for file := range a.Certificates {
+		if have.keys[file], err = f.adoptedFile(ctx, a, file); err != nil {
+			return have, err
+		}
+	}
+	return have, nil
 }
 
 // files are those that the volume lacks, or has with another content.
@@ -625,7 +639,11 @@ func (n *node) spec(imageID string, ports []engine.Port) engine.NodeSpec {
 	labels := n.handle.labels()
 	maps.Copy(labels, n.labels)
 	maps.Copy(labels, n.options.Labels)
-	labels[labelEndpoint], labels[labelInputs], labels[labelConfig] = n.endpoint, n.inputs, configLabel(n.config)
+	labels[labelEndpoint], labels[labelInputs] = n.endpoint, n.inputs
+	if n.options.Container != "" {
+		return n.recordSpec(imageID, labels)
+	}
+	labels[labelConfig] = configLabel(n.config)
 	spec := engine.NodeSpec{
 		Name:       n.handle.Object(),
 		Hostname:   n.handle.Host(),
@@ -825,6 +843,14 @@ func (f *Fabric) stop(ctx context.Context, h Handle) error {
 	return nil
 }
 
+// Unrecorded gives the state of an adopted node: a record that was lost is made again, and loses nothing.
+func (s NodeState) Unrecorded() NodeState {
+	if s.Lost {
+		s.Lost, s.Status = false, engine.Absent
+	}
+	return s
+}
+
 // readNode reads the state of a node. A container that is gone reads as absent, a volume that is
 // gone as lost; only the engine's failure is an error.
 func (f *Fabric) readNode(ctx context.Context, h Handle, ports map[string]int) (NodeState, error) {
@@ -925,6 +951,9 @@ func (f *Fabric) onNetwork(ctx context.Context, h Handle, current engine.Node) (
 // removeNode removes a node, and its volume unless it is to be kept.
 func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) error {
 	defer f.locks.lock(h.Object())()
+	if a, err := f.adoption(ctx, h); err != nil || a != nil {
+		return errors.Join(err, f.release(ctx, h))
+	}
 	f.conns.forget(h)
 	f.seen.take(h.Object())
 	f.seen.unmark(h.Object())

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/ca"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
@@ -20,8 +23,11 @@ type OrganizationSpec struct {
 	Handle Handle
 	// CA issues the organization's certificates; nil for a partner's organization.
 	CA *Handle
-	// Definition is the partner's.
+	// Definition is the partner's, or that of an organization whose CA is not here.
 	Definition msp.Definition
+	// AdminDirectory is a local directory that holds the admin of an organization whose CA is not here;
+	// empty for a partner's, which nobody here acts for. See ReadAdmin.
+	AdminDirectory string
 	// Image is any image of the engine, for the keeper of a partner's key volume.
 	Image string
 	// TLSRootVersion counts the organization's TLS roots; 0 is the first, as 1 is.
@@ -38,7 +44,9 @@ type OrganizationState struct {
 	Definition msp.Definition
 	// AdminCertificate is the admin's, in PEM; empty for a partner's. KeyVersion counts its keys.
 	AdminCertificate string
-	KeyVersion       int
+	// AdminDirectory is where an admin came from that no CA here enrolled.
+	AdminDirectory string
+	KeyVersion     int
 	// TLSRootVersion counts its TLS roots; -1 while it is on its way to another one.
 	TLSRootVersion int
 	// Lost tells that the key volume is gone.
@@ -61,6 +69,11 @@ func (f *Fabric) PreflightOrganization(ctx context.Context, spec OrganizationSpe
 			return err
 		}
 		if err := f.requireUnshared(ctx, h, *spec.CA); err != nil {
+			return err
+		}
+	}
+	if spec.AdminDirectory != "" {
+		if _, err := ReadAdmin(ctx, spec.AdminDirectory, spec.Definition); err != nil {
 			return err
 		}
 	}
@@ -151,6 +164,9 @@ func (f *Fabric) CreateOrganization(ctx context.Context, spec OrganizationSpec) 
 // certificate at that time, so nothing restarts for it.
 func (f *Fabric) UpdateOrganization(ctx context.Context, spec OrganizationSpec) (OrganizationState, error) {
 	record, from, err := f.issuer(ctx, spec.Handle)
+	if errors.Is(err, errNoCA) {
+		return f.updateGiven(ctx, spec, record)
+	}
 	if err != nil {
 		return OrganizationState{}, err
 	}
@@ -164,19 +180,40 @@ func (f *Fabric) UpdateOrganization(ctx context.Context, spec OrganizationSpec) 
 	return f.ReadOrganization(ctx, spec.Handle)
 }
 
+// updateGiven reads the admin of an organization anew that is given by its certificates, or forgets it.
+func (f *Fabric) updateGiven(ctx context.Context, spec OrganizationSpec, record *organizationKeys) (OrganizationState, error) {
+	spec.Revoke = nil // no CA here knows of the certificate
+	if spec.AdminDirectory == "" {
+		var admin []string
+		for _, folder := range []string{adminFolder, adminTLSFolder} {
+			admin = append(admin, folder+"/cert.pem", folder+"/key.pem")
+		}
+		if err := f.eraseKeys(ctx, spec.Handle, admin...); err != nil {
+			return OrganizationState{}, err
+		}
+	}
+	return f.recordOrganization(ctx, spec, *record)
+}
+
 // recordOrganization writes the record, and beside it the admin, whom it enrols unless there is one
 // that may stay.
 func (f *Fabric) recordOrganization(ctx context.Context, spec OrganizationSpec, record organizationKeys) (OrganizationState, error) {
-	record.AdminKeyVersion = spec.KeyVersion
+	record.AdminKeyVersion, record.AdminDirectory = spec.KeyVersion, spec.AdminDirectory
 	raw, err := json.Marshal(record)
 	if err != nil {
 		return OrganizationState{}, err
 	}
 	files := map[string][]byte{organizationRecord: raw}
-	if spec.CA != nil {
-		if err := f.enrollAdmin(ctx, spec, files); err != nil {
-			return OrganizationState{}, err
-		}
+	switch {
+	case spec.CA != nil:
+		err = f.enrollAdmin(ctx, spec, files)
+	case spec.AdminDirectory != "":
+		var admin map[string][]byte
+		admin, err = ReadAdmin(ctx, spec.AdminDirectory, record.Definition)
+		maps.Copy(files, admin)
+	}
+	if err != nil {
+		return OrganizationState{}, err
 	}
 	if err := f.writeKeys(ctx, spec.Handle, files); err != nil {
 		return OrganizationState{}, err
@@ -209,6 +246,48 @@ func (f *Fabric) enrollAdmin(ctx context.Context, spec OrganizationSpec, files m
 	return putPair(files, adminFolder, enrollment.KeyPair)
 }
 
+// ReadAdmin reads the admin of an organization from a local directory, as the files of the organization's
+// key volume. The directory is an MSP folder, or that of a user, as cryptogen makes it: with the MSP folder
+// in msp and, for ordering nodes whose admin endpoint wants one, a TLS client certificate in tls.
+func ReadAdmin(ctx context.Context, directory string, d msp.Definition) (map[string][]byte, error) {
+	folder, err := keystore.Directory{Path: filepath.Join(directory, "msp")}.Read(ctx)
+	user := err == nil
+	if errors.Is(err, keystore.ErrLost) {
+		folder, err = keystore.Directory{Path: directory}.Read(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	admin, err := msp.IdentityFromFolder(d.ID, folder)
+	if err != nil {
+		return nil, fmt.Errorf("unable to read an admin from directory %s: %w", directory, err)
+	}
+	if !certifies(d, string(admin.CertificatePEM)) {
+		return nil, fmt.Errorf("the certificate in directory %s is none of %s: it does not lead to a root of it, or has expired", directory, d.ID)
+	}
+	cert, err := certificate.ParseOne(admin.CertificatePEM)
+	if err != nil {
+		return nil, fmt.Errorf("unable to read the certificate in directory %s: %w", directory, err)
+	}
+	files := map[string][]byte{}
+	if err := putPair(files, adminFolder, &certificate.KeyPair{Certificate: cert, Key: admin.Key}); err != nil || !user {
+		return files, err
+	}
+	tls, err := keystore.Directory{Path: filepath.Join(directory, "tls")}.Read(ctx)
+	if err != nil && !errors.Is(err, keystore.ErrLost) {
+		return nil, err
+	}
+	for _, name := range []string{"client", "server"} { // what cryptogen calls it for users and for nodes
+		certPEM, keyPEM := tls[name+".crt"], tls[name+".key"]
+		if !paired(certPEM, keyPEM) {
+			continue
+		}
+		files[adminTLSFolder+"/cert.pem"], files[adminTLSFolder+"/key.pem"] = certPEM, keyPEM
+		break
+	}
+	return files, nil
+}
+
 // ReadOrganization reads the organization back. One whose create failed reads as empty.
 func (f *Fabric) ReadOrganization(ctx context.Context, h Handle) (OrganizationState, error) {
 	keys, err := f.organizationKeys(ctx, h)
@@ -222,7 +301,7 @@ func (f *Fabric) ReadOrganization(ctx context.Context, h Handle) (OrganizationSt
 	}
 	state := OrganizationState{
 		Handle: h, CA: keys.CA, Definition: keys.Definition, AdminCertificate: string(keys.files[adminFolder+"/cert.pem"]), KeyVersion: keys.AdminKeyVersion,
-		TLSRootVersion: keys.TLSRootVersion,
+		TLSRootVersion: keys.TLSRootVersion, AdminDirectory: keys.AdminDirectory,
 	}
 	if keys.TLSRollover != nil {
 		state.TLSRootVersion = -1
@@ -255,3 +334,6 @@ func (f *Fabric) DeleteOrganization(ctx context.Context, h Handle) error {
 	f.seen.unmark(h.keys())
 	return f.removeKeys(ctx, h)
 }
+
+// AdminCertificate gives the certificate among the files that ReadAdmin gave, in PEM.
+func AdminCertificate(files map[string][]byte) string { return string(files[adminFolder+"/cert.pem"]) }

@@ -35,6 +35,9 @@ func (f *Fabric) DeletePeer(ctx context.Context, h Handle, removal Removal) erro
 	if err := f.removeLeases(ctx, h); err != nil { // of a process that was killed
 		return err
 	}
+	if a, err := f.adoption(ctx, h); err != nil || a != nil {
+		return errors.Join(err, f.releasePeer(ctx, h))
+	}
 	channels, err := f.channelsLeft(ctx, h)
 	if err != nil {
 		return err

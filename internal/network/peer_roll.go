@@ -150,6 +150,9 @@ func (f *Fabric) takesDown(ctx context.Context, spec PeerSpec, n *node, current 
 	if f.ailment(ctx, n.handle, current, n.ports[operationsPurpose]) != nil {
 		return true, nil //nolint:nilerr // that it is not well is what was asked
 	}
+	if n.options.Container != "" { // its files are not ours
+		return false, nil
+	}
 	have, err := f.nodeFiles(ctx, n.handle)
 	if err != nil {
 		return false, err

@@ -304,6 +304,9 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	same := false
 	if exists {
 		same = plan.keepMeaning(ctx, &prior, &resp.Diagnostics)
+		if same && isAdopted(ctx, req.Private, &resp.Diagnostics) && plan.sameRelease(ctx, &prior) {
+			plan.PackageID = prior.PackageID // it was packed by something else, and runs
+		}
 		// A release that is not whole may take another sequence to mend.
 		if same && prior.Status.Equal(plan.Status) && !changed(prior.Version, plan.Version, prior.Label, plan.Label, prior.PackageID, plan.PackageID, prior.InitRequired, plan.InitRequired) {
 			plan.Sequence = prior.Sequence
@@ -319,6 +322,12 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	if !same {
 		r.checkPolicies(ctx, &plan, &resp.Diagnostics)
 	}
+}
+
+// sameRelease tells whether package, servers and definition are what they were, but for the policies.
+func (m *chaincodeModel) sameRelease(ctx context.Context, prior *chaincodeModel) bool {
+	return !changed(prior.Version, m.Version, prior.Label, m.Label, prior.InitRequired, m.InitRequired, prior.Server, m.Server) &&
+		(m.Indexes.Equal(prior.Indexes) || m.sameIndexes(ctx, prior))
 }
 
 // keepMeaning keeps the prior text of policies that only changed their spelling, and tells whether
@@ -677,8 +686,9 @@ func (m *chaincodeModel) takePolicy(parameter []byte) {
 }
 
 func (r *chaincodeResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	var plan chaincodeModel
+	var plan, prior chaincodeModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 	f := r.fabric(&resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
@@ -687,15 +697,20 @@ func (r *chaincodeResource) Update(ctx context.Context, req resource.UpdateReque
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	spec := plan.spec(ctx, &resp.Diagnostics)
+	stays := isAdopted(ctx, req.Private, &resp.Diagnostics) && plan.PackageID.Equal(prior.PackageID)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	err := f.PreflightChaincode(ctx, spec)
-	if err != nil {
+	release := f.ReleaseChaincode
+	if stays {
+		release = func(ctx context.Context, _ network.ChaincodeSpec) (network.ChaincodeState, error) {
+			return f.StartAdoptedChaincode(ctx, handleFrom(ctx, plan.Handle, &resp.Diagnostics))
+		}
+	} else if err := f.PreflightChaincode(ctx, spec); err != nil {
 		addChaincodeError(&resp.Diagnostics, "Unable to update chaincode "+plan.Name.ValueString(), err)
 		return
 	}
-	state, err := f.ReleaseChaincode(ctx, spec)
+	state, err := release(ctx, spec)
 	if err != nil {
 		addChaincodeError(&resp.Diagnostics, "Unable to update chaincode "+plan.Name.ValueString(), err)
 		return
@@ -707,6 +722,9 @@ func (r *chaincodeResource) Update(ctx context.Context, req resource.UpdateReque
 	}
 	plan.merge(state)
 	warnOfResting(&resp.Diagnostics, &plan, state)
+	if !stays { // what runs is ours from now on
+		resp.Diagnostics.Append(resp.Private.SetKey(ctx, adoptedKey, nil)...)
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,11 +23,16 @@ import (
 // known by then (resourceIdentities).
 func importer(ctx context.Context, c *configured, req resource.ImportStateRequest, resp *resource.ImportStateResponse, model any,
 	find func(f *network.Fabric, parts []string) error) {
+	id, _, err := adoptionID(req.ID)
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to import", err)
+		return
+	}
 	f := c.fabric(&resp.Diagnostics)
 	if f == nil {
 		return
 	}
-	if err := find(f, strings.Split(req.ID, "/")); err != nil {
+	if err := find(f, strings.Split(id, "/")); err != nil {
 		addError(&resp.Diagnostics, "Unable to import "+req.ID, err)
 		return
 	}
@@ -109,6 +115,7 @@ func (r *organizationResource) ImportState(ctx context.Context, req resource.Imp
 		} else {
 			m.Network = place(h)
 			m.Certificates = certificatesValue(ctx, state.Definition, &resp.Diagnostics)
+			m.AdminDirectory = orNull(state.AdminDirectory)
 		}
 		m.KeyVersion, m.RenewBefore = keyVersion(state.KeyVersion), defaultRenewBefore()
 		m.merge(ctx, state, &resp.Diagnostics)
@@ -141,10 +148,15 @@ func (r *identityResource) ImportState(ctx context.Context, req resource.ImportS
 	})
 }
 
-// ImportState takes NETWORK/NAME.
+// ImportState takes NETWORK/NAME, and NETWORK/NAME@NAME=CONTAINER to adopt what something else made.
 func (r *peerResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &peerModel{}
 	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		if _, containers, _ := adoptionID(req.ID); containers != nil {
+			if err := f.AdoptPeer(ctx, parts[0], parts[1], containers[parts[1]]); err != nil {
+				return err
+			}
+		}
 		spec, err := f.FindPeer(ctx, parts[0], parts[1])
 		if err != nil {
 			return err
@@ -158,7 +170,7 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		}
 		m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
 		m.Timeouts, m.Handle = noTimeouts(), handleValue(spec.Handle)
-		m.Organization, m.Name = handleValue(spec.Handle.Organization()), types.StringValue(spec.Handle.Name)
+		m.Organization, m.Name, m.Container = handleValue(spec.Handle.Organization()), types.StringValue(spec.Handle.Name), orNull(spec.Container)
 		m.FabricVersion, m.Config = types.StringValue(spec.Version.String()), overlayValue(ctx, spec.Config)
 		m.AdvertisedAddress, m.SANs = orNull(spec.AdvertisedAddress), listOf(ctx, spec.Hosts, &resp.Diagnostics)
 		m.Endpoint, m.MaxUnavailable = planEndpoint(m.AdvertisedAddress, m.Handle, 7051), types.Int64Value(defaultMaxUnavailable)
@@ -169,15 +181,22 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		state.ImageID = spec.ImageID
 		m.merge(state)
 		m.memberCertificates, m.RenewBefore = importedCertificates(spec.KeyVersion), defaultRenewBefore()
-		takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore)
+		if takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore); spec.Container != "" {
+			settleAdopted(m)
+		}
 		return nil
 	})
 }
 
-// ImportState takes NETWORK/NAME.
+// ImportState takes NETWORK/NAME, and NETWORK/NAME@NODE=CONTAINER,… to adopt what something else made.
 func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &ordererClusterModel{}
 	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		if _, containers, _ := adoptionID(req.ID); containers != nil {
+			if err := f.AdoptOrderers(ctx, parts[0], parts[1], containers); err != nil {
+				return err
+			}
+		}
 		found, err := f.FindOrdererCluster(ctx, parts[0], parts[1])
 		if err != nil {
 			return err
@@ -190,7 +209,7 @@ func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.I
 			handles[name] = spec.Handle
 			advertised := orNull(spec.AdvertisedAddress)
 			nodes[name] = ordererModel{
-				Organization: types.ObjectNull(handleTypes), AdvertisedAddress: advertised, SANs: listOf(ctx, spec.Hosts, &resp.Diagnostics),
+				Organization: types.ObjectNull(handleTypes), Container: orNull(spec.Container), AdvertisedAddress: advertised, SANs: listOf(ctx, spec.Hosts, &resp.Diagnostics),
 				Endpoint:           planEndpoint(advertised, handleValue(spec.Handle), 7050),
 				memberCertificates: importedCertificates(spec.KeyVersion),
 			}
@@ -225,6 +244,12 @@ func (r *channelResource) ImportState(ctx context.Context, req resource.ImportSt
 	m := &channelModel{}
 	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
 		spec, err := f.FindChannel(ctx, parts[0], parts[1])
+		if errors.Is(err, network.ErrNotFound) { // something else made it
+			if err := f.AdoptChannel(ctx, parts[0], parts[1]); err != nil {
+				return err
+			}
+			spec, err = f.FindChannel(ctx, parts[0], parts[1])
+		}
 		if err != nil {
 			return err
 		}
@@ -282,10 +307,17 @@ func (m *channelModel) take(ctx context.Context, spec network.ChannelSpec, diags
 // durationText writes a duration as people do.
 func durationText(d time.Duration) string { return network.DurationText(d) }
 
-// ImportState takes NETWORK/CHANNEL/NAME.
+// ImportState takes NETWORK/CHANNEL/NAME, and NETWORK/CHANNEL/NAME@PEER=CONTAINER,… to adopt the servers
+// that something else made.
 func (r *chaincodeResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &chaincodeModel{}
 	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
+		if _, containers, _ := adoptionID(req.ID); containers != nil {
+			if err := f.AdoptChaincode(ctx, parts[0], parts[1], parts[2], containers); err != nil {
+				return err
+			}
+			resp.Diagnostics.Append(resp.Private.SetKey(ctx, adoptedKey, []byte("true"))...)
+		}
 		spec, err := f.FindChaincode(ctx, parts[0], parts[1], parts[2])
 		if err != nil {
 			return err

@@ -61,6 +61,7 @@ type ordererClusterModel struct {
 type ordererModel struct {
 	memberCertificates
 	Organization      types.Object `tfsdk:"organization"`
+	Container         types.String `tfsdk:"container"`
 	AdvertisedAddress types.String `tfsdk:"advertised_address"`
 	SANs              types.List   `tfsdk:"sans"`
 	Port              types.Int64  `tfsdk:"port"`
@@ -71,7 +72,7 @@ type ordererModel struct {
 }
 
 var ordererType = types.ObjectType{AttrTypes: mergeTypes(memberCertificatesTypes, map[string]attr.Type{
-	"organization": handleType, "advertised_address": types.StringType, "sans": types.ListType{ElemType: types.StringType},
+	"organization": handleType, "container": types.StringType, "advertised_address": types.StringType, "sans": types.ListType{ElemType: types.StringType},
 	"port": types.Int64Type, "admin_port": types.Int64Type, "operations_port": types.Int64Type,
 	"endpoint": types.StringType, "status": types.StringType,
 })}
@@ -139,6 +140,7 @@ func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRe
 				NestedObject: schema.NestedAttributeObject{
 					Attributes: merge(addressAttributes("ordering node", 7050), memberCertificatesAttributes("node", ordererRotation), map[string]schema.Attribute{
 						"organization":    ofNode,
+						"container":       containerAttribute("node", "NETWORK/NAME@NODE=CONTAINER"),
 						"port":            portAttribute("node's gRPC services"),
 						"admin_port":      portAttribute("channel participation endpoint, which wants a client certificate"),
 						"operations_port": portAttribute("operations endpoint, which wants a client certificate"),
@@ -203,6 +205,7 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindOrdererCluster, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	plan.planOrdering(&config)
 	plan.planNodes(ctx, &prior, before != nil, &resp.Diagnostics)
+	plan.refuseAdopted(ctx, &prior, before != nil, &resp.Diagnostics)
 	plan.validate(ctx, &resp.Diagnostics)
 	if before != nil {
 		plan.refuseConversion(&prior, clusterFacts(ctx, req.Private, &resp.Diagnostics), &resp.Diagnostics)
@@ -244,6 +247,10 @@ func (m *ordererClusterModel) wantedPorts(ctx context.Context, diags *diag.Diagn
 	nodes := m.nodes(ctx, diags)
 	for _, name := range slices.Sorted(maps.Keys(nodes)) {
 		n, at := nodes[name], path.Root("nodes").AtMapKey(name)
+		if !n.Container.IsNull() { // whose ports are held by what it stands for
+			out = append(out, nodePorts{handle: m.planNodeHandle(ctx, name, n, diags)})
+			continue
+		}
 		out = append(out, nodePorts{
 			handle: m.planNodeHandle(ctx, name, n, diags),
 			ports: wantedPorts(m.BindAddress, plannedAt{n.Port, at.AtName("port")},
@@ -289,13 +296,43 @@ func (m *ordererClusterModel) planNodes(ctx context.Context, prior *ordererClust
 		n.Endpoint = planEndpoint(n.AdvertisedAddress, handle, 7050)
 		n.Status = m.DesiredState
 		planNewCertificates(&n)
-		if was, ok := before[name]; ok && !(was.Status.ValueString() == statusLost && m.AcceptDataLoss.ValueBool()) {
+		if was, ok := before[name]; ok && !n.Container.IsNull() {
+			planAdopted(&n, &was)
+		} else if ok && !(was.Status.ValueString() == statusLost && m.AcceptDataLoss.ValueBool()) {
 			planCertificates(&n, &was, changed(prior.RenewBefore, m.RenewBefore), restarts("ordering node", types.StringValue(name)),
 				reissued(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs)...)
 		}
 		nodes[name] = n
 	}
 	m.setNodes(ctx, nodes, diags)
+}
+
+// refuseAdopted refuses what adopted nodes of the cluster cannot be.
+func (m *ordererClusterModel) refuseAdopted(ctx context.Context, prior *ordererClusterModel, exists bool, diags *diag.Diagnostics) {
+	before := map[string]ordererModel{}
+	if exists {
+		before = prior.nodes(ctx, diags)
+	}
+	whole := false
+	for name, n := range m.nodes(ctx, diags) {
+		was, there := before[name]
+		at := path.Root("nodes").AtMapKey(name)
+		if there && changed(was.Container, n.Container) {
+			diags.AddAttributeError(at.AtName("container"), "Another container", "A node that was adopted stays in its container, and one that was not adopted has its own. Give the new one another name.")
+			continue
+		}
+		if n.Container.IsNull() || n.Container.IsUnknown() {
+			continue
+		}
+		whole = true
+		refuseAdopted(at, there, []kept{
+			{"sans", was.SANs, n.SANs}, {"port", was.Port, n.Port}, {"admin_port", was.AdminPort, n.AdminPort}, {"operations_port", was.OperationsPort, n.OperationsPort},
+			{"key_version", was.KeyVersion, n.KeyVersion}, {"advertised_address", was.AdvertisedAddress, n.AdvertisedAddress},
+		}, diags)
+	}
+	if whole && exists {
+		m.runModel.refuseAdopted(&prior.runModel, exists, []kept{{"config", prior.Config, m.Config}}, diags)
+	}
 }
 
 func (m *ordererClusterModel) validate(ctx context.Context, diags *diag.Diagnostics) {
@@ -332,7 +369,7 @@ func (m *ordererClusterModel) nodes(ctx context.Context, diags *diag.Diagnostics
 // unknownOrderer is a node of which only the name is known.
 func unknownOrderer() ordererModel {
 	return ordererModel{
-		memberCertificates: unknownCertificates(), Organization: types.ObjectUnknown(handleTypes), AdvertisedAddress: types.StringUnknown(), SANs: types.ListUnknown(types.StringType),
+		memberCertificates: unknownCertificates(), Organization: types.ObjectUnknown(handleTypes), Container: types.StringUnknown(), AdvertisedAddress: types.StringUnknown(), SANs: types.ListUnknown(types.StringType),
 		Port: types.Int64Unknown(), AdminPort: types.Int64Unknown(), OperationsPort: types.Int64Unknown(),
 		Endpoint: types.StringUnknown(), Status: types.StringUnknown(),
 	}
@@ -364,7 +401,7 @@ func (m *ordererClusterModel) spec(ctx context.Context, diags *diag.Diagnostics)
 		options.HostPorts = map[string]int{
 			"grpc": int(n.Port.ValueInt64()), "admin": int(n.AdminPort.ValueInt64()), "operations": int(n.OperationsPort.ValueInt64()),
 		}
-		options.Renewal = firstKeys(&n)
+		options.Renewal, options.Container = firstKeys(&n), n.Container.ValueString()
 		spec.Nodes[name] = network.OrdererSpec{
 			Handle: org.With(network.KindOrderer, name, handleMember(m.organizationOf(n), "msp_id").ValueString()), NodeOptions: options, Version: version, Config: overlay, Cluster: m.Name.ValueString(),
 		}
@@ -389,12 +426,17 @@ func (m *ordererClusterModel) merge(ctx context.Context, states map[string]netwo
 		if !ok {
 			continue
 		}
+		if !n.Container.IsNull() {
+			s.NodeState = s.Unrecorded()
+		}
 		n.Status = statusOf(s.NodeState)
 		if s.HostPorts != nil {
 			n.Port, n.AdminPort, n.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "admin"), portOf(s.HostPorts, "operations")
 		}
 		if s.Certificates != nil {
-			takeCertificates(&n, s.Certificates, handles[name], m.RenewBefore)
+			if takeCertificates(&n, s.Certificates, handles[name], m.RenewBefore); !n.Container.IsNull() {
+				settleAdopted(&n)
+			}
 		}
 		nodes[name] = n
 	}
@@ -405,7 +447,9 @@ func (m *ordererClusterModel) merge(ctx context.Context, states map[string]netwo
 func (m *ordererClusterModel) readCertificates(ctx context.Context, f *network.Fabric, handles map[string]network.Handle, diags *diag.Diagnostics) {
 	nodes := m.nodes(ctx, diags)
 	for name, n := range nodes {
-		readNodeCertificates(ctx, f, &n, handles[name], m.RenewBefore, diags)
+		if readNodeCertificates(ctx, f, &n, handles[name], m.RenewBefore, diags); !n.Container.IsNull() {
+			settleAdopted(&n)
+		}
 		nodes[name] = n
 	}
 	m.setNodes(ctx, nodes, diags)

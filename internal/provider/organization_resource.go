@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/objectvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -43,6 +44,7 @@ type organizationModel struct {
 	CA               types.Object   `tfsdk:"ca"`
 	Network          types.Object   `tfsdk:"network"`
 	Certificates     types.Object   `tfsdk:"certificates"`
+	AdminDirectory   types.String   `tfsdk:"admin_directory"`
 	Definition       types.Object   `tfsdk:"definition"`
 	AdminCertificate types.String   `tfsdk:"admin_certificate"`
 	Handle           types.Object   `tfsdk:"handle"`
@@ -126,6 +128,11 @@ func (r *organizationResource) Schema(ctx context.Context, _ resource.SchemaRequ
 					"tls_intermediate": list(false, "Intermediates of the TLS certificates."),
 				},
 			},
+			"admin_directory": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "Local directory with the admin of an organization that is given by its `certificates`, for a network that something else made: an MSP folder, or the folder of a user as cryptogen makes it (`users/Admin@org1.example.com`), with the MSP folder in `msp` and, for an ordering organization, the TLS client certificate for its admin endpoints in `tls`. With it the organization acts here: it signs, joins and approves. The key is copied to the organization's key volume, and never to the state. It is read when the organization is made, and again when its certificate or `key_version` changes.",
+				Validators:          []validator.String{stringvalidator.LengthAtLeast(1), stringvalidator.AlsoRequires(path.MatchRoot("certificates"))},
+			},
 			"definition": schema.ObjectAttribute{
 				Computed: true, AttributeTypes: definitionTypes,
 				MarkdownDescription: "The public part of the organization, as channels carry it: `msp_id`, and in PEM `root_certificates`, `intermediate_certificates`, `tls_root_certificates`, `tls_intermediate_certificates` and `revocation_lists`.",
@@ -156,7 +163,7 @@ func (r *organizationResource) ModifyPlan(ctx context.Context, req resource.Modi
 		resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
 	}
 	plan.Handle = planHandle(ctx, plan.place(), network.KindOrganization, plan.MSPID, plan.MSPID, &resp.Diagnostics)
-	plan.planAdmin(&state, !req.State.Raw.IsNull())
+	plan.planAdmin(ctx, &state, !req.State.Raw.IsNull(), &resp.Diagnostics)
 	if req.State.Raw.IsNull() {
 		plan.foretell(ctx, &resp.Diagnostics)
 	}
@@ -180,21 +187,52 @@ func (m *organizationModel) foretell(ctx context.Context, diags *diag.Diagnostic
 		return
 	}
 	if definition, known := m.partner(ctx, diags); known {
-		m.Definition, m.AdminCertificate = definitionValue(ctx, definition, diags), types.StringNull()
+		m.Definition = definitionValue(ctx, definition, diags)
 	}
 }
 
 // planAdmin plans the admin's certificate. A partner's organization has no admin here.
-func (m *organizationModel) planAdmin(prior *organizationModel, exists bool) {
+func (m *organizationModel) planAdmin(ctx context.Context, prior *organizationModel, exists bool, diags *diag.Diagnostics) {
 	switch {
 	case m.CA.IsNull():
-		m.AdminCertificate, m.RenewalAt, m.LastRenewal, m.RenewalDue = types.StringNull(), types.StringNull(), types.StringNull(), nothingDue()
+		m.planGivenAdmin(ctx, prior, exists, diags)
+		m.renewNothing()
 	case exists:
 		planCertificates(m, prior, changed(prior.RenewBefore, m.RenewBefore), "nothing restarts")
 		m.planTLSRoot(prior)
 	default:
 		planNewCertificates(m)
 	}
+}
+
+// planGivenAdmin plans the certificate of an admin that comes from a directory: the one that is there.
+func (m *organizationModel) planGivenAdmin(ctx context.Context, prior *organizationModel, exists bool, diags *diag.Diagnostics) {
+	if m.AdminDirectory.IsNull() {
+		m.AdminCertificate = types.StringNull()
+		return
+	}
+	m.AdminCertificate = types.StringUnknown()
+	if m.AdminDirectory.IsUnknown() || m.Certificates.IsUnknown() || m.MSPID.IsUnknown() {
+		return
+	}
+	definition, known := m.partner(ctx, diags)
+	if !known || definition.Validate() != nil {
+		return // verify tells what is wrong
+	}
+	admin, err := network.ReadAdmin(ctx, m.AdminDirectory.ValueString(), definition)
+	switch {
+	case err == nil:
+		m.AdminCertificate = types.StringValue(network.AdminCertificate(admin))
+	case exists && m.AdminDirectory.Equal(prior.AdminDirectory) && !changed(prior.KeyVersion, m.KeyVersion):
+		m.AdminCertificate = prior.AdminCertificate // it was read once; a plan elsewhere need not have it
+	default:
+		diags.AddAttributeError(path.Root("admin_directory"), "No admin of the organization there", sentence(err))
+	}
+}
+
+// renewNothing: no CA here could renew the certificates of an organization that is given by its own.
+func (m *organizationModel) renewNothing() {
+	m.RenewalAt, m.LastRenewal, m.RenewalDue = types.StringNull(), types.StringNull(), nothingDue()
 }
 
 // planTLSRoot says what another TLS root means.
@@ -292,7 +330,7 @@ func (r *organizationResource) Create(ctx context.Context, req resource.CreateRe
 	spec := network.OrganizationSpec{
 		Handle: handleFrom(ctx, plan.place(), &resp.Diagnostics).With(network.KindOrganization, plan.MSPID.ValueString(), plan.MSPID.ValueString()),
 		Image:  r.session.caImage().ValueString(), Renewal: firstKeys(&plan),
-		TLSRootVersion: laterVersion(plan.TLSRootVersion),
+		TLSRootVersion: laterVersion(plan.TLSRootVersion), AdminDirectory: plan.AdminDirectory.ValueString(),
 	}
 	if !plan.CA.IsNull() {
 		from := handleFrom(ctx, plan.CA, &resp.Diagnostics)
@@ -327,6 +365,9 @@ func (m *organizationModel) merge(ctx context.Context, s network.OrganizationSta
 	}
 	m.Definition = definitionValue(ctx, s.Definition, diags)
 	takeCertificates(m, map[string]string{network.CertificateAdmin: s.AdminCertificate}, s.Handle, m.RenewBefore)
+	if m.CA.IsNull() {
+		m.renewNothing()
+	}
 }
 
 func (r *organizationResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
@@ -360,7 +401,9 @@ func (r *organizationResource) Read(ctx context.Context, req resource.ReadReques
 				"Replace the organization (terraform apply -replace=ADDRESS) and what has certificates of it.")
 	}
 	state.Definition, state.AdminCertificate = definitionValue(ctx, found.Definition, &resp.Diagnostics), nullable(found.AdminCertificate)
-	readCertificates(ctx, &state, found.Handle, state.RenewBefore, nil, &resp.Diagnostics)
+	if readCertificates(ctx, &state, found.Handle, state.RenewBefore, nil, &resp.Diagnostics); state.CA.IsNull() {
+		state.renewNothing()
+	}
 	if state.TLSRootVersion = keyVersion(found.TLSRootVersion); found.TLSRootVersion < 0 { // differs from every configuration
 		state.TLSRootVersion = types.Int64Value(0)
 	}
@@ -376,7 +419,7 @@ func (r *organizationResource) Update(ctx context.Context, req resource.UpdateRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if plan.CA.IsNull() {
+	if plan.CA.IsNull() && plan.AdminDirectory.IsNull() && prior.AdminDirectory.IsNull() {
 		resp.State.Raw = req.Plan.Raw
 		return
 	}
@@ -388,7 +431,7 @@ func (r *organizationResource) Update(ctx context.Context, req resource.UpdateRe
 		return
 	}
 	state, err := f.UpdateOrganization(ctx, network.OrganizationSpec{
-		Handle: h, Renewal: renewalOf(&plan, &prior), TLSRootVersion: laterVersion(plan.TLSRootVersion),
+		Handle: h, Renewal: renewalOf(&plan, &prior), TLSRootVersion: laterVersion(plan.TLSRootVersion), AdminDirectory: plan.AdminDirectory.ValueString(),
 	})
 	if err != nil {
 		addError(&resp.Diagnostics, "Unable to update organization "+plan.MSPID.ValueString(), err)

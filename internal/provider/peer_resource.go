@@ -34,6 +34,7 @@ type peerModel struct {
 	memberCertificates
 	Organization      types.Object  `tfsdk:"organization"`
 	Name              types.String  `tfsdk:"name"`
+	Container         types.String  `tfsdk:"container"`
 	FabricVersion     types.String  `tfsdk:"fabric_version"`
 	Config            types.Dynamic `tfsdk:"config"`
 	StateDatabase     types.Object  `tfsdk:"state_database"`
@@ -70,6 +71,7 @@ func (r *peerResource) Schema(ctx context.Context, _ resource.SchemaRequest, res
 			"renew_before":    renewBeforeAttribute(),
 			"organization":    of,
 			"name":            nameAttribute("peer", "peer0.org1"),
+			"container":       containerAttribute("peer", "NETWORK/NAME@NAME=CONTAINER"),
 			"fabric_version":  versionAttribute(),
 			"config":          overlayAttribute("core.yaml"),
 			"state_database":  stateDatabaseAttribute(ctx),
@@ -120,28 +122,50 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindPeer, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	plan.Endpoint = planEndpoint(plan.AdvertisedAddress, plan.Handle, 7051)
 	plan.StateDatabase = planStateDatabase(prior.StateDatabase, config.StateDatabase, r.session.image("couchdb", types.StringValue(couchVersion)))
-	if before == nil || lostWillBeNew(before, &plan.runModel) {
+	adopts := !plan.Container.IsNull()
+	switch {
+	case adopts && before != nil:
+		planAdopted(&plan, &prior)
+	case before == nil || lostWillBeNew(before, &plan.runModel):
 		planNewCertificates(&plan)
-	} else {
+	default:
 		planCertificates(&plan, &prior, changed(prior.RenewBefore, plan.RenewBefore), restarts("peer", plan.Name),
 			reissued(prior.AdvertisedAddress, plan.AdvertisedAddress, prior.SANs, plan.SANs)...)
 	}
-	plan.validate(ctx, &resp.Diagnostics)
+	if adopts {
+		plan.refuseAdopted(&prior, before != nil, &resp.Diagnostics)
+	} else {
+		plan.validate(ctx, &resp.Diagnostics)
+	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	kind, was := stateDatabaseKind(plan.StateDatabase), stateDatabaseKind(prior.StateDatabase)
 	if before != nil && changed(was, kind) {
 		resp.RequiresReplace = append(resp.RequiresReplace, path.Root("state_database"))
 	}
-	if before != nil && changed(prior.Organization, plan.Organization, prior.Name, plan.Name, was, kind) {
+	if before != nil && changed(prior.Container, plan.Container) {
+		resp.RequiresReplace = append(resp.RequiresReplace, path.Root("container"))
+	}
+	if before != nil && changed(prior.Organization, plan.Organization, prior.Name, plan.Name, prior.Container, plan.Container, was, kind) {
 		prior.protect(ctx, req.Private, "peer", peerHolds, &resp.Diagnostics)
 		return // Terraform plans it once more, as a new one
 	}
 	r.session.claims.name(ctx, network.KindPeer, plan.Organization, plan.Name, path.Root("name"), req, &resp.Diagnostics)
-	r.session.ports.want(plan.Handle, plan.wantedPorts(), &resp.Diagnostics)
+	if !adopts { // whose ports are held by what it stands for
+		r.session.ports.want(plan.Handle, plan.wantedPorts(), &resp.Diagnostics)
+	}
 	r.session.claims.release(plan.Handle, prior.FabricVersion, plan.FabricVersion)
 	if before != nil {
 		r.refuseRelease(ctx, prior.FabricVersion, plan.FabricVersion, []network.Handle{handleFrom(ctx, prior.Handle, &resp.Diagnostics)}, nil, &resp.Diagnostics)
 	}
+}
+
+// refuseAdopted refuses what an adopted peer cannot be.
+func (m *peerModel) refuseAdopted(prior *peerModel, exists bool, diags *diag.Diagnostics) {
+	m.runModel.refuseAdopted(&prior.runModel, exists, []kept{
+		{"config", prior.Config, m.Config}, {"sans", prior.SANs, m.SANs}, {"state_database", prior.StateDatabase, m.StateDatabase},
+		{"port", prior.Port, m.Port}, {"operations_port", prior.OperationsPort, m.OperationsPort}, {"key_version", prior.KeyVersion, m.KeyVersion},
+		{"advertised_address", prior.AdvertisedAddress, m.AdvertisedAddress},
+	}, diags)
 }
 
 func (m *peerModel) wantedPorts() []portWish {
@@ -184,7 +208,7 @@ func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.P
 	options := m.options(ctx, diags)
 	options.AdvertisedAddress, options.Hosts = m.AdvertisedAddress.ValueString(), stringList(ctx, m.SANs, diags)
 	options.HostPorts = map[string]int{"grpc": int(m.Port.ValueInt64()), "operations": int(m.OperationsPort.ValueInt64())}
-	options.Renewal = firstKeys(m)
+	options.Renewal, options.Container = firstKeys(m), m.Container.ValueString()
 	version, err := nodeconfig.ParseVersion(m.FabricVersion.ValueString())
 	if err != nil {
 		addError(diags, "Unsupported Fabric version", err)
@@ -256,11 +280,16 @@ func (r *peerResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	if state.readStateDatabase(ctx, f, h, &found, &resp.Diagnostics); resp.Diagnostics.HasError() {
 		return
 	}
+	if !state.Container.IsNull() {
+		found.NodeState = found.Unrecorded()
+	}
 	state.Status = statusOf(found.NodeState)
 	if found.HostPorts != nil {
 		state.Port, state.OperationsPort = portOf(found.HostPorts, "grpc"), portOf(found.HostPorts, "operations")
 	}
-	readNodeCertificates(ctx, f, &state, h, state.RenewBefore, &resp.Diagnostics)
+	if readNodeCertificates(ctx, f, &state, h, state.RenewBefore, &resp.Diagnostics); !state.Container.IsNull() {
+		settleAdopted(&state)
+	}
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	setProtection(ctx, resp.Private, []network.Ledger{found.Ledger}, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
@@ -291,7 +320,9 @@ func (r *peerResource) Update(ctx context.Context, req resource.UpdateRequest, r
 		return
 	}
 	plan.merge(state)
-	takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore)
+	if takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore); !plan.Container.IsNull() {
+		settleAdopted(&plan)
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
@@ -319,7 +350,7 @@ func (r *peerResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	err := f.DeletePeer(ctx, h, network.Removal{KeepVolumes: state.keepVolumes(), AcceptDataLoss: state.AcceptDataLoss.ValueBool()})
 	if err != nil {
 		state.addNodeError(&resp.Diagnostics, "Unable to delete peer "+state.Name.ValueString(), err)
-	} else if !state.keepVolumes() {
+	} else if !state.keepVolumes() && state.Container.IsNull() {
 		unregister(ctx, f, &resp.Diagnostics, h)
 	}
 }

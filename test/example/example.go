@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -148,7 +149,32 @@ func (r *run) prepare(ctx context.Context) error {
 	return knowsQuery(ctx, r.options.TerraformPath)
 }
 
+// setupFile of an example makes and removes what the example finds: setup up FOLDER, setup down FOLDER.
+const setupFile = "setup"
+
+// setUp has an example's setup make what the example finds, or remove it; an example without one finds nothing.
+func (r *run) setUp(ctx context.Context, what string) error {
+	file, err := filepath.Abs(filepath.Join(r.options.Folder, setupFile))
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return r.timed("setup "+what, func() error {
+		command := exec.CommandContext(ctx, file, what, filepath.Join(r.dir, "foreign"))
+		command.Stdout, command.Stderr = r.options.Log, r.options.Log
+		if err := command.Run(); err != nil {
+			return r.failed("setup "+what, err)
+		}
+		return nil
+	})
+}
+
 func (r *run) everything(ctx context.Context) error {
+	if err := r.setUp(ctx, "up"); err != nil {
+		return err
+	}
 	for i, t := range r.turns {
 		current, err := r.turn(ctx, t)
 		if err != nil {
@@ -346,6 +372,7 @@ func (r *run) cleanUp(ctx context.Context) error {
 		}
 		failed = append(failed, r.destroy(ctx, current))
 	}
+	failed = append(failed, r.setUp(ctx, "down"))
 	return errors.Join(append(failed, r.checkLeftovers(ctx))...)
 }
 

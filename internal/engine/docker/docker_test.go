@@ -684,6 +684,7 @@ func TestDialRemembersWhereForAMoment(t *testing.T) {
 	if err := e.StartNode(t.Context(), "n"); err != nil {
 		t.Fatal(err)
 	}
+	asked.Store(1) // to start it was asked what the name stands for
 	dial(2)
 	_ = first.Close()
 	_, port = listen()

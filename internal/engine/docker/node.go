@@ -128,7 +128,15 @@ func (e *Engine) missing(ctx context.Context, spec engine.NodeSpec, cause error)
 // a network which has been removed since cannot start, not even when a network of that name was
 // made again: it must be made anew.
 func (e *Engine) StartNode(ctx context.Context, name string) error {
-	if err := e.start(ctx, name); err != nil {
+	defer e.reached.forget(name)
+	ref, err := e.standsFor(ctx, name)
+	if err == nil {
+		err = e.start(ctx, ref)
+	}
+	if cerrdefs.IsNotFound(err) {
+		err = &engine.NotFoundError{Kind: "container", Name: ref}
+	}
+	if err != nil {
 		return fmt.Errorf("unable to start container %s: %w", name, err)
 	}
 	return nil
@@ -181,8 +189,15 @@ func hideClass(err error) error { return errors.New(err.Error()) }
 func (e *Engine) StopNode(ctx context.Context, name string, grace time.Duration) error {
 	defer e.reached.forget(name)
 	seconds := int(math.Ceil(max(grace, 0).Seconds()))
-	err := e.call(ctx, func(ctx context.Context) error {
-		_, err := e.api.ContainerStop(ctx, name, client.ContainerStopOptions{Timeout: &seconds})
+	ref, err := e.standsFor(ctx, name)
+	if cerrdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("unable to stop container %s: %w", name, err)
+	}
+	err = e.call(ctx, func(ctx context.Context) error {
+		_, err := e.api.ContainerStop(ctx, ref, client.ContainerStopOptions{Timeout: &seconds})
 		return err
 	})
 	if err != nil && !cerrdefs.IsNotFound(err) {
@@ -261,6 +276,12 @@ func (e *Engine) Node(ctx context.Context, name string) (engine.Node, error) {
 	if err == nil {
 		node, err = e.asNode(ctx, have, e.networkIDs)
 	}
+	if err == nil {
+		node, err = e.asAdopted(ctx, node, e.networkIDs)
+	}
+	if cerrdefs.IsNotFound(err) {
+		return engine.Node{}, &engine.NotFoundError{Kind: "container", Name: node.Labels[engine.LabelAdopts]}
+	}
 	if err != nil {
 		return engine.Node{}, fmt.Errorf("unable to read container %s: %w", name, err)
 	}
@@ -303,7 +324,14 @@ func (e *Engine) nodes(ctx context.Context, labels map[string]string) ([]engine.
 			if err != nil {
 				return err
 			}
-			out[i], err = e.asNode(gctx, have, networks)
+			node, err := e.asNode(gctx, have, networks)
+			if err == nil {
+				node, err = e.asAdopted(gctx, node, networks)
+			}
+			if cerrdefs.IsNotFound(err) { // a record, of what is gone
+				node.Status, node.Adopted, err = engine.Stopped, node.Labels[engine.LabelAdopts], nil
+			}
+			out[i] = node
 			return err
 		})
 	}
@@ -477,12 +505,16 @@ func comparePorts(a, b engine.Port) int {
 	return cmp.Or(cmp.Compare(a.Container, b.Container), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Address, b.Address))
 }
 
-// namedVolumes leaves out anonymous volumes, whose names the engine made: 64 hexadecimal digits.
+// anonymous tells whether the engine made the name of a volume: 64 hexadecimal digits.
+func anonymous(volume string) bool {
+	return len(volume) == 64 && strings.Trim(volume, "0123456789abcdef") == ""
+}
+
+// namedVolumes leaves out anonymous volumes.
 func namedVolumes(mounts []container.MountPoint) []string {
 	var out []string
 	for _, m := range mounts {
-		anonymous := len(m.Name) == 64 && strings.Trim(m.Name, "0123456789abcdef") == ""
-		if m.Type == mount.TypeVolume && !anonymous {
+		if m.Type == mount.TypeVolume && !anonymous(m.Name) {
 			out = append(out, m.Name)
 		}
 	}

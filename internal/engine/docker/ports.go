@@ -59,7 +59,20 @@ func (e *Engine) locate(ctx context.Context, at nodePort) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	target, published, err := e.endpoint(have, at.port)
+	port := at.port
+	adoption, err := adoptionOf(have.Config.Labels)
+	if err != nil {
+		return "", err
+	}
+	if adoption != nil {
+		if port = adoption.Ports[at.port]; port == 0 {
+			return "", engine.ErrNotPublished
+		}
+		if have, err = e.inspect(ctx, adoption.Node); err != nil {
+			return "", err
+		}
+	}
+	target, published, err := e.endpoint(have, port)
 	if err == nil && published {
 		e.reached.put(at, target, asked)
 	}

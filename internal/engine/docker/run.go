@@ -35,6 +35,9 @@ func (e *Engine) AwaitExit(ctx context.Context, name string) (int, error) {
 		// A forced removal ends the process first, and the wait with it.
 		var have container.InspectResponse
 		if have, err = e.inspect(ctx, name); err == nil && !leaving(have) {
+			if adopted := have.Config.Labels[engine.LabelAdopts]; adopted != "" { // a record itself never runs
+				return e.AwaitExit(ctx, adopted)
+			}
 			return code, nil
 		}
 		if err == nil {
@@ -140,7 +143,11 @@ func (e *Engine) Logs(ctx context.Context, name string, lines int) ([]string, er
 	if lines <= 0 {
 		return nil, nil
 	}
-	out, err := e.log(ctx, name, lines)
+	ref, err := e.standsFor(ctx, name)
+	var out []string
+	if err == nil {
+		out, err = e.log(ctx, ref, lines)
+	}
 	switch {
 	case cerrdefs.IsNotFound(err):
 		return nil, &engine.NotFoundError{Kind: "container", Name: name}

@@ -48,6 +48,15 @@ func render(spec engine.NodeSpec, declared []string) (client.ContainerCreateOpti
 	if err != nil {
 		return client.ContainerCreateOptions{}, err
 	}
+	labels := spec.Labels
+	if spec.Adopts != nil {
+		adoption, err := adoptionLabels(spec.Adopts)
+		if err != nil {
+			return client.ContainerCreateOptions{}, err
+		}
+		labels = maps.Clone(labels)
+		maps.Copy(labels, adoption)
+	}
 	hostname, domain := spec.Hostname, ""
 	if len(hostname) > maxHostname { // the whole name stays an alias on the network
 		hostname, domain, _ = strings.Cut(hostname, ".")
@@ -100,7 +109,7 @@ func render(spec engine.NodeSpec, declared []string) (client.ContainerCreateOpti
 		}}
 	}
 	out.Config.Labels = map[string]string{labelMade: madeOf(out).label()}
-	maps.Copy(out.Config.Labels, spec.Labels)
+	maps.Copy(out.Config.Labels, labels)
 	return out, nil
 }
 

@@ -536,6 +536,9 @@ func (f *Fake) createNode(spec engine.NodeSpec) error {
 		},
 		spec: spec, ended: make(chan struct{}), gone: make(chan struct{}),
 	}
+	if spec.Adopts != nil {
+		node.Labels[engine.LabelAdopts] = spec.Adopts.Node
+	}
 	for _, m := range spec.Mounts {
 		node.Volumes = append(node.Volumes, m.Volume)
 	}
@@ -554,7 +557,7 @@ func (f *Fake) StartNode(ctx context.Context, name string) error {
 }
 
 func (f *Fake) startNode(name string) error {
-	n, ok := f.nodes[name]
+	n, ok := f.standsFor(name)
 	if !ok {
 		return fmt.Errorf("unable to start container %s: %w", name, &engine.NotFoundError{Kind: "container", Name: name})
 	}
@@ -621,7 +624,7 @@ func overlap(a, b string) bool {
 // StopNode implements engine.Engine. The process ends at once, with exit code 143.
 func (f *Fake) StopNode(ctx context.Context, name string, _ time.Duration) error {
 	return f.call(ctx, "StopNode", name, true, func() error {
-		if n, ok := f.nodes[name]; ok && n.Status == engine.Running {
+		if n, ok := f.standsFor(name); ok && n.Status == engine.Running {
 			n.end(engine.Stopped, 143)
 		}
 		return nil
@@ -675,6 +678,9 @@ func (f *Fake) dropNode(name string) {
 func (f *Fake) Node(ctx context.Context, name string) (node engine.Node, err error) {
 	err = f.call(ctx, "Node", name, false, func() error {
 		n, ok := f.nodes[name]
+		if ok {
+			_, ok = f.standsFor(name)
+		}
 		if !ok {
 			return &engine.NotFoundError{Kind: "container", Name: name}
 		}
@@ -684,9 +690,57 @@ func (f *Fake) Node(ctx context.Context, name string) (node engine.Node, err err
 	return node, err
 }
 
+// standsFor gives the node that a name means: the one of that name or, where that is a record, the one
+// that it stands for.
+func (f *Fake) standsFor(name string) (*fakeNode, bool) {
+	n, ok := f.nodes[name]
+	if ok && n.spec.Adopts != nil {
+		n, ok = f.nodes[n.spec.Adopts.Node]
+	}
+	return n, ok
+}
+
+// Settings implements engine.Engine.
+func (f *Fake) Settings(ctx context.Context, name string) (out engine.Settings, err error) {
+	err = f.call(ctx, "Settings", name, false, func() error {
+		n, ok := f.nodes[name]
+		if !ok {
+			return &engine.NotFoundError{Kind: "container", Name: name}
+		}
+		out = engine.Settings{Image: n.spec.Image, ImageID: n.ImageID, Env: maps.Clone(n.spec.Env), Limits: n.spec.Limits}
+		return nil
+	})
+	return out, err
+}
+
+// Remake implements engine.Engine.
+func (f *Fake) Remake(ctx context.Context, name string, change engine.Change, _ time.Duration) error {
+	return f.call(ctx, "Remake", name, true, func() error {
+		n, ok := f.nodes[name]
+		if !ok {
+			return &engine.NotFoundError{Kind: "container", Name: name}
+		}
+		image, err := f.imageID(change.Image)
+		if err != nil {
+			return fmt.Errorf("unable to remake container %s: %w", name, err)
+		}
+		n.end(engine.Stopped, 143)
+		n.ID, n.ImageID, n.spec.Image, n.spec.Limits, n.Status = f.nextID(), image, change.Image, change.Limits, engine.Created
+		return nil
+	})
+}
+
 // describe copies what is known of a node. One that was never started is on the network that has
 // the name now.
 func (f *Fake) describe(n *fakeNode) engine.Node {
+	if n.spec.Adopts != nil {
+		out := engine.Node{Status: engine.Stopped} // as long as what it stands for is gone
+		if adopted, ok := f.standsFor(n.Name); ok {
+			out = f.describe(adopted)
+		}
+		out.Name, out.Labels, out.Adopted = n.Name, maps.Clone(n.Labels), n.spec.Adopts.Node
+		return out
+	}
 	out := n.Node
 	out.Labels, out.Ports, out.Volumes = maps.Clone(n.Labels), slices.Clone(n.Ports), slices.Clone(n.Volumes)
 	if out.Status != engine.Stopped {
@@ -706,7 +760,7 @@ func (f *Fake) AwaitExit(ctx context.Context, name string) (int, error) {
 	var ended chan struct{}
 	err := f.call(ctx, "AwaitExit", name, false, func() error {
 		var ok bool
-		if n, ok = f.nodes[name]; !ok {
+		if n, ok = f.standsFor(name); !ok {
 			return &engine.NotFoundError{Kind: "container", Name: name}
 		}
 		ended = n.ended
@@ -770,7 +824,7 @@ func (f *Fake) RunOnce(ctx context.Context, spec engine.NodeSpec) (result engine
 // Logs implements engine.Engine.
 func (f *Fake) Logs(ctx context.Context, name string, lines int) (out []string, err error) {
 	err = f.call(ctx, "Logs", name, false, func() error {
-		n, ok := f.nodes[name]
+		n, ok := f.standsFor(name)
 		if !ok {
 			return &engine.NotFoundError{Kind: "container", Name: name}
 		}
@@ -1040,7 +1094,7 @@ func copyLease(l *engine.Lease) engine.Lease {
 func (f *Fake) Dial(ctx context.Context, node string, port int) (net.Conn, error) {
 	var dial func(context.Context) (net.Conn, error)
 	err := f.call(ctx, "Dial", node, false, func() error {
-		n, ok := f.nodes[node]
+		n, ok := f.standsFor(node)
 		if !ok {
 			return &engine.NotFoundError{Kind: "container", Name: node}
 		}

@@ -1,0 +1,2 @@
+imported = true
+org3     = true

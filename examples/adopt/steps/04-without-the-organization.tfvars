@@ -1,0 +1,2 @@
+imported       = true
+fabric_version = "3.1.1"
