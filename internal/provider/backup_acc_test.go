@@ -182,12 +182,12 @@ func (r *beforeRestore) same(state *terraform.State) error {
 }
 
 // watchDown looks again and again which nodes of a network do not run, and gives the most of each group that
-// were down at a time, and those that were.
-func watchDown(t *testing.T, name string) (end func() (most map[string]int, down map[string]bool)) {
+// were down at a time.
+func watchDown(t *testing.T, name string) (end func() map[string]int) {
 	t.Helper()
 	e := localEngine(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	most, down := map[string]int{}, map[string]bool{}
+	most := map[string]int{}
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		again := time.NewTicker(20 * time.Millisecond)
@@ -199,11 +199,9 @@ func watchDown(t *testing.T, name string) (end func() (most map[string]int, down
 			}
 			now := map[string]int{}
 			for _, n := range nodes {
-				if n.Status == engine.Running || n.Labels[engine.LabelPrefix+"keeper"] != "" {
-					continue
+				if n.Status != engine.Running && n.Labels[engine.LabelPrefix+"keeper"] == "" {
+					now[n.Labels[engine.LabelKind]+" "+n.Labels[engine.LabelPrefix+"msp_id"]]++
 				}
-				now[n.Labels[engine.LabelKind]+" "+n.Labels[engine.LabelPrefix+"msp_id"]]++
-				down[strings.TrimPrefix(n.Name, name+"-")] = true
 			}
 			for group, count := range now {
 				most[group] = max(most[group], count)
@@ -214,7 +212,44 @@ func watchDown(t *testing.T, name string) (end func() (most map[string]int, down
 			}
 		}
 	})
-	return func() (map[string]int, map[string]bool) { cancel(); watch.Wait(); return most, down }
+	return func() map[string]int { cancel(); watch.Wait(); return most }
+}
+
+// startTimes gives when each node of a network was started, as the engine says.
+func startTimes(t *testing.T, name string) map[string]string {
+	t.Helper()
+	nodes, err := localEngine(t).Nodes(t.Context(), map[string]string{engine.LabelNetwork: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for _, n := range nodes {
+		found, err := dockerClient(t).ContainerInspect(t.Context(), n.Name, client.ContainerInspectOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[strings.TrimPrefix(n.Name, name+"-")] = found.Container.State.StartedAt
+	}
+	return out
+}
+
+// requireRestarts checks that each CA and each peer stood still once, and one ordering node alone.
+func requireRestarts(before, after map[string]string) error {
+	var wrong []error
+	orderers := 0
+	for node, started := range before {
+		again := after[node] != started
+		switch {
+		case strings.HasPrefix(node, "orderer") && again:
+			orderers++
+		case (strings.HasPrefix(node, "ca.") || strings.HasPrefix(node, "peer")) && !strings.HasSuffix(node, "-keys") && !again:
+			wrong = append(wrong, fmt.Errorf("%s was read while it ran", node))
+		}
+	}
+	if orderers != 1 {
+		wrong = append(wrong, fmt.Errorf("%d ordering nodes were stopped", orderers))
+	}
+	return errors.Join(wrong...)
 }
 
 // heightsOf gives the height of every node of the channel, when all have the same: a node that was restored
@@ -428,7 +463,8 @@ func testBackup(t *testing.T, b backedUp) {
 	}
 	before, height := beforeRestore{}, uint64(0)
 	var manifest archive.Manifest
-	var endWatch func() (map[string]int, map[string]bool)
+	var endWatch func() map[string]int
+	var started map[string]string
 	sweepNetwork(t, b.name)
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
@@ -436,20 +472,18 @@ func testBackup(t *testing.T, b backedUp) {
 		Steps: []resource.TestStep{
 			{Config: with(func(*backedUp) {}), Check: before.keep},
 			{
-				PreConfig: func() { endWatch = watchDown(t, b.name) },
+				PreConfig: func() { started, endWatch = startTimes(t, b.name), watchDown(t, b.name) },
 				Config:    with(func(b *backedUp) { b.archive = file }),
 				Check: func(state *terraform.State) error {
-					most, down := endWatch()
+					most := endWatch()
 					t.Logf("down while it was taken: %v", most)
 					for group, count := range most {
 						if count > 1 {
 							return fmt.Errorf("%d of %s were down at a time", count, group)
 						}
 					}
-					for _, node := range []string{"ca.org1", "peer0.org1", "peer1.org1", "peer0.org2"} {
-						if !down[node] {
-							return fmt.Errorf("%s was read while it ran", node)
-						}
+					if err := requireRestarts(started, startTimes(t, b.name)); err != nil {
+						return err
 					}
 					var err error
 					if height, err = heightsOf(t, b.name); err != nil {
