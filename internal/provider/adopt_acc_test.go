@@ -280,4 +280,7 @@ func TestLongAdopt(t *testing.T) {
 	if got := members(); !slices.Equal(got, []string{"Org1MSP", "Org2MSP"}) {
 		t.Errorf("the members are %v", got)
 	}
+	w.run("destroy", "-auto-approve")
+	untouched("second destroy")
+	f.script("down") // while nothing of ours is on its network
 }
