@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -343,6 +344,9 @@ func (f *Fabric) extendChaincodes(ctx context.Context, channel Handle) error {
 
 func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name string, servers []engine.Node) error {
 	state, err := f.ReadChaincode(ctx, ChaincodeHandle(channel, name))
+	if errors.Is(err, errBehind) { // the chaincode's own next apply brings it
+		return nil
+	}
 	if err != nil || state.Committed == nil {
 		return err
 	}
@@ -571,8 +575,13 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 // errBehind: peers lack blocks that the orderers have, and do not know yet what those hold.
 var errBehind = errors.New("it does not have all blocks yet")
 
+// blockTime is how long a peer that gets on may take for a block.
+const blockTime = 10 * time.Second
+
 // awaitPeers waits until every peer of a channel that answers has the blocks that the orderers have by
-// now: one that has just joined knows nothing of what they hold.
+// now, as long as they get on: one that has just joined knows nothing of what they hold. A block whose
+// private data no peer has any more holds a peer up for a minute (pullRetryThreshold of core.yaml): that
+// is not waited for.
 func (f *Fabric) awaitPeers(ctx context.Context, channel Handle) error {
 	record, err := f.channelRecord(ctx, channel)
 	if err != nil {
@@ -582,15 +591,28 @@ func (f *Fabric) awaitPeers(ctx context.Context, channel Handle) error {
 	if err != nil {
 		return err
 	}
-	return poll(ctx, func(ctx context.Context) error {
+	total, moved := uint64(0), time.Now()
+	err = poll(ctx, func(ctx context.Context) error {
 		answers, _ := f.askAll(ctx, peersOf(record.Organizations), channel.Name) // who does not answer is not waited for
+		sum, late := uint64(0), false
 		for _, a := range answers {
-			if a.height < ordered {
-				return fmt.Errorf("%s: %w, but %d of %d", a.node, errBehind, a.height, ordered)
-			}
+			sum, late = sum+a.height, late || a.height < ordered
 		}
-		return nil
+		if sum > total {
+			total, moved = sum, time.Now()
+		}
+		switch {
+		case !late:
+			return nil
+		case time.Since(moved) > blockTime:
+			return permanent(errBehind)
+		}
+		return errBehind
 	})
+	if errors.Is(err, errBehind) && ctx.Err() == nil {
+		return nil
+	}
+	return err
 }
 
 // behind tells that no peer of a channel has all blocks that its orderers have: what they do not know of

@@ -40,7 +40,7 @@ type drifting struct {
 }
 
 func (d drifting) String() string {
-	return d.life.String() + `
+	return twoPeers(d.life.String()) + `
 resource "fabric_identity" "app" {
   organization = fabric_organization.org1.handle
   name         = "app"
