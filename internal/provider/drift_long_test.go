@@ -259,7 +259,7 @@ func (d drifting) eraseKey(identity string) {
 	files, err := volume.Read(d.t.Context())
 	d.must(err)
 	for name := range files {
-		if strings.Contains(name, identity+"/keystore/") {
+		if name == "identities/"+identity+"/key.pem" {
 			d.must(volume.Erase(d.t.Context(), name))
 			return
 		}
