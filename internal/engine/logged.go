@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"time"
 )
@@ -79,6 +80,14 @@ func (l *logged) PutFiles(ctx context.Context, node, folder string, files []File
 		names = append(names, f.Name)
 	}
 	return l.ended(ctx, "PutFiles", node, time.Now(), l.Engine.PutFiles(ctx, node, folder, files), "folder", folder, "files", names)
+}
+
+func (l *logged) Remake(ctx context.Context, name string, change Change, grace time.Duration) error {
+	return l.ended(ctx, "Remake", name, time.Now(), l.Engine.Remake(ctx, name, change, grace), "image", change.Image)
+}
+
+func (l *logged) WriteArchive(ctx context.Context, node, folder string, archive io.Reader) error {
+	return l.ended(ctx, "WriteArchive", node, time.Now(), l.Engine.WriteArchive(ctx, node, folder, archive), "folder", folder)
 }
 
 func (l *logged) CreateLease(ctx context.Context, spec LeaseSpec) (Lease, error) {

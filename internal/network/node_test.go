@@ -536,6 +536,61 @@ func TestReadNode(t *testing.T) {
 	}
 }
 
+// TestDrift: what somebody did to a node shows, and is mended on the volume that is there.
+func TestDrift(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		drift func(r *rig)
+		shows engine.Status
+		// remade tells that the container is another one afterwards.
+		remade bool
+	}{
+		{"altered", func(r *rig) { r.fake.Alter(r.peer().Object(), "its limit of memory") }, Altered, true},
+		{"renamed", func(r *rig) {
+			r.must(r.fake.RenameNode(r.t.Context(), r.peer().Object(), "mine", r.on.Owner))
+		}, engine.Absent, false},
+		{"edited", func(r *rig) {
+			r.fake.WriteVolume(r.peer().Object(), engine.File{Name: "node/config/core.yaml", Content: []byte("peer: {id: mine}")})
+		}, Altered, false},
+		{"something beside it", func(r *rig) {
+			r.fake.WriteVolume(r.peer().Object(), engine.File{Name: "node/config/notes", Content: []byte("mine")})
+		}, engine.Running, false},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			r := newRig(t)
+			r.make()
+			before, err := r.fake.Node(t.Context(), r.peer().Object())
+			r.must(err)
+			c.drift(r)
+			state, err := r.fabric.readNode(t.Context(), r.peer(), PeerPorts())
+			r.must(err)
+			if state.Status != c.shows {
+				t.Errorf("it shows as %s, want %s", state.Status, c.shows)
+			}
+			_, err = r.fabric.ensure(t.Context(), r.node(existing))
+			r.must(err)
+			r.converged(engine.Running, true, "key 1")
+			after, err := r.fake.Node(t.Context(), r.peer().Object())
+			r.must(err)
+			if (before.ID != after.ID) != c.remade {
+				t.Errorf("the container was %s and is %s", before.ID, after.ID)
+			}
+			if state, err = r.fabric.readNode(t.Context(), r.peer(), PeerPorts()); err != nil || state.Status != engine.Running {
+				t.Errorf("it shows as %s, %v after it was mended", state.Status, err)
+			}
+		})
+	}
+}
+
+// TestRemoveRenamed: a node that somebody renamed is removed with its volume.
+func TestRemoveRenamed(t *testing.T) {
+	r := newRig(t)
+	r.make()
+	r.must(r.fake.RenameNode(t.Context(), r.peer().Object(), "mine", r.on.Owner))
+	r.must(r.fabric.removeNode(t.Context(), r.peer(), false))
+	r.empty()
+}
+
 func TestCadence(t *testing.T) {
 	c := &cadence{}
 	c.Reset()

@@ -208,7 +208,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 			},
 			"status": schema.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "`running` when a server runs beside every peer of the channel and every peer that runs has the package, else `stopped` or `absent`. The next apply repairs what is not.",
+				MarkdownDescription: "`running` when a server runs beside every peer of the channel and every peer that runs has the package, else `altered`, `detached`, `stopped` or `absent`, as for a node. The next apply repairs what is not.",
 			},
 			"handle":   handleOutput("chaincode"),
 			"timeouts": operationTimeouts(ctx),

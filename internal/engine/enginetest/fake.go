@@ -218,6 +218,15 @@ func (f *Fake) SetOOMKilled(node string) {
 	})
 }
 
+// Alter changes something of a node behind everybody's back, which what says in words.
+func (f *Fake) Alter(node, what string) {
+	f.locked(func() {
+		if n := f.nodes[node]; n != nil {
+			n.Altered = append(n.Altered, what)
+		}
+	})
+}
+
 // AppendLog adds lines to what a node wrote.
 func (f *Fake) AppendLog(node string, lines ...string) {
 	f.locked(func() {
