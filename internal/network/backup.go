@@ -99,7 +99,7 @@ func (b *backup) find(ctx context.Context) error {
 	}
 	b.containers = map[string]engine.Node{}
 	for _, n := range nodes {
-		if n.Labels[labelOnce] == "" && n.Labels[keystore.LabelKeeper] == "" {
+		if isNode(n) {
 			b.containers[n.Name] = n
 			b.nodes = append(b.nodes, archive.Node{Name: n.Name, Image: imageAskedFor(n), ImageID: n.ImageID, Labels: n.Labels})
 		}

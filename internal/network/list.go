@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
-	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
 // Filter says of what is on the engine what is meant; what is empty excludes nothing.
@@ -82,7 +81,7 @@ func (f *Fabric) listNodes(ctx context.Context, labels map[string]string, of fun
 	nodes, err := f.engine.Nodes(ctx, labels)
 	var found []Handle
 	for _, n := range nodes {
-		if n.Labels[labelOnce] != "" || n.Labels[keystore.LabelKeeper] != "" {
+		if !isNode(n) {
 			continue
 		}
 		if h, ok := of(n); ok {
