@@ -42,7 +42,9 @@ func main() {
 type settings struct {
 	runs, plans int
 	// changes is how often a network is changed under load, large how often a large one is planned.
-	changes, large              int
+	changes, large int
+	// faults is how often the leader, and a follower, of each ordering cluster is killed under load.
+	faults                      int
 	batch                       configtx.Batch
 	example, growing, terraform string
 	// provider is a binary to measure; empty: one is built.
@@ -80,6 +82,7 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	flags.IntVar(&s.plans, "plans", 3, "how many plans are timed in each run")
 	flags.IntVar(&s.changes, "changes", 3, "how often a network is changed under load")
 	flags.IntVar(&s.large, "large", 1, "how often a large network is made, to plan a change of it")
+	flags.IntVar(&s.faults, "faults", 0, "how often the leader and a follower of three and of five orderers are killed under load")
 	flags.DurationVar(&s.batch.Timeout, "batch-timeout", 0, "batch timeout of the channel; 0 is Fabric's default of 2s")
 	maxMessages := flags.Uint("max-messages", 0, "transactions of a block; 0 is the default, 1 cuts a block at once")
 	flags.StringVar(&s.example, "example", filepath.Join("examples", "quickstart"), "folder of the example")
@@ -100,8 +103,8 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	switch {
 	case flags.NArg() > 0:
 		return s, out, fmt.Errorf("unknown argument %q", flags.Arg(0))
-	case min(s.runs, s.changes, s.large) < 0 || s.runs+s.changes+s.large == 0:
-		return s, out, errors.New("at least one of -runs, -changes and -large must be more than 0, and none less")
+	case min(s.runs, s.changes, s.large, s.faults) < 0 || s.runs+s.changes+s.large+s.faults == 0:
+		return s, out, errors.New("at least one of -runs, -changes, -large and -faults must be more than 0, and none less")
 	case s.plans < 1:
 		return s, out, errors.New("at least one plan is needed")
 	}
@@ -119,7 +122,7 @@ func terraformDefault() string {
 func (r *report) deliver(out outputs, stdout io.Writer) error {
 	render := r.text
 	if out.markdown {
-		render = r.markdown
+		render = func() string { return markdown(r.all()) }
 	}
 	if _, err := io.WriteString(stdout, render()); err != nil {
 		return err
@@ -134,7 +137,7 @@ func (r *report) deliver(out outputs, stdout io.Writer) error {
 		}
 	}
 	if out.write != "" {
-		if err := replaceTables(out.write, r.markdown()); err != nil {
+		if err := r.write(out.write); err != nil {
 			return err
 		}
 	}

@@ -71,6 +71,9 @@ func (b *bench) rounds(ctx context.Context) error {
 			return err
 		}
 	}
+	if b.settings.faults > 0 {
+		return b.runFaults(ctx)
+	}
 	return nil
 }
 

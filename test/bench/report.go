@@ -24,6 +24,7 @@ type report struct {
 	Provider   providerReport  `json:"provider"`
 	Changes    changesReport   `json:"changes"`
 	Large      largeReport     `json:"large"`
+	Faults     faultsReport    `json:"faults"`
 }
 
 type machine struct {
@@ -209,6 +210,28 @@ func (r *report) missed() []string {
 }
 
 // tables are the report as it is printed: what was measured of it.
+// all are the tables of what was measured.
+func (r *report) all() []table {
+	if r.faultsAlone() {
+		return r.faultTables()
+	}
+	return append(r.tables(), r.faultTables()...)
+}
+
+func (r *report) faultsAlone() bool {
+	return len(r.Terraform.Apply)+len(r.Changes.Load)+len(r.Large.Apply) == 0 && len(r.Faults.Clusters) > 0
+}
+
+// write replaces the tables in a document by what was measured; others stay.
+func (r *report) write(file string) error {
+	if faults := r.faultTables(); len(faults) > 0 {
+		if err := fails.replaceTables(file, markdown(faults)); err != nil || r.faultsAlone() {
+			return err
+		}
+	}
+	return works.replaceTables(file, markdown(r.tables()))
+}
+
 func (r *report) tables() []table {
 	out := []table{r.promises()}
 	if len(r.Terraform.Apply) > 0 {

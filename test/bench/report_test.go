@@ -69,14 +69,14 @@ func TestTargets(t *testing.T) {
 
 func TestReportSaysTheFigures(t *testing.T) {
 	r := sample()
-	text, markdown := r.text(), r.markdown()
+	text, written := r.text(), markdown(r.all())
 	for _, want := range []string{"11.0 [10.0-12.0]", "13.0 [12.0-14.0]", "1.18", "0.80 [0.80-0.80] s", "25.0 MB", "60 MB", "load average 0.10 before", "52.0 [50.2-58.8]", "ReadResource fabric_ca",
 		"4.5 [4.5-4.5] s", "8.25 [8.25-8.25]", "1494 were acknowledged in all", "after 5s to 9.5s without one", "A network of 56 containers", "2.50 [2.50-2.50] s"} {
 		if !strings.Contains(strings.ReplaceAll(text, "\n", " "), want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)
 		}
-		if !strings.Contains(strings.ReplaceAll(markdown, "\n", " "), want) {
-			t.Errorf("the Markdown lacks %q:\n%s", want, markdown)
+		if !strings.Contains(strings.ReplaceAll(written, "\n", " "), want) {
+			t.Errorf("the Markdown lacks %q:\n%s", want, written)
 		}
 	}
 	for _, table := range r.tables() {
@@ -96,19 +96,19 @@ func TestReplaceTables(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("# Benchmarks\n\n" + tablesBegin + "\nold\n" + tablesEnd + "\n\nMore.\n")
-	if err := replaceTables(file, "new\n"); err != nil {
+	write("# Benchmarks\n\n" + works.begin() + "\nold\n" + works.end() + "\n\nMore.\n")
+	if err := works.replaceTables(file, "new\n"); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "# Benchmarks\n\n" + tablesBegin + "\nnew\n" + tablesEnd + "\n\nMore.\n"; string(text) != want {
+	if want := "# Benchmarks\n\n" + works.begin() + "\nnew\n" + works.end() + "\n\nMore.\n"; string(text) != want {
 		t.Errorf("got %q, want %q", text, want)
 	}
 	write("no place")
-	if err := replaceTables(file, "new\n"); err == nil {
+	if err := works.replaceTables(file, "new\n"); err == nil {
 		t.Error("a document without a place for the tables was accepted")
 	}
 }

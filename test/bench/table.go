@@ -18,7 +18,7 @@ type table struct {
 // text gives all tables for a terminal.
 func (r *report) text() string {
 	var out strings.Builder
-	for _, t := range r.tables() {
+	for _, t := range r.all() {
 		fmt.Fprintf(&out, "\n%s\n%s\n", t.title, strings.Repeat("-", len(t.title)))
 		columns := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 		for _, row := range append([][]string{t.header}, t.rows...) {
@@ -32,10 +32,10 @@ func (r *report) text() string {
 	return out.String()
 }
 
-// markdown gives all tables for docs/benchmarks.md.
-func (r *report) markdown() string {
+// markdown gives tables for docs/benchmarks.md.
+func markdown(tables []table) string {
 	var out strings.Builder
-	for i, t := range r.tables() {
+	for i, t := range tables {
 		if i > 0 {
 			out.WriteString("\n")
 		}
@@ -71,24 +71,31 @@ func wrap(text string, width int) string {
 	return out.String()
 }
 
-// The tables lie between these lines of a document.
+// part is a part of a document that tables are written to.
+type part string
+
+// What is measured of a network that works, and of one whose ordering nodes fail.
 const (
-	tablesBegin = "<!-- bench: begin -->"
-	tablesEnd   = "<!-- bench: end -->"
+	works part = "bench"
+	fails part = "bench of faults"
 )
 
+// The tables of a part lie between these lines.
+func (p part) begin() string { return "<!-- " + string(p) + ": begin -->" }
+func (p part) end() string   { return "<!-- " + string(p) + ": end -->" }
+
 // replaceTables puts the tables where the document has the earlier ones.
-func replaceTables(file, tables string) error {
+func (p part) replaceTables(file, tables string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("unable to read the document: %w", err)
 	}
-	before, rest, begun := strings.Cut(string(text), tablesBegin)
-	_, after, ended := strings.Cut(rest, tablesEnd)
+	before, rest, begun := strings.Cut(string(text), p.begin())
+	_, after, ended := strings.Cut(rest, p.end())
 	if !begun || !ended {
-		return fmt.Errorf("%s has no lines %q and %q", file, tablesBegin, tablesEnd)
+		return fmt.Errorf("%s has no lines %q and %q", file, p.begin(), p.end())
 	}
-	text = []byte(before + tablesBegin + "\n" + tables + tablesEnd + after)
+	text = []byte(before + p.begin() + "\n" + tables + p.end() + after)
 	if err := os.WriteFile(file, text, 0o644); err != nil {
 		return fmt.Errorf("unable to write the document: %w", err)
 	}

@@ -178,6 +178,17 @@ func (r Report) blocks() []time.Time {
 	return moments
 }
 
+// FirstAfter is the first acknowledgement after a moment; the zero time when there is none.
+func (r Report) FirstAfter(moment time.Time) time.Time {
+	var first time.Time
+	for _, a := range r.acks {
+		if a.committed.After(moment) && (first.IsZero() || a.committed.Before(first)) {
+			first = a.committed
+		}
+	}
+	return first
+}
+
 // sufficient fails when it was no load, or when not all of it was seen to its end.
 func (r Report) sufficient(rate float64) error {
 	switch least := rate * leastShare; {
