@@ -1,7 +1,10 @@
 package provider
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -68,100 +71,35 @@ func TestAccTwoAtOnce(t *testing.T) {
 // time as Terraform is ever asked to.
 func TestLongParallelism(t *testing.T) {
 	requireLong(t)
+	const example = "../../examples/grow-network"
 	name := networkName(t)
 	w := acceptanceWorkspace(t, name)
-	config := func(settings string) string {
-		return fmt.Sprintf(`
-terraform {
-  required_providers {
-    fabric = { source = "fabricops/fabric" }
-  }
-}
-
-provider "fabric" {
-  fabric_version = "3.1.1"
-}
-
-locals {
-  members = toset([for i in range(10) : "org${i + 1}"])
-  peers   = { for pair in setproduct(local.members, ["peer0", "peer1"]) : "${pair[1]}.${pair[0]}" => pair[0] }
-}
-
-resource "fabric_network" "this" {
-  name   = %q
-  domain = "example.com"
-}
-
-resource "fabric_ca" "this" {
-  for_each            = setunion(local.members, ["orderer"])
-  network             = fabric_network.this.handle
-  name                = "ca.${each.key}"
-  organization        = each.key
-  deletion_protection = false
-}
-
-resource "fabric_organization" "this" {
-  for_each = fabric_ca.this
-  msp_id   = "${title(each.key)}MSP"
-  ca       = each.value.handle
-}
-
-resource "fabric_orderer_cluster" "this" {
-  organization        = fabric_organization.this["orderer"].handle
-  nodes               = { for i in range(5) : "orderer${i}" => {} }
-  deletion_protection = false
-}
-
-resource "fabric_peer" "this" {
-  for_each            = local.peers
-  organization        = fabric_organization.this[each.value].handle
-  name                = each.key
-  deletion_protection = false
-}
-
-resource "fabric_channel" "trade" {
-  name                = "trade"
-  orderers            = fabric_orderer_cluster.this.handle
-  deletion_protection = false
-  organizations = {
-    for org in local.members : org => {
-      organization = fabric_organization.this[org].handle
-      definition   = fabric_organization.this[org].definition
-      peers        = { for peer, of in local.peers : peer => fabric_peer.this[peer].handle if of == org }
-    }
-  }
-  %s
-}
-
-resource "fabric_chaincode" "kv" {
-  channel            = fabric_channel.trade.handle
-  name               = "kv"
-  version            = "1.0"
-  server             = { image = "fabricops/kv-chaincode:1.0" }
-  endorsement_policy = "OutOf(2, 'Org1MSP.peer', 'Org2MSP.peer', 'Org3MSP.peer')"
-}
-
-resource "fabric_identity" "app" {
-  for_each     = local.members
-  organization = fabric_organization.this[each.key].handle
-  name         = "app"
-}
-
-resource "fabric_transaction" "first" {
-  for_each  = local.members
-  chaincode = fabric_chaincode.kv.handle
-  identity  = fabric_identity.app[each.key].handle
-  function  = "put"
-  arguments = [each.key, "hello"]
-}
-`, name, settings)
+	for _, file := range []string{"main.tf", "variables.tf", "outputs.tf"} {
+		text, err := os.ReadFile(filepath.Join(example, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.write(file, string(text))
 	}
-	w.write("main.tf", config(""))
-	w.run("apply", "-auto-approve", "-parallelism=50")
-	w.run("plan", "-detailed-exitcode", "-parallelism=50")
-	w.write("main.tf", config(`max_message_count = 20`))
-	w.run("apply", "-auto-approve", "-parallelism=50")
-	w.run("plan", "-detailed-exitcode", "-parallelism=50")
+	shape := func(messages int) {
+		organizations := map[string][]string{}
+		for i := range 10 {
+			organizations[fmt.Sprintf("org%d", i+1)] = []string{"peer0", "peer1"}
+		}
+		raw, err := json.Marshal(map[string]any{
+			"network": name, "organizations": organizations, "max_message_count": messages,
+			"orderers": []string{"orderer0", "orderer1", "orderer2", "orderer3", "orderer4"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.write("terraform.tfvars.json", string(raw))
+	}
+	for _, messages := range []int{10, 20} {
+		shape(messages)
+		w.run("apply", "-auto-approve", "-parallelism=50")
+		w.run("plan", "-detailed-exitcode", "-parallelism=50")
+	}
 	nodes, err := localEngine(t).Nodes(t.Context(), map[string]string{engine.LabelNetwork: name})
 	if err != nil {
 		t.Fatal(err)
