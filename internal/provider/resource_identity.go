@@ -228,7 +228,11 @@ func (r identified) Create(ctx context.Context, req resource.CreateRequest, resp
 
 func (r identified) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
 	r.importable.Read(ctx, req, resp)
-	r.identify(ctx, resp.State, resp.Identity, &resp.Diagnostics)
+	of := resp.State
+	if of.Raw.IsNull() { // it is gone: what is gone has to be told as well, also to a Terraform that knows of no identities
+		of = req.State
+	}
+	r.identify(ctx, of, resp.Identity, &resp.Diagnostics)
 }
 
 func (r identified) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {

@@ -108,6 +108,13 @@ var identityHandles = map[string]struct {
 	"fabric_transaction":        {network.Handle{Kind: network.KindChaincode, Name: "trade/asset"}, "dev/trade/" + strings.Repeat("0a", 32)},
 }
 
+// vanished is a resource that is gone when it is read.
+type vanished struct{ importable }
+
+func (vanished) Read(ctx context.Context, _ resource.ReadRequest, resp *resource.ReadResponse) {
+	resp.State.RemoveResource(ctx)
+}
+
 // TestResourceIdentity: a state, its identity and its import ID say the same.
 func TestResourceIdentity(t *testing.T) {
 	ctx := t.Context()
@@ -131,6 +138,13 @@ func TestResourceIdentity(t *testing.T) {
 			}
 			if err := r.identity.check(example.id); err != nil {
 				t.Error(err)
+			}
+			// A Terraform that knows of no identities sends none, and the framework wants one of what is gone, too.
+			gone, there := emptyIdentity(t, r), stateOf(t, r, name, example.handle)
+			read := resource.ReadResponse{State: there, Identity: &gone}
+			identified{vanished{r.importable}, r.identity}.Read(ctx, resource.ReadRequest{State: there}, &read)
+			if got := r.identity.asked(ctx, gone, &diags); got != example.id || diags.HasError() || !read.State.Raw.IsNull() {
+				t.Errorf("the identity of what is gone is %s (%v)", gone.Raw, diags)
 			}
 			for _, wrong := range []string{"", "/", "a/b/c/d", example.id + "/x"} {
 				if err := r.identity.check(wrong); err == nil || !strings.Contains(err.Error(), "must be ") {
