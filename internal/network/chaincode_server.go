@@ -328,7 +328,8 @@ func (f *Fabric) extendChaincodes(ctx context.Context, channel Handle) error {
 	if len(servers) == 0 {
 		return nil
 	}
-	if err := f.awaitPeers(ctx, channel); err != nil {
+	// Who lags far behind has no say yet; the chaincode's own next apply brings it there.
+	if abreast, err := f.awaitPeers(ctx, channel); err != nil || !abreast {
 		return err
 	}
 	byName := map[string][]engine.Node{}
@@ -581,15 +582,15 @@ const blockTime = 10 * time.Second
 // awaitPeers waits until every peer of a channel that answers has the blocks that the orderers have by
 // now, as long as they get on: one that has just joined knows nothing of what they hold. A block whose
 // private data no peer has any more holds a peer up for a minute (pullRetryThreshold of core.yaml): that
-// is not waited for.
-func (f *Fabric) awaitPeers(ctx context.Context, channel Handle) error {
+// is not waited for, and gives false.
+func (f *Fabric) awaitPeers(ctx context.Context, channel Handle) (abreast bool, err error) {
 	record, err := f.channelRecord(ctx, channel)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ordered, err := f.ordered(ctx, record, channel.Name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	total, moved := uint64(0), time.Now()
 	err = poll(ctx, func(ctx context.Context) error {
@@ -610,9 +611,9 @@ func (f *Fabric) awaitPeers(ctx context.Context, channel Handle) error {
 		return errBehind
 	})
 	if errors.Is(err, errBehind) && ctx.Err() == nil {
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }
 
 // behind tells that no peer of a channel has all blocks that its orderers have: what they do not know of
