@@ -55,6 +55,9 @@ type restoreModel struct {
 	PassphraseWO types.String `tfsdk:"passphrase_wo"`
 }
 
+// restoreTypes are the members of restoreModel.
+var restoreTypes = map[string]attr.Type{"path": types.StringType, "passphrase_wo": types.StringType}
+
 // restore reads the archive that a configuration names; nil when it names none, or it is not known yet.
 func (m *networkModel) restore(ctx context.Context, diags *diag.Diagnostics) *restoreModel {
 	if m.RestoreFrom.IsNull() || m.RestoreFrom.IsUnknown() {
@@ -372,7 +375,7 @@ func (r *networkResource) ImportState(ctx context.Context, req resource.ImportSt
 		}
 		m.Name, m.Domain, m.OwnerID = types.StringValue(parts[0]), types.StringValue(found.Handle.Domain), types.StringValue(found.Handle.Owner)
 		m.Existing, m.Handle, m.Timeouts = types.BoolValue(found.Existing), handleValue(found.Handle), noTimeouts()
-		m.Status = types.StringValue(string(found.Status))
+		m.Status, m.RestoreFrom = types.StringValue(string(found.Status)), types.ObjectNull(restoreTypes)
 		return nil
 	})
 }
