@@ -21,7 +21,7 @@ func (f *Fabric) createKeeper(ctx context.Context, h Handle, imageID string) err
 	labels := h.labels()
 	labels[keystore.LabelKeeper], labels[labelOnce], labels[engine.LabelSpecHash] = "true", "true", "keeper"
 	spec := engine.NodeSpec{
-		Name: keeperOf(h), Image: imageID, User: nodeUser, Labels: labels,
+		Name: keeperOf(h), Image: imageID, Command: []string{"true"}, User: nodeUser, Labels: labels, // an image may have no command
 		Mounts: []engine.Mount{{Volume: h.Object(), Target: volumeRoot}},
 	}
 	if err := f.engine.CreateNode(ctx, spec); err != nil && !errors.Is(err, engine.ErrConflict) { // an earlier one keeps as well

@@ -245,7 +245,7 @@ func (r *restore) begin(ctx context.Context) error {
 	labels := r.network.With(KindRestore, "restore", "").labels()
 	labels[keystore.LabelKeeper], labels[labelOnce], labels[engine.LabelSpecHash] = "true", "true", "restore"
 	err := r.engine.CreateNode(ctx, engine.NodeSpec{
-		Name: restoreMark(r.network), Image: r.images[r.manifest.Volumes[0].Image], User: nodeUser, Labels: labels,
+		Name: restoreMark(r.network), Image: r.images[r.manifest.Volumes[0].Image], Command: []string{"true"}, User: nodeUser, Labels: labels,
 	})
 	if err != nil {
 		return fmt.Errorf("unable to begin the restore of %s: %w", r.network, err)

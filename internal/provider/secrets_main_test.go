@@ -127,11 +127,14 @@ func (c *canaries) remember(where string, archive []byte) {
 		}
 		switch {
 		case bytes.Contains(content, []byte("PRIVATE KEY")):
-			for _, line := range strings.Split(string(content), "\n") {
-				if len(line) >= 40 && !strings.HasPrefix(line, "-----") { // the beginning of each key of a kind is the same
-					c.add(line, where+" "+header.Name)
-				}
+			_, key, _ := strings.Cut(string(content), "PRIVATE KEY-----\n")
+			key, _, _ = strings.Cut(key, "\n-----END")
+			lines := strings.Split(key, "\n")
+			line := lines[0] // of an elliptic curve, whose public part comes last
+			if len(lines) > 4 {
+				line = lines[len(lines)-2] // of RSA, whose public part comes first
 			}
+			c.add(line, where+" "+header.Name)
 		case strings.HasSuffix(header.Name, "/secret") || strings.Contains(header.Name, "state_databases/"):
 			c.add(strings.TrimSpace(string(content)), where+" "+header.Name)
 		}
@@ -171,6 +174,10 @@ func (c *canaries) search(root string) error {
 }
 
 func (c *canaries) in(name string, content []byte) (found []error) {
+	// The echo provider is there to put what an ephemeral resource hands out where a test can see it.
+	if bytes.Contains(content, []byte(`"type": "echo"`)) {
+		return nil
+	}
 	// An escaped line end is no part of a word.
 	text := bytes.ReplaceAll(content, []byte(`\n`), []byte("\n"))
 	for _, w := range word.FindAll(text, -1) {
