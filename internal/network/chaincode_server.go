@@ -90,10 +90,7 @@ func (f *Fabric) serve(ctx context.Context, watch *watch, spec ChaincodeSpec, pe
 
 // keepServer tells whether the server that is there is the one that is wanted.
 func (f *Fabric) keepServer(ctx context.Context, h Handle, wanted engine.NodeSpec) (bool, error) {
-	if err := f.reclaim(ctx, h); err != nil {
-		return false, err
-	}
-	have, err := f.engine.Node(ctx, wanted.Name)
+	have, err := f.reclaim(ctx, h)
 	if errors.Is(err, engine.ErrNotFound) {
 		return false, nil
 	}

@@ -203,10 +203,7 @@ type unjoinOptions struct {
 // peer locks its ledgers.
 func (f *Fabric) unjoin(ctx context.Context, p Handle, channel string, options unjoinOptions) (err error) {
 	defer f.locks.lock(p.Object())()
-	if err := f.reclaim(ctx, p); err != nil {
-		return err
-	}
-	current, err := f.engine.Node(ctx, p.Object())
+	current, err := f.reclaim(ctx, p)
 	if err != nil && !errors.Is(err, engine.ErrNotFound) {
 		return err
 	}

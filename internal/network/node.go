@@ -265,18 +265,24 @@ func (f *Fabric) renamed(ctx context.Context, h Handle) (*engine.Node, error) {
 	return nil, err
 }
 
-// reclaim gives the container of a node its name back, which somebody changed: under another one it would
-// go on beside us, with the node's volume and ports.
-func (f *Fabric) reclaim(ctx context.Context, h Handle) error {
-	_, err := f.engine.Node(ctx, h.Object())
+// reclaim reads the container of a node, and gives it its name back where somebody changed that: under
+// another one it would go on beside us, with the node's volume and ports. ErrNotFound when there is none.
+func (f *Fabric) reclaim(ctx context.Context, h Handle) (engine.Node, error) {
+	current, err := f.engine.Node(ctx, h.Object())
 	if !errors.Is(err, engine.ErrNotFound) {
-		return err
+		return current, err
 	}
-	there, err := f.renamed(ctx, h)
-	if err != nil || there == nil {
-		return err
+	there, failed := f.renamed(ctx, h)
+	if failed != nil {
+		return current, failed
 	}
-	return f.engine.RenameNode(ctx, there.Name, h.Object(), h.Owner)
+	if there == nil {
+		return current, err
+	}
+	if err := f.engine.RenameNode(ctx, there.Name, h.Object(), h.Owner); err != nil {
+		return current, err
+	}
+	return f.engine.Node(ctx, h.Object())
 }
 
 // ensure makes the node as it is wanted, from whatever is there: nothing, a half-made node, a
@@ -293,7 +299,7 @@ func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
 	}
 	f.seen.mark(name)
 	if seen.container != nil && seen.container.Name != name {
-		if err := f.reclaim(ctx, n.handle); err != nil {
+		if _, err := f.reclaim(ctx, n.handle); err != nil {
 			return NodeState{}, err
 		}
 	}
@@ -957,7 +963,7 @@ func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) erro
 	f.conns.forget(h)
 	f.seen.take(h.Object())
 	f.seen.unmark(h.Object())
-	if err := f.reclaim(ctx, h); err != nil {
+	if _, err := f.reclaim(ctx, h); err != nil && !errors.Is(err, engine.ErrNotFound) {
 		return err
 	}
 	if keepVolume { // what stays is left in order; what goes may be killed
