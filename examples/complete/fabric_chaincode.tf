@@ -12,6 +12,9 @@ resource "fabric_chaincode" "asset" {
     env     = { LOG_LEVEL = "info" }
     command = null
     limits  = { memory_mib = 128, pids = 128, cpus = 0.5 }
+
+    # Peer and server know each other and nobody else.
+    mutual_tls = true
   }
 
   collections = {

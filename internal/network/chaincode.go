@@ -43,6 +43,8 @@ type ChaincodeServer struct {
 	NodeOptions
 	Env     map[string]string
 	Command []string
+	// MutualTLS has server and peer reach each other by certificates that only they know.
+	MutualTLS bool `json:"mutual_tls,omitempty"`
 }
 
 // ChaincodeState is what is known of a chaincode.
@@ -59,6 +61,10 @@ type ChaincodeState struct {
 	// Resting are the peers that a release passed over, because they do not run: beside them the server
 	// runs, and the package is installed when they start.
 	Resting []Handle
+	// RenewalAt is when the first certificate of a server falls due; zero when they have none.
+	RenewalAt time.Time
+	// RenewalDue are the peers whose servers are to have new certificates.
+	RenewalDue []string
 }
 
 // ChaincodeHandle names a chaincode: its name is CHANNEL/CHAINCODE.
@@ -75,11 +81,14 @@ func chaincodeOf(h Handle) (channel Handle, name string) {
 // ChaincodePackage makes the package of a chaincode as a service, the same bytes for the same
 // input, and its package ID. One package serves every peer: the address in it holds a template that
 // the builder of each peer fills in with the peer's own name.
-func ChaincodePackage(channel, label string, indexes map[string][]byte) (packed []byte, id string, err error) {
+func ChaincodePackage(channel, label string, indexes map[string][]byte, mutualTLS bool) (packed []byte, id string, err error) {
 	packed, err = lifecycle.Package(lifecycle.PackageRequest{
-		Label:      label,
-		Connection: lifecycle.Connection{Address: fmt.Sprintf("%s.{{.peername}}:%d", serverPrefix(channel, label), chaincodePort)},
-		Metadata:   indexes,
+		Label: label,
+		Connection: lifecycle.Connection{
+			Address:     fmt.Sprintf("%s.{{.peername}}:%d", serverPrefix(channel, label), chaincodePort),
+			TLSRequired: mutualTLS, ClientAuthRequired: mutualTLS, // the certificates are added at each peer
+		},
+		Metadata: indexes,
 	})
 	if err != nil {
 		return nil, "", err
@@ -134,7 +143,7 @@ func (e *LabelTakenError) Error() string {
 }
 
 func (f *Fabric) requireLabel(ctx context.Context, spec ChaincodeSpec) error {
-	_, packageID, err := ChaincodePackage(spec.Channel.Name, spec.Label, spec.Indexes)
+	_, packageID, err := ChaincodePackage(spec.Channel.Name, spec.Label, spec.Indexes, spec.Server.MutualTLS)
 	if err != nil {
 		return err
 	}
@@ -195,7 +204,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	}
 	rest := resting(members)
 	members = thatRun(members)
-	packed, packageID, err := ChaincodePackage(spec.Channel.Name, spec.Label, spec.Indexes)
+	packed, packageID, err := ChaincodePackage(spec.Channel.Name, spec.Label, spec.Indexes, spec.Server.MutualTLS)
 	if err != nil {
 		return state, err
 	}
@@ -237,7 +246,12 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 		return state, err
 	}
 	state = ChaincodeState{Committed: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID, Resting: rest}
-	return state, f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id != packageID })
+	if err := f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id != packageID }); err != nil || !spec.Server.MutualTLS {
+		return state, err
+	}
+	servers, err := f.serversOf(ctx, spec.Channel, spec.Name)
+	state.RenewalAt, _ = serversDue(servers, time.Now())
+	return state, err
 }
 
 // probation is how long a new server must have run before its definition is committed: most that
@@ -270,24 +284,31 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 	for _, txID := range approvals {
 		group.Go(func() error { return awaitCommit(gctx, spec.Channel.Name, txID, members) })
 	}
-	beside := slices.Clone(rest)
+	serveOne := func(ctx context.Context, p Handle) error {
+		fresh, err := serve(ctx, p)
+		if err == nil && fresh && len(approvers) > 0 {
+			err = pause(ctx, probation)
+		}
+		return err
+	}
+	for _, p := range rest {
+		group.Go(func() error { return serveOne(gctx, p) })
+	}
 	for _, m := range members {
 		for _, p := range m.peers {
-			beside = append(beside, p.handle)
 			group.Go(func() error {
-				_, err := lifecycle.Install(gctx, p.Peer, m.admin, packed)
-				return err
+				both, bctx := errgroup.WithContext(gctx)
+				both.Go(func() error { return serveOne(bctx, p.handle) })
+				both.Go(func() error {
+					_, err := lifecycle.Install(bctx, p.Peer, m.admin, packed)
+					return err
+				})
+				if err := both.Wait(); err != nil || !spec.Server.MutualTLS {
+					return err
+				}
+				return f.introduce(gctx, server(spec, p.handle), p.handle, packageID)
 			})
 		}
-	}
-	for _, p := range beside {
-		group.Go(func() error {
-			fresh, err := serve(gctx, p)
-			if err == nil && fresh && len(approvers) > 0 {
-				err = pause(gctx, probation)
-			}
-			return err
-		})
 	}
 	return group.Wait()
 }

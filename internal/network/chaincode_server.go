@@ -53,9 +53,14 @@ func serverNode(spec ChaincodeSpec, peer Handle, imageID, packageID string) engi
 		"CORE_CHAINCODE_ID_NAME":   packageID,
 		"CHAINCODE_SERVER_ADDRESS": fmt.Sprintf("0.0.0.0:%d", chaincodePort),
 	}
+	var mounts []engine.Mount
+	if spec.Server.MutualTLS {
+		maps.Copy(env, serverTLSEnv())
+		mounts = []engine.Mount{{Volume: h.Object(), Target: volumeRoot}}
+	}
 	maps.Copy(env, spec.Server.Env)
 	node := engine.NodeSpec{
-		Name: h.Object(), Hostname: h.Host(), Image: imageID, Network: h.Network, Command: spec.Server.Command, Env: env,
+		Name: h.Object(), Hostname: h.Host(), Image: imageID, Network: h.Network, Command: spec.Server.Command, Env: env, Mounts: mounts,
 		Tmpfs: []string{"/tmp"}, User: nodeUser, Limits: spec.Server.Limits, Log: spec.Server.Log, Labels: labels, Restart: true,
 	}
 	node.Labels[engine.LabelSpecHash] = specHash(node, nil)
@@ -77,7 +82,7 @@ func (f *Fabric) serve(ctx context.Context, watch *watch, spec ChaincodeSpec, pe
 		if err := f.engine.RemoveNode(ctx, node.Name, h.Owner); err != nil {
 			return fail(err)
 		}
-		if err := f.engine.CreateNode(ctx, node); err != nil {
+		if err := f.createServer(ctx, spec, h, peer, node); err != nil {
 			return fail(err)
 		}
 	}
@@ -86,6 +91,27 @@ func (f *Fabric) serve(ctx context.Context, watch *watch, spec ChaincodeSpec, pe
 	}
 	watch.over(h)
 	return !keep, nil
+}
+
+// createServer makes the server beside a peer, with what it needs to be started.
+func (f *Fabric) createServer(ctx context.Context, spec ChaincodeSpec, h, peer Handle, node engine.NodeSpec) error {
+	if !spec.Server.MutualTLS {
+		return f.engine.CreateNode(ctx, node)
+	}
+	if a, err := f.adoption(ctx, peer); err != nil || a != nil {
+		return errors.Join(err, fmt.Errorf("%s runs as something else made it, and mutual_tls needs a peer that fabric_peer made", peer))
+	}
+	labels := h.labels()
+	labels[labelChannel], labels[labelChaincode], labels[labelPeer] = spec.Channel.Name, spec.Name, peer.Name
+	if err := f.engine.CreateVolume(ctx, engine.VolumeSpec{Name: node.Name, Labels: labels}); err != nil {
+		return err
+	}
+	now := time.Now()
+	node.Labels[labelTLSEnds] = now.Add(serverCertificateLife).UTC().Format(time.RFC3339)
+	if err := f.engine.CreateNode(ctx, node); err != nil {
+		return err
+	}
+	return f.furnishServer(ctx, h, peer, now)
 }
 
 // keepServer tells whether the server that is there is the one that is wanted.
@@ -102,6 +128,9 @@ func (f *Fabric) keepServer(ctx context.Context, h Handle, wanted engine.NodeSpe
 	}
 	if have.Labels[engine.LabelSpecHash] != wanted.Labels[engine.LabelSpecHash] || len(have.Altered) > 0 {
 		return false, nil
+	}
+	if renewal := serverRenewal(h, have.Labels); !renewal.IsZero() && (have.Status == engine.Created || time.Now().After(renewal)) {
+		return false, nil // one that never started may lack its files
 	}
 	network, err := f.engine.Network(ctx, h.Network)
 	return err == nil && slices.Contains(have.NetworkIDs, network.ID), err
@@ -269,35 +298,57 @@ func (f *Fabric) serversOn(ctx context.Context, channel Handle) ([]engine.Node, 
 	})
 }
 
+// serversOf gives the servers of a chaincode.
+func (f *Fabric) serversOf(ctx context.Context, channel Handle, name string) ([]engine.Node, error) {
+	servers, err := f.serversOn(ctx, channel)
+	return slices.DeleteFunc(servers, func(s engine.Node) bool { return s.Labels[labelChaincode] != name }), err
+}
+
 // removeServers removes the servers of a chaincode that run certain packages.
 func (f *Fabric) removeServers(ctx context.Context, channel Handle, name string, which func(packageID string) bool) error {
-	return f.removeServersThat(ctx, channel, func(s engine.Node) bool {
-		return s.Labels[labelChaincode] == name && which(s.Labels[labelPackage])
+	return f.removeServersThat(ctx, channel, func(labels map[string]string) bool {
+		return labels[labelChaincode] == name && which(labels[labelPackage])
 	})
 }
 
 // removeServersBeside removes the servers of every chaincode of the channel beside a peer.
 func (f *Fabric) removeServersBeside(ctx context.Context, channel, peer Handle) error {
-	return f.removeServersThat(ctx, channel, func(s engine.Node) bool { return s.Labels[labelPeer] == peer.Name })
+	return f.removeServersThat(ctx, channel, func(labels map[string]string) bool { return labels[labelPeer] == peer.Name })
 }
 
 // removeAllServers removes the servers of every chaincode of the channel.
 func (f *Fabric) removeAllServers(ctx context.Context, channel Handle) error {
-	return f.removeServersThat(ctx, channel, func(engine.Node) bool { return true })
+	return f.removeServersThat(ctx, channel, func(map[string]string) bool { return true })
 }
 
-func (f *Fabric) removeServersThat(ctx context.Context, channel Handle, which func(engine.Node) bool) error {
+// removeServersThat removes servers of a channel by their labels, and the volumes of theirs: also one
+// whose server was never made.
+func (f *Fabric) removeServersThat(ctx context.Context, channel Handle, which func(labels map[string]string) bool) error {
 	servers, err := f.serversOn(ctx, channel)
 	if err != nil {
 		return err
 	}
 	var jobs together
+	stays := map[string]bool{}
 	for _, s := range servers {
-		if which(s) {
+		if stays[s.Name] = !which(s.Labels); !stays[s.Name] {
 			jobs.do(func() error { return f.engine.RemoveNode(ctx, s.Name, channel.Owner) })
 		}
 	}
-	return jobs.wait()
+	if err := jobs.wait(); err != nil {
+		return err
+	}
+	volumes, err := f.engine.Volumes(ctx, map[string]string{
+		engine.LabelOwner: channel.Owner, engine.LabelKind: string(KindChaincode), labelChannel: channel.Name,
+	})
+	for _, v := range volumes {
+		server, known := stays[v.Name]
+		if server || !known && !which(v.Labels) {
+			continue
+		}
+		err = errors.Join(err, f.engine.RemoveVolume(ctx, v.Name, channel.Owner))
+	}
+	return err
 }
 
 // approvals gives the package that the organizations run which approved the definition in force, and
@@ -373,7 +424,7 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 		Channel: channel, Name: name, Label: in.Label, Indexes: in.Indexes, Server: in.Server,
 		Version: state.Committed.Version, InitRequired: state.Committed.InitRequired,
 	}
-	packed, packageID, err := ChaincodePackage(channel.Name, spec.Label, spec.Indexes)
+	packed, packageID, err := ChaincodePackage(channel.Name, spec.Label, spec.Indexes, spec.Server.MutualTLS)
 	if err != nil {
 		return err
 	}
@@ -418,19 +469,24 @@ func (f *Fabric) installMissing(ctx context.Context, p Handle) error {
 	}
 	report := chaincodeReport{installed: installed}
 	for _, s := range servers {
-		if report.has(s.Labels[labelPackage]) {
-			continue
-		}
 		in := serverInputs{}
 		if err := json.Unmarshal([]byte(s.Labels[labelInputs]), &in); err != nil {
 			return fmt.Errorf("unable to read what was asked for of chaincode %s: %w", s.Labels[labelChaincode], err)
 		}
-		packed, id, err := ChaincodePackage(in.Channel.Name, in.Label, in.Indexes)
-		if err != nil || id != s.Labels[labelPackage] { // the chaincode's own next apply brings it
-			continue
+		packageID := s.Labels[labelPackage]
+		if !report.has(packageID) {
+			packed, id, err := ChaincodePackage(in.Channel.Name, in.Label, in.Indexes, in.Server.MutualTLS)
+			if err != nil || id != packageID { // the chaincode's own next apply brings it
+				continue
+			}
+			if _, err := lifecycle.Install(ctx, target, admin, packed); err != nil {
+				return err
+			}
 		}
-		if _, err := lifecycle.Install(ctx, target, admin, packed); err != nil {
-			return err
+		if in.Server.MutualTLS { // the server may have other certificates by now
+			if err := f.introduce(ctx, handleOf(s.Labels), p, packageID); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -518,16 +574,16 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 	if err != nil {
 		return state, err
 	}
-	servers, err := f.serversOn(ctx, channel)
+	servers, err := f.serversOf(ctx, channel, name)
 	if err != nil {
 		return state, err
 	}
-	servers = slices.DeleteFunc(servers, func(s engine.Node) bool { return s.Labels[labelChaincode] != name })
 	if err := f.lookCloser(ctx, channel, servers); err != nil {
 		return state, err
 	}
 	peers := peersOf(record.Organizations)
 	state.Status, state.ImageID = serverStatus(servers, peers)
+	state.RenewalAt, state.RenewalDue = serversDue(servers, time.Now())
 	members, err := f.members(ctx, record)
 	if err != nil {
 		return state, &UnansweredError{Thing: channel, Cause: err}

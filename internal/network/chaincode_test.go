@@ -493,11 +493,11 @@ func TestServerPrefix(t *testing.T) {
 			}
 		}
 	}
-	one, _, err := ChaincodePackage("trade", "kv_1.0", nil)
+	one, _, err := ChaincodePackage("trade", "kv_1.0", nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, _, err := ChaincodePackage("trade", "kv_1.0", nil)
+	two, _, err := ChaincodePackage("trade", "kv_1.0", nil, false)
 	if err != nil || !bytes.Equal(one, two) {
 		t.Errorf("the same input gives other bytes: %v", err)
 	}
@@ -507,7 +507,7 @@ func TestServerPrefix(t *testing.T) {
 func TestLabelTaken(t *testing.T) {
 	s := newSketch(t)
 	spec := ChaincodeSpec{Channel: s.channel, Name: "kv", Version: "1", Label: "shared", Server: ChaincodeServer{NodeOptions: NodeOptions{Image: "kv:1"}}}
-	_, packageID, err := ChaincodePackage("trade", "shared", nil)
+	_, packageID, err := ChaincodePackage("trade", "shared", nil, false)
 	s.must(err)
 	s.must(s.fake.CreateNode(t.Context(), serverNode(spec, s.peer("peer0.org1", "Org1MSP"), "kv:1", packageID)))
 	s.must(s.fabric.requireLabel(t.Context(), spec))
@@ -549,7 +549,7 @@ func TestInstallMissing(t *testing.T) {
 		t.Helper()
 		spec := ChaincodeSpec{Channel: s.channel, Name: label, Version: "1", Label: label, Server: ChaincodeServer{NodeOptions: NodeOptions{Image: "kv:1"}},
 			Indexes: map[string][]byte{"statedb/couchdb/indexes/a.json": []byte(`{"index":{"fields":["a"]}}`)}}
-		_, id, err := ChaincodePackage("trade", label, spec.Indexes)
+		_, id, err := ChaincodePackage("trade", label, spec.Indexes, false)
 		s.must(err)
 		packages[label] = id
 		s.must(s.fake.CreateNode(t.Context(), serverNode(spec, peer, "kv:1", id)))

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
@@ -59,6 +60,8 @@ type chaincodeModel struct {
 	Sequence          types.Int64    `tfsdk:"sequence"`
 	ImageID           types.String   `tfsdk:"image_id"`
 	Status            types.String   `tfsdk:"status"`
+	RenewalAt         types.String   `tfsdk:"renewal_at"`
+	RenewalDue        types.List     `tfsdk:"renewal_due"`
 	Handle            types.Object   `tfsdk:"handle"`
 	Timeouts          timeouts.Value `tfsdk:"timeouts"`
 }
@@ -69,6 +72,8 @@ type serverModel struct {
 	Env     types.Map    `tfsdk:"env"`
 	Command types.List   `tfsdk:"command"`
 	Limits  types.Object `tfsdk:"limits"`
+	// MutualTLS has peer and server authenticate each other.
+	MutualTLS types.Bool `tfsdk:"mutual_tls"`
 }
 
 // collectionModel is a private data collection.
@@ -84,7 +89,7 @@ type collectionModel struct {
 
 var serverTypes = map[string]attr.Type{
 	"image": types.StringType, "env": types.MapType{ElemType: types.StringType}, "command": types.ListType{ElemType: types.StringType},
-	"limits": types.ObjectType{AttrTypes: limitsTypes},
+	"limits": types.ObjectType{AttrTypes: limitsTypes}, "mutual_tls": types.BoolType,
 }
 
 var collectionType = types.ObjectType{AttrTypes: map[string]attr.Type{
@@ -157,6 +162,11 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 						MarkdownDescription: "Command, where the image's own one does not serve.",
 					},
 					"limits": limits,
+					"mutual_tls": schema.BoolAttribute{
+						Optional: true, Computed: true, Default: booldefault.StaticBool(false),
+						MarkdownDescription: "Peer and server reach each other by mutual TLS, with certificates of a root of their own that signs nothing else and whose key is not kept. Keys are on the volumes of the two, never in the package, so that a renewal is no upgrade; changing `mutual_tls` itself is one, because the package says whether there is TLS. " +
+							"The image finds its files as Fabric's samples for Go do (`CHAINCODE_TLS_KEY`, `CHAINCODE_TLS_CERT`, `CHAINCODE_CLIENT_CA_CERT`), and as the libraries for Node and Java do. It must serve TLS then: peers speak nothing else to it. Defaults to `false`.",
+					},
 				},
 			},
 			"endorsement_policy": schema.StringAttribute{
@@ -209,6 +219,14 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 			"status": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "`running` when a server runs beside every peer of the channel and every peer that runs has the package, else `altered`, `detached`, `stopped` or `absent`, as for a node. The next apply repairs what is not.",
+			},
+			"renewal_at": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "When the first certificate of a server with `mutual_tls` falls due (RFC 3339, UTC). Absent without.",
+			},
+			"renewal_due": schema.ListAttribute{
+				Computed: true, ElementType: types.StringType,
+				MarkdownDescription: "The peers whose servers the next apply gives new certificates, as of the last refresh. Each is replaced. Usually empty.",
 			},
 			"handle":   handleOutput("chaincode"),
 			"timeouts": operationTimeouts(ctx),
@@ -301,6 +319,7 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 		return
 	}
 	plan.Status, plan.Sequence, plan.ImageID = types.StringValue(string(engine.Running)), types.Int64Unknown(), types.StringUnknown()
+	plan.RenewalAt, plan.RenewalDue = types.StringUnknown(), types.ListValueMust(types.StringType, nil)
 	same := false
 	if exists {
 		same = plan.keepMeaning(ctx, &prior, &resp.Diagnostics)
@@ -310,6 +329,9 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 		// A release that is not whole may take another sequence to mend.
 		if same && prior.Status.Equal(plan.Status) && !changed(prior.Version, plan.Version, prior.Label, plan.Label, prior.PackageID, plan.PackageID, prior.InitRequired, plan.InitRequired) {
 			plan.Sequence = prior.Sequence
+			if plan.Server.Equal(prior.Server) && len(prior.RenewalDue.Elements()) == 0 {
+				plan.RenewalAt = prior.RenewalAt
+			}
 		}
 		if plan.image().Equal(prior.image()) && !prior.ImageID.IsNull() {
 			plan.ImageID = prior.ImageID
@@ -437,7 +459,11 @@ func (m *chaincodeModel) planPackage(ctx context.Context, diags *diag.Diagnostic
 	if diags.HasError() {
 		return
 	}
-	_, id, err := network.ChaincodePackage(channel.ValueString(), m.Label.ValueString(), indexes)
+	mutualTLS, ok := m.mutualTLS()
+	if !ok {
+		return
+	}
+	_, id, err := network.ChaincodePackage(channel.ValueString(), m.Label.ValueString(), indexes, mutualTLS)
 	switch {
 	case err == nil:
 		m.PackageID = types.StringValue(id)
@@ -491,6 +517,15 @@ func (m *chaincodeModel) image() attr.Value {
 	return m.Server.Attributes()["image"]
 }
 
+// mutualTLS tells whether peers and servers speak TLS; false when that is not known yet.
+func (m *chaincodeModel) mutualTLS() (wanted, known bool) {
+	if m.Server.IsNull() || m.Server.IsUnknown() {
+		return false, false
+	}
+	value, ok := m.Server.Attributes()["mutual_tls"].(types.Bool)
+	return value.ValueBool(), ok && !value.IsUnknown()
+}
+
 // definition reads what goes to the ledger.
 func (m *chaincodeModel) definition(ctx context.Context, diags *diag.Diagnostics) network.ChaincodeSpec {
 	spec := network.ChaincodeSpec{
@@ -521,7 +556,7 @@ func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) netw
 	var s serverModel
 	diags.Append(m.Server.As(ctx, &s, basetypes.ObjectAsOptions{})...)
 	options := (&runModel{Image: s.Image, ImageID: m.ImageID, Limits: s.Limits}).options(ctx, diags)
-	spec.Server = network.ChaincodeServer{NodeOptions: options, Env: stringMap(ctx, s.Env, diags), Command: stringList(ctx, s.Command, diags)}
+	spec.Server = network.ChaincodeServer{NodeOptions: options, Env: stringMap(ctx, s.Env, diags), Command: stringList(ctx, s.Command, diags), MutualTLS: s.MutualTLS.ValueBool()}
 	return spec
 }
 
@@ -610,6 +645,21 @@ func addChaincodeError(diags *diag.Diagnostics, summary string, err error) {
 func (m *chaincodeModel) merge(s network.ChaincodeState) {
 	m.Sequence, m.PackageID = types.Int64Value(s.Committed.Sequence), types.StringValue(s.PackageID)
 	m.ImageID, m.Status = types.StringValue(s.ImageID), types.StringValue(string(s.Status))
+	m.takeRenewal(s)
+}
+
+// takeRenewal writes when servers are to have new certificates.
+func (m *chaincodeModel) takeRenewal(s network.ChaincodeState) {
+	m.RenewalAt, m.RenewalDue = types.StringNull(), types.ListValueMust(types.StringType, nil)
+	if s.RenewalAt.IsZero() {
+		return
+	}
+	m.RenewalAt = types.StringValue(s.RenewalAt.UTC().Format(time.RFC3339))
+	due := make([]attr.Value, len(s.RenewalDue))
+	for i, peer := range s.RenewalDue {
+		due[i] = types.StringValue(peer)
+	}
+	m.RenewalDue = types.ListValueMust(types.StringType, due)
 }
 
 func (r *chaincodeResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
@@ -661,6 +711,7 @@ func (m *chaincodeModel) forgetLostImage(ctx context.Context, f *network.Fabric,
 // compare takes what the ledger says where it differs from what the state says.
 func (m *chaincodeModel) compare(ctx context.Context, found network.ChaincodeState, diags *diag.Diagnostics) {
 	m.Status = types.StringValue(string(found.Status))
+	m.takeRenewal(found)
 	var unreadable diag.Diagnostics // after an import there is nothing to compare with yet
 	before := m.definition(ctx, &unreadable)
 	committed := found.Committed

@@ -338,6 +338,7 @@ func (r *chaincodeResource) ImportState(ctx context.Context, req resource.Import
 		m.Server = types.ObjectValueMust(serverTypes, map[string]attr.Value{
 			"image": types.StringValue(spec.Server.Image), "env": mapOf(ctx, spec.Server.Env, &resp.Diagnostics),
 			"command": listOf(ctx, spec.Server.Command, &resp.Diagnostics), "limits": run.Limits,
+			"mutual_tls": types.BoolValue(spec.Server.MutualTLS),
 		})
 		m.takePolicy(state.Committed.ValidationParameter)
 		m.takeCollections(ctx, network.Collections(state.Committed.Collections), &resp.Diagnostics)

@@ -34,7 +34,7 @@ func (packageIDFunction) Definition(_ context.Context, _ function.DefinitionRequ
 		Parameters: []function.Parameter{function.DynamicParameter{
 			Name: "package",
 			MarkdownDescription: "Either the content of a package file in base64, `filebase64(\"asset.tar.gz\")`; or an object that describes the package of a `fabric_chaincode`: " +
-				"`{ channel = \"trade\", label = \"asset_1.0\" }`, with `indexes` where it has any.",
+				"`{ channel = \"trade\", label = \"asset_1.0\" }`, with `indexes` where it has any, and `mutual_tls = true` where its server has.",
 		}},
 		Return: function.StringReturn{},
 	}
@@ -76,7 +76,7 @@ func packageID(ctx context.Context, given attr.Value) (string, error) {
 
 // describedPackageID is the ID of the package that fabric_chaincode makes.
 func describedPackageID(members map[string]attr.Value) (string, error) {
-	known := []string{"channel", "indexes", "label"}
+	known := []string{"channel", "indexes", "label", "mutual_tls"}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if !slices.Contains(known, name) {
 			return "", fmt.Errorf("the description of a package has no member %s; its members are %s", name, strings.Join(known, ", "))
@@ -94,7 +94,11 @@ func describedPackageID(members map[string]attr.Value) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, id, err := network.ChaincodePackage(channel, label, indexes)
+	mutualTLS, ok := members["mutual_tls"].(types.Bool)
+	if !ok && members["mutual_tls"] != nil {
+		return "", errors.New("mutual_tls is not true or false")
+	}
+	_, id, err := network.ChaincodePackage(channel, label, indexes, mutualTLS.ValueBool())
 	return id, err
 }
 

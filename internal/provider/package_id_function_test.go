@@ -26,11 +26,11 @@ func TestPackageID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, ours, err := network.ChaincodePackage("trade", "asset_1.0", nil)
+	_, ours, err := network.ChaincodePackage("trade", "asset_1.0", nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, indexed, err := network.ChaincodePackage("trade", "asset_1.0", map[string][]byte{"statedb/couchdb/indexes/owner.json": []byte(`{"index":{"fields":["owner"]}}`)})
+	_, indexed, err := network.ChaincodePackage("trade", "asset_1.0", map[string][]byte{"statedb/couchdb/indexes/owner.json": []byte(`{"index":{"fields":["owner"]}}`)}, false)
 	if err != nil || indexed == ours {
 		t.Fatal(indexed, err)
 	}

@@ -63,8 +63,8 @@ type PackageRequest struct {
 
 // Connection is the content of connection.json. Its texts may hold Go templates, which the peer's
 // builder fills in from its configuration: with the address asset.{{.peername}}:9999 one package, and
-// so one package ID, serves every peer. Private keys do not belong here: they would be in the
-// package ID. The builder of the peer adds them.
+// so one package ID, serves every peer. What a peer shows its server is not for a package, whose ID
+// would depend on it: it is added at each peer.
 //
 // Source: core/container/externalbuilder/instance.go, ChaincodeServerUserData.
 type Connection struct {
@@ -72,12 +72,15 @@ type Connection struct {
 	Address string
 	// DialTimeout is how long a peer tries to connect; zero means 10 s.
 	DialTimeout time.Duration
-	// TLSRequired makes peers speak TLS; RootCertificate is then needed.
+	// TLSRequired makes peers speak TLS; RootCertificate is then needed, unless it is added at each peer
+	// with what the peer shows.
 	TLSRequired bool
 	// RootCertificate verifies the server's certificate, PEM.
 	RootCertificate string
-	// ClientAuthRequired makes peers show a client certificate, which their builder adds.
+	// ClientAuthRequired makes peers show a client certificate.
 	ClientAuthRequired bool
+	// ClientCertificate and ClientKey are what a peer shows, PEM. A package holds neither.
+	ClientCertificate, ClientKey string
 }
 
 // connectionDocument is connection.json; the order of fields is part of the package ID.
@@ -87,6 +90,32 @@ type connectionDocument struct {
 	TLSRequired        bool   `json:"tls_required"`
 	ClientAuthRequired bool   `json:"client_auth_required,omitempty"`
 	RootCertificate    string `json:"root_cert,omitempty"`
+	ClientCertificate  string `json:"client_cert,omitempty"`
+	ClientKey          string `json:"client_key,omitempty"`
+}
+
+// Document gives the connection.json of one peer, which its builder hands over to it.
+func (c Connection) Document() ([]byte, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if c.DialTimeout == 0 {
+		c.DialTimeout = defaultDialTimeout
+	}
+	return document(connectionDocument{
+		Address: c.Address, DialTimeout: c.DialTimeout.String(), TLSRequired: c.TLSRequired, ClientAuthRequired: c.ClientAuthRequired,
+		RootCertificate: c.RootCertificate, ClientCertificate: c.ClientCertificate, ClientKey: c.ClientKey,
+	})
+}
+
+var notInPath = regexp.MustCompile("[<>:\"/\\\\|\\?\\*&]")
+
+// ReleasedConnection gives where a peer keeps the connection.json of an installed package, relative to
+// its data folder (peer.fileSystemPath). It is read whenever the peer connects to the server.
+//
+// Source: core/container/externalbuilder, Detector.Build and Instance.ChaincodeServerInfo.
+func ReleasedConnection(packageID string) string {
+	return path.Join("externalbuilder/builds", notInPath.ReplaceAllString(packageID, "-"), "release/chaincode/server", connectionFile)
 }
 
 // metadataDocument is metadata.json; the order of fields is part of the package ID.
@@ -115,18 +144,10 @@ func pack(request PackageRequest) ([]byte, error) {
 	if err := ValidateLabel(request.Label); err != nil {
 		return nil, err
 	}
-	if err := request.Connection.Validate(); err != nil {
-		return nil, err
+	if request.Connection.ClientKey != "" || request.Connection.ClientCertificate != "" {
+		return nil, errors.New("what a peer shows its chaincode server is not for a package")
 	}
-	timeout := request.Connection.DialTimeout
-	if timeout == 0 {
-		timeout = defaultDialTimeout
-	}
-	connection, err := document(connectionDocument{
-		Address: request.Connection.Address, DialTimeout: timeout.String(),
-		TLSRequired: request.Connection.TLSRequired, ClientAuthRequired: request.Connection.ClientAuthRequired,
-		RootCertificate: request.Connection.RootCertificate,
-	})
+	connection, err := request.Connection.Document()
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +194,7 @@ func (c Connection) Validate() error {
 	if c.DialTimeout < 0 {
 		return fmt.Errorf("the dial timeout %s of the chaincode server is negative", c.DialTimeout)
 	}
-	if c.TLSRequired && c.RootCertificate == "" {
+	if c.TLSRequired && !c.ClientAuthRequired && c.RootCertificate == "" {
 		return errors.New("the chaincode server speaks TLS but has no root certificate to verify it by")
 	}
 	if c.ClientAuthRequired && !c.TLSRequired {
