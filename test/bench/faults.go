@@ -159,6 +159,9 @@ func (c *brokenCluster) breakAll(ctx context.Context) error {
 	if c.peers, err = c.follow(following, "peer"); err != nil {
 		return err
 	}
+	if len(c.orderers) != c.report.Orderers {
+		return fmt.Errorf("%d of %d ordering nodes run", len(c.orderers), c.report.Orderers)
+	}
 	for _, way := range ways {
 		times := c.settings.faults
 		if way.seldom {

@@ -261,8 +261,8 @@ func TestRunOutage(t *testing.T) {
 	})
 }
 
-// TestPlaces: however long an outage, a gateway is never asked more at once than it takes, what waits for
-// blocks does not hold up what is submitted, and what was held up comes through afterwards.
+// TestPlaces: however long an outage, a gateway is never asked more at once than it takes, and what was held
+// up comes through afterwards.
 func TestPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		few := defaults
@@ -304,6 +304,21 @@ func TestPlaces(t *testing.T) {
 		}
 		if open := s.record.underWay(); open != 0 {
 			t.Errorf("%d are under way in the end", open)
+		}
+	})
+}
+
+// TestWaitingHoldsUpNothing: while no block comes, what is due is submitted all the same.
+func TestWaitingHoldsUpNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		few := defaults
+		few.sending, few.waiting = 3, 5
+		s := (&crowd{onAsk: script{mute}}).submitter(few)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+time.Millisecond)
+		defer cancel()
+		s.run(ctx, ctx, 10, keys)
+		if got := len(s.gateways()[0].(fakeGateway).submitted); got != 100 {
+			t.Errorf("%d of 100 were submitted", got)
 		}
 	})
 }
