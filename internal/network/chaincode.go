@@ -212,7 +212,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	if err != nil {
 		return state, err
 	}
-	if err := f.awaitLevel(ctx, spec.Channel.Name, members); err != nil {
+	if err := f.awaitLevel(ctx, spec.Channel.Name, peersIn(members)); err != nil {
 		return state, err
 	}
 	definition, committed, err := f.nextDefinition(ctx, spec, members, packageID)

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -408,7 +407,7 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 		return err
 	}
 	members = thatRun(members) // a stopped peer keeps what it has
-	if err := f.awaitLevel(ctx, channel.Name, members); err != nil {
+	if err := f.awaitLevel(ctx, channel.Name, peersIn(members)); err != nil {
 		return err
 	}
 	approved, newcomers := f.approvals(ctx, channel.Name, *state.Committed, members)
@@ -624,82 +623,6 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 		}
 	}
 	return state, nil
-}
-
-// errBehind: peers lack blocks that the orderers have, and do not know yet what those hold.
-var errBehind = errors.New("it does not have all blocks yet")
-
-// blockTime is how long a peer that gets on may take for a block.
-const blockTime = 10 * time.Second
-
-// awaitPeers waits until every peer of a channel that answers has the blocks that the orderers have by
-// now, as long as they get on: one that has just joined knows nothing of what they hold. A block whose
-// private data no peer has any more holds a peer up for a minute (pullRetryThreshold of core.yaml): that
-// is not waited for, and gives false.
-func (f *Fabric) awaitPeers(ctx context.Context, channel Handle) (abreast bool, err error) {
-	record, err := f.channelRecord(ctx, channel)
-	if err != nil {
-		return false, err
-	}
-	ordered, err := f.ordered(ctx, record, channel.Name)
-	if err != nil {
-		return false, err
-	}
-	total, moved := uint64(0), time.Now()
-	err = poll(ctx, func(ctx context.Context) error {
-		answers, _ := f.askAll(ctx, peersOf(record.Organizations), channel.Name) // who does not answer is not waited for
-		sum, late := uint64(0), false
-		for _, a := range answers {
-			sum, late = sum+a.height, late || a.height < ordered
-		}
-		if sum > total {
-			total, moved = sum, time.Now()
-		}
-		switch {
-		case !late:
-			return nil
-		case time.Since(moved) > blockTime:
-			return permanent(errBehind)
-		}
-		return errBehind
-	})
-	if errors.Is(err, errBehind) && ctx.Err() == nil {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// behind tells that no peer of a channel has all blocks that its orderers have: what they do not know of
-// may well be there.
-func (f *Fabric) behind(ctx context.Context, channel Handle, record channelRecord) error {
-	ordered, err := f.ordered(ctx, record, channel.Name)
-	if err != nil {
-		return err
-	}
-	answers, _ := f.askAll(ctx, peersOf(record.Organizations), channel.Name) // as above
-	best := heightAnswer{}
-	for _, a := range answers {
-		if a.height >= best.height {
-			best = a
-		}
-	}
-	if best.height < ordered {
-		return fmt.Errorf("%s: %w, but %d of %d", best.node, errBehind, best.height, ordered)
-	}
-	return nil
-}
-
-// ordered is the height of a channel by its orderers; zero when none answers.
-func (f *Fabric) ordered(ctx context.Context, record channelRecord, channel string) (height uint64, err error) {
-	orderers, err := f.Orderers(ctx, record.Orderers)
-	if err != nil {
-		return 0, err
-	}
-	answers, _ := f.askAll(ctx, orderers, channel) // as above
-	for _, a := range answers {
-		height = max(height, a.height)
-	}
-	return height, nil
 }
 
 // reports asks every peer that runs, all at once. Failures of peers that did not answer are joined.

@@ -132,6 +132,17 @@ func requireRunning(channel string, members []member) error {
 	return errors.Join(failed...)
 }
 
+// peersIn gives the peers of all members.
+func peersIn(members []member) []Handle {
+	var out []Handle
+	for _, m := range members {
+		for _, p := range m.peers {
+			out = append(out, p.handle)
+		}
+	}
+	return out
+}
+
 // resting gives the peers that do not run.
 func resting(members []member) []Handle {
 	var out []Handle
@@ -156,25 +167,19 @@ func namesOf(things []Handle) []string {
 // levelTime is how long peers may take to have the blocks that others had when they were asked.
 const levelTime = time.Minute
 
-// awaitLevel waits until every peer has as many blocks as the furthest one had at first: one that
-// has just joined would answer from the past.
-func (f *Fabric) awaitLevel(ctx context.Context, channel string, members []member) error {
+// awaitLevel waits until peers of a channel have as many blocks as the furthest of them, and of others, had at
+// first: one that has just joined, or that was stopped, would answer from the past.
+func (f *Fabric) awaitLevel(ctx context.Context, channel string, peers []Handle, others ...Handle) error {
 	ctx, cancel := context.WithTimeout(ctx, levelTime)
 	defer cancel()
-	var handles []Handle
-	for _, m := range members {
-		for _, p := range m.peers {
-			handles = append(handles, p.handle)
-		}
-	}
-	answers, _ := f.askAll(ctx, handles, channel) // who did not answer is asked again below
+	answers, _ := f.askAll(ctx, slices.Concat(peers, others), channel) // who did not answer is asked again below
 	heights, furthest := map[Handle]uint64{}, uint64(1)
 	for _, a := range answers {
 		heights[a.node] = a.height
 		furthest = max(furthest, a.height)
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	for _, h := range handles {
+	for _, h := range peers {
 		if heights[h] >= furthest {
 			continue
 		}
@@ -196,4 +201,80 @@ func (f *Fabric) awaitHeight(ctx context.Context, h Handle, channel string, want
 		return f.nodeError(ctx, h, "await the blocks of channel "+channel+" on", err)
 	}
 	return nil
+}
+
+// errBehind: peers lack blocks that the orderers have, and do not know yet what those hold.
+var errBehind = errors.New("it does not have all blocks yet")
+
+// blockTime is how long a peer that gets on may take for a block.
+const blockTime = 10 * time.Second
+
+// awaitPeers waits until every peer of a channel that answers has the blocks that the orderers have by
+// now, as long as they get on: one that has just joined knows nothing of what they hold. A block whose
+// private data no peer has any more holds a peer up for a minute (pullRetryThreshold of core.yaml): that
+// is not waited for, and gives false.
+func (f *Fabric) awaitPeers(ctx context.Context, channel Handle) (abreast bool, err error) {
+	record, err := f.channelRecord(ctx, channel)
+	if err != nil {
+		return false, err
+	}
+	ordered, err := f.ordered(ctx, record, channel.Name)
+	if err != nil {
+		return false, err
+	}
+	total, moved := uint64(0), time.Now()
+	err = poll(ctx, func(ctx context.Context) error {
+		answers, _ := f.askAll(ctx, peersOf(record.Organizations), channel.Name) // who does not answer is not waited for
+		sum, late := uint64(0), false
+		for _, a := range answers {
+			sum, late = sum+a.height, late || a.height < ordered
+		}
+		if sum > total {
+			total, moved = sum, time.Now()
+		}
+		switch {
+		case !late:
+			return nil
+		case time.Since(moved) > blockTime:
+			return permanent(errBehind)
+		}
+		return errBehind
+	})
+	if errors.Is(err, errBehind) && ctx.Err() == nil {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// behind tells that no peer of a channel has all blocks that its orderers have: what they do not know of
+// may well be there.
+func (f *Fabric) behind(ctx context.Context, channel Handle, record channelRecord) error {
+	ordered, err := f.ordered(ctx, record, channel.Name)
+	if err != nil {
+		return err
+	}
+	answers, _ := f.askAll(ctx, peersOf(record.Organizations), channel.Name) // as above
+	best := heightAnswer{}
+	for _, a := range answers {
+		if a.height >= best.height {
+			best = a
+		}
+	}
+	if best.height < ordered {
+		return fmt.Errorf("%s: %w, but %d of %d", best.node, errBehind, best.height, ordered)
+	}
+	return nil
+}
+
+// ordered is the height of a channel by its orderers; zero when none answers.
+func (f *Fabric) ordered(ctx context.Context, record channelRecord, channel string) (height uint64, err error) {
+	orderers, err := f.Orderers(ctx, record.Orderers)
+	if err != nil {
+		return 0, err
+	}
+	answers, _ := f.askAll(ctx, orderers, channel) // as above
+	for _, a := range answers {
+		height = max(height, a.height)
+	}
+	return height, nil
 }

@@ -377,10 +377,10 @@ func (f *Fabric) awaitAbreast(ctx context.Context, peer Handle) error {
 	if err != nil {
 		return err
 	}
-	peers := []Handle{peer}
+	var others []Handle
 	for _, s := range siblings {
 		if s.runs() {
-			peers = append(peers, s.handle)
+			others = append(others, s.handle)
 		}
 	}
 	channels, err := f.peerChannels(ctx, peer)
@@ -388,27 +388,9 @@ func (f *Fabric) awaitAbreast(ctx context.Context, peer Handle) error {
 		return err
 	}
 	for _, channel := range channels {
-		if err := f.awaitFurthest(ctx, channel, peer, peers); err != nil {
+		if err := f.awaitLevel(ctx, channel, []Handle{peer}, others...); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// awaitFurthest waits until a peer has the blocks that the furthest of the peers had when asked.
-func (f *Fabric) awaitFurthest(ctx context.Context, channel string, peer Handle, peers []Handle) error {
-	answers, _ := f.askAll(ctx, peers, channel) // who is not on the channel, or does not answer, says nothing
-	furthest, own := uint64(0), uint64(0)
-	for _, a := range answers {
-		furthest = max(furthest, a.height)
-		if a.node == peer {
-			own = a.height
-		}
-	}
-	if own >= furthest {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, levelTime)
-	defer cancel()
-	return f.awaitHeight(ctx, peer, channel, furthest)
 }

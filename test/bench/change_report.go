@@ -43,6 +43,7 @@ type loadReport struct {
 	Rate         float64 `json:"rate"`
 	Acknowledged int     `json:"acknowledged"`
 	SentAgain    int     `json:"sent_again"`
+	HeldBack     int     `json:"held_back"`
 }
 
 // largeReport is a large network.

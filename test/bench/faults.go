@@ -1,17 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
+	"math"
 	"slices"
 	"strconv"
 	"time"
 
-	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/client"
 
 	"github.com/fabricops/terraform-provider-fabric/test/load"
@@ -20,12 +18,17 @@ import (
 const (
 	// faultRate is what a Gateway client submits in a second while ordering nodes fail.
 	faultRate = 50
-	// recovery bounds the wait for what has to come after a fault: an election ends in 9.5 s with default timers.
-	recovery = 90 * time.Second
+	// faultShare of it must be acknowledged, although there is no leader or no quorum for much of the time.
+	faultShare = 0.5
+	// recovery bounds the wait for what has to come after a fault: an election ends in 9.5 s with default
+	// timers, and a peer that took its blocks from a node which went silent notices after 80 s.
+	recovery = 3 * time.Minute
 	// withoutQuorum is how long a cluster is held without a quorum.
 	withoutQuorum = 20 * time.Second
-	// underWay is how long what was ordered before a fault may take to reach a client.
-	underWay = 3 * time.Second
+	// inHand is how long a node may take to write the block that a quorum had agreed on before it was lost.
+	inHand = 2 * time.Second
+	// around is how long blocks are watched after a follower failed.
+	around = 3 * time.Second
 )
 
 // faultsReport is what became of clusters of several sizes whose nodes failed under load.
@@ -48,14 +51,45 @@ type outage struct {
 	// first of them knew a new one, both by their logs.
 	Detection float64 `json:"detection"`
 	Election  float64 `json:"election"`
-	// FirstCommit is when the first transaction was acknowledged that was committed after the election,
-	// and where the leader stayed, the longest gap between blocks around the fault.
+	// FirstBlock is when the first ordering node wrote a block that none had before the election; where the
+	// leader stayed, the longest gap between blocks around the fault. FirstCommit is when the first peer had
+	// committed such a block, EveryCommit when every peer had: a peer that took its blocks from a node which
+	// went silent is later.
+	FirstBlock  float64 `json:"first_block"`
 	FirstCommit float64 `json:"first_commit"`
+	EveryCommit float64 `json:"every_commit"`
 }
 
-// runFaults breaks the ordering nodes of clusters of three and of five under load, each in every way.
+func (o outage) detection() float64   { return o.Detection }
+func (o outage) election() float64    { return o.Election }
+func (o outage) firstBlock() float64  { return o.FirstBlock }
+func (o outage) firstCommit() float64 { return o.FirstCommit }
+func (o outage) everyCommit() float64 { return o.EveryCommit }
+
+// ways are all faults.
+var ways = []struct {
+	what string
+	// seldom: it is done a tenth as often as the kills.
+	seldom bool
+	fault  func(*brokenCluster, context.Context, standing) (outage, error)
+}{
+	{what: "leader killed", fault: (*brokenCluster).killLeader},
+	{what: "follower killed", fault: (*brokenCluster).killFollower},
+	{what: "leader paused", seldom: true, fault: (*brokenCluster).pauseLeader},
+	{what: "leader cut off", seldom: true, fault: (*brokenCluster).cutLeader},
+	{what: "quorum lost with the leader", seldom: true, fault: (*brokenCluster).loseQuorum},
+	{what: "quorum lost, leader left", seldom: true, fault: (*brokenCluster).loseFollowers},
+}
+
+// clusterSizes are the sizes of ordering clusters that are broken, where none is asked for.
+var clusterSizes = []int{3, 5}
+
+// runFaults breaks the ordering nodes of each cluster under load in every way.
 func (b *bench) runFaults(ctx context.Context) error {
-	for _, size := range []int{3, 5} {
+	for _, size := range clusterSizes {
+		if b.settings.orderers != 0 && b.settings.orderers != size {
+			continue
+		}
 		if err := b.breakCluster(ctx, size); err != nil {
 			return err
 		}
@@ -75,7 +109,7 @@ func (b *bench) breakCluster(ctx context.Context, size int) error {
 	if _, err := g.apply(ctx, s); err != nil {
 		return err
 	}
-	l, err := load.Start(ctx, load.Target{Network: g.network, Channel: "trade", Chaincode: "asset", Rate: faultRate})
+	l, err := load.Start(ctx, load.Target{Network: g.network, Channel: "trade", Chaincode: "asset", Rate: faultRate, LeastShare: faultShare})
 	if err != nil {
 		return err
 	}
@@ -87,7 +121,7 @@ func (b *bench) breakCluster(ctx context.Context, size int) error {
 		return err
 	}
 	cluster.report.Load = loadReport{
-		Seconds: report.Ended.Sub(report.Began).Seconds(), Rate: report.Rate(), Acknowledged: report.Acknowledged, SentAgain: report.SentAgain,
+		Seconds: report.Ended.Sub(report.Began).Seconds(), Rate: report.Rate(), Acknowledged: report.Acknowledged, SentAgain: report.SentAgain, HeldBack: report.HeldBack,
 	}
 	b.report.Faults.Clusters = append(b.report.Faults.Clusters, cluster.report)
 	if _, err := g.run(ctx, "destroy", "-auto-approve", "-json"); err != nil {
@@ -102,45 +136,69 @@ type brokenCluster struct {
 	network string
 	load    *load.Load
 	report  clusterFaults
+	journal *journal
+	// orderers and peers are containers, which stay the same through every fault.
+	orderers, peers []string
 }
 
-// breakAll: the leader and a follower are killed as often as was asked for, and a tenth as often the leader
-// is paused and cut off, and the quorum is lost. Before each, everybody knows one leader.
+// breakAll: the leader and a follower are killed as often as was asked for, and the other faults a tenth as
+// often. Before each, everybody knows one leader and the load is what it should be.
 func (c *brokenCluster) breakAll(ctx context.Context) error {
 	election, err := c.load.Election(ctx)
 	if err != nil {
 		return err
 	}
 	c.bench.report.Faults.Election = [2]float64{election.Least.Seconds(), election.Most.Seconds()}
-	kills := c.settings.faults
-	seldom := max(1, kills/10)
-	for _, way := range []struct {
-		what  string
-		times int
-		fault func(context.Context, standing) (outage, error)
-	}{
-		{"leader killed", kills, c.killLeader},
-		{"follower killed", kills, c.killFollower},
-		{"leader paused", seldom, c.pauseLeader},
-		{"leader cut off", seldom, c.cutLeader},
-		{"quorum lost", seldom, c.loseQuorum},
-	} {
-		for i := range way.times {
+	c.journal = &journal{api: c.api}
+	following, stop := context.WithCancel(ctx)
+	defer c.journal.done.Wait()
+	defer stop()
+	if c.orderers, err = c.follow(following, "orderer"); err != nil {
+		return err
+	}
+	if c.peers, err = c.follow(following, "peer"); err != nil {
+		return err
+	}
+	if len(c.orderers) != c.report.Orderers {
+		return fmt.Errorf("%d of %d ordering nodes run", len(c.orderers), c.report.Orderers)
+	}
+	for _, way := range ways {
+		times := c.settings.faults
+		if way.seldom {
+			times = max(1, times/10)
+		}
+		for i := range times {
 			now, err := c.settled(ctx)
 			if err != nil {
 				return err
 			}
-			out, err := way.fault(ctx, now)
+			out, err := way.fault(c, ctx, now)
 			if err != nil {
-				return fmt.Errorf("%s, %d of %d: %w", way.what, i+1, way.times, err)
+				return fmt.Errorf("%s, %d of %d: %w", way.what, i+1, times, err)
 			}
 			out.What = way.what
 			c.report.Faults = append(c.report.Faults, out)
-			c.say("%d orderers, %s, %d of %d: noticed %.2f s, elected %.2f s, first commit %.2f s", c.report.Orderers, way.what, i+1, way.times, out.Detection, out.Election, out.FirstCommit)
+			c.say("%d orderers, %s, %d of %d: noticed %.2f s, elected %.2f s, first block %.2f s, first commit %.2f s, on every peer %.2f s",
+				c.report.Orderers, way.what, i+1, times, out.Detection, out.Election, out.FirstBlock, out.FirstCommit, out.EveryCommit)
 		}
 	}
 	_, err = c.settled(ctx)
 	return err
+}
+
+// follow reads the logs of the nodes of a kind.
+func (c *brokenCluster) follow(ctx context.Context, kind string) ([]string, error) {
+	list, err := c.api.ContainerList(ctx, client.ContainerListOptions{Filters: client.Filters{}.
+		Add("label", networkLabel+"="+c.network).Add("label", "io.github.fabricops.kind="+kind).Add("status", "running")})
+	if err != nil {
+		return nil, fmt.Errorf("unable to list the containers of network %s: %w", c.network, err)
+	}
+	var ids []string
+	for _, found := range list.Items {
+		c.journal.follow(ctx, found.ID, found.Labels["io.github.fabricops.name"])
+		ids = append(ids, found.ID)
+	}
+	return ids, nil
 }
 
 // standing is a cluster in which all know one leader: containers by Raft ID.
@@ -159,152 +217,132 @@ func (s standing) followers() []string {
 	return out
 }
 
-// raftLine is what an ordering node logs of leaders, behind the engine's own time.
-var raftLine = regexp.MustCompile(`(?m)^(\S+) .*raft\.node: (\w+) (elected|lost|changed) leader (?:from \w+ to )?(\w+) at term (\d+).*channel=trade`)
-
-type leadership struct {
-	at           time.Time
-	node, leader string
-	lost         bool
-	term         int
-}
-
-// leaderships reads what a container logged of leaders since a moment.
-func (c *brokenCluster) leaderships(ctx context.Context, id string, since time.Time) ([]leadership, error) {
-	stream, err := c.api.ContainerLogs(ctx, id, client.ContainerLogsOptions{
-		ShowStdout: true, ShowStderr: true, Timestamps: true, Since: fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond()),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("unable to read the log of %s: %w", id, err)
-	}
-	defer stream.Close()
-	var text bytes.Buffer
-	if _, err := stdcopy.StdCopy(&text, &text, stream); err != nil {
-		return nil, fmt.Errorf("unable to read the log of %s: %w", id, err)
-	}
-	var out []leadership
-	for _, m := range raftLine.FindAllStringSubmatch(text.String(), -1) {
-		at, err := time.Parse(time.RFC3339Nano, m[1])
-		if err != nil {
-			return nil, err
-		}
-		term, err := strconv.Atoi(m[5])
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, leadership{at: at, node: m[2], leader: m[4], lost: m[3] == "lost", term: term})
-	}
-	return out, nil
-}
-
-// orderers are the IDs of the containers of the ordering nodes that were started.
-func (c *brokenCluster) orderers(ctx context.Context) ([]string, error) {
-	list, err := c.api.ContainerList(ctx, client.ContainerListOptions{Filters: client.Filters{}.
-		Add("label", networkLabel+"="+c.network).Add("label", "io.github.fabricops.kind=orderer").Add("status", "running")})
-	var out []string
-	for _, found := range list.Items {
-		out = append(out, found.ID)
-	}
-	return out, err
-}
-
-// settled waits until all nodes know the same leader and a block came under it.
+// settled waits until all ordering nodes know the same leader, every node has a block that came under it, and
+// the load has caught up: no more is under way than comes in a second.
 func (c *brokenCluster) settled(ctx context.Context) (standing, error) {
-	deadline, cancel := context.WithTimeout(ctx, recovery)
+	ctx, cancel := context.WithTimeout(ctx, recovery)
 	defer cancel()
 	var now standing
-	err := await(deadline, func() error {
-		containers, err := c.orderers(deadline)
-		if err != nil {
+	var under uint64
+	err := await(ctx, func() error {
+		orderers := c.journal.look(c.orderers)
+		was := now.leader
+		var err error
+		if now, err = agreed(c.orderers, orderers); err != nil {
 			return err
 		}
-		if len(containers) != c.report.Orderers {
-			return fmt.Errorf("%d of %d ordering nodes run", len(containers), c.report.Orderers)
+		if now.leader != was {
+			under = highest(orderers, time.Now()) + 1
 		}
-		now = standing{containers: map[string]string{}}
-		term := 0
-		for _, id := range containers {
-			said, err := c.leaderships(deadline, id, time.Unix(0, 0))
-			if err != nil {
-				return err
+		for _, d := range append(orderers, c.journal.look(c.peers)...) {
+			if d.reached(under).IsZero() {
+				return fmt.Errorf("%s has not block %d", d.name, under)
 			}
-			last := last(said)
-			if last.leader == "" || last.lost || last.term < term || now.leader != "" && last.leader != now.leader {
-				return errors.New("not all know the same leader")
-			}
-			now.containers[last.node], now.leader, term = id, last.leader, last.term
 		}
-		if now.containers[now.leader] == "" {
-			return errors.New("the leader is none of them")
+		if open := c.load.UnderWay(); open > faultRate {
+			return fmt.Errorf("%d values are under way", open)
 		}
 		return nil
 	})
-	if err == nil {
-		_, err = c.commitAfter(ctx, time.Now())
+	if err != nil {
+		return now, fmt.Errorf("the network does not recover: %w", err)
 	}
-	return now, err
+	return now, nil
 }
 
-// commitAfter waits for the first transaction that was acknowledged after a moment and was under way no
-// longer than what an undisturbed one takes.
-func (c *brokenCluster) commitAfter(ctx context.Context, moment time.Time) (time.Time, error) {
+// agreed is the cluster when all its nodes, since their last start, know the same leader.
+func agreed(ids []string, nodes []*diary) (standing, error) {
+	now := standing{containers: map[string]string{}}
+	term := 0
+	for i, d := range nodes {
+		last := last(d.leaderships)
+		switch {
+		case last.leader == "" || last.lost || last.at.Before(d.started):
+			return standing{}, fmt.Errorf("%s knows no leader", d.name)
+		case last.term < term || now.leader != "" && last.leader != now.leader:
+			return standing{}, errors.New("not all know the same leader")
+		}
+		now.containers[last.node], now.leader, term = ids[i], last.leader, last.term
+	}
+	if now.containers[now.leader] == "" {
+		return standing{}, errors.New("the leader is none of them")
+	}
+	return now, nil
+}
+
+// elected tells when the first of some nodes noticed that the leader was gone, and when the first of them knew
+// a leader; the zero time while none did.
+func elected(nodes []*diary, since time.Time) (noticed, known time.Time) {
+	for _, d := range nodes {
+		for _, l := range d.leaderships {
+			moment := &known
+			if l.lost {
+				moment = &noticed
+			}
+			if l.at.After(since) && (moment.IsZero() || l.at.Before(*moment)) {
+				*moment = l.at
+			}
+		}
+	}
+	return noticed, known
+}
+
+// reached tells when the first of some nodes wrote a block from a number on, and when the last did; the zero time
+// while none has, and while one has not.
+func reached(nodes []*diary, number uint64) (first, every time.Time) {
+	missing := false
+	for _, d := range nodes {
+		at := d.reached(number)
+		switch {
+		case at.IsZero():
+			missing = true
+			continue
+		case first.IsZero() || at.Before(first):
+			first = at
+		}
+		if at.After(every) {
+			every = at
+		}
+	}
+	if missing {
+		every = time.Time{}
+	}
+	return first, every
+}
+
+// measure waits for the moments of an election: what some nodes know since the fault, and the first block that none
+// of all had before.
+func (c *brokenCluster) measure(ctx context.Context, some []string, began time.Time) (outage, error) {
 	ctx, cancel := context.WithTimeout(ctx, recovery)
 	defer cancel()
-	var at time.Time
+	var out outage
 	err := await(ctx, func() error {
-		if at = c.load.Report().FirstAfter(moment); at.IsZero() {
-			return errors.New("no transaction is committed")
-		}
-		return nil
-	})
-	return at, err
-}
-
-// newLeader waits until one of the nodes knows another leader than before, and tells when one of them
-// noticed and when one of them knew.
-func (c *brokenCluster) newLeader(ctx context.Context, others []string, since time.Time) (noticed, elected time.Time, err error) {
-	ctx, cancel := context.WithTimeout(ctx, recovery)
-	defer cancel()
-	earlier := func(a *time.Time, at time.Time) {
-		if a.IsZero() || at.Before(*a) {
-			*a = at
-		}
-	}
-	err = await(ctx, func() error {
-		noticed, elected = time.Time{}, time.Time{}
-		for _, id := range others {
-			said, err := c.leaderships(ctx, id, since)
-			if err != nil {
-				return err
-			}
-			for _, s := range said {
-				if s.lost {
-					earlier(&noticed, s.at)
-				} else {
-					earlier(&elected, s.at)
-				}
-			}
-		}
-		if elected.IsZero() {
+		noticed, known := elected(c.journal.look(some), began)
+		if known.IsZero() {
 			return errors.New("no leader is elected")
 		}
+		orderers := c.journal.look(c.orderers)
+		fresh := highest(orderers, known) + 1
+		ordered, _ := reached(orderers, fresh)
+		first, every := reached(c.journal.look(c.peers), fresh)
+		if every.IsZero() {
+			return fmt.Errorf("not every peer has block %d", fresh)
+		}
+		out = outage{
+			Detection: since(began, noticed), Election: since(began, known),
+			FirstBlock: since(began, ordered), FirstCommit: since(began, first), EveryCommit: since(began, every),
+		}
 		return nil
 	})
-	return noticed, elected, err
+	return out, err
 }
 
-// measure tells the moments of a fault of the leader.
-func (c *brokenCluster) measure(ctx context.Context, others []string, began time.Time) (outage, error) {
-	noticed, elected, err := c.newLeader(ctx, others, began)
-	if err != nil {
-		return outage{}, err
+// since is in seconds; negative when there is no such moment.
+func since(began, at time.Time) float64 {
+	if at.IsZero() {
+		return -1
 	}
-	committed, err := c.commitAfter(ctx, elected)
-	out := outage{Detection: -1, Election: elected.Sub(began).Seconds(), FirstCommit: committed.Sub(began).Seconds()}
-	if !noticed.IsZero() {
-		out.Detection = noticed.Sub(began).Seconds()
-	}
-	return out, err
+	return at.Sub(began).Seconds()
 }
 
 func (c *brokenCluster) kill(ctx context.Context, ids ...string) error {
@@ -318,6 +356,7 @@ func (c *brokenCluster) kill(ctx context.Context, ids ...string) error {
 
 func (c *brokenCluster) start(ctx context.Context, ids ...string) error {
 	for _, id := range ids {
+		c.journal.restart(id)
 		if _, err := c.api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
 			return fmt.Errorf("unable to start container %s: %w", id, err)
 		}
@@ -341,9 +380,43 @@ func (c *brokenCluster) killFollower(ctx context.Context, now standing) (outage,
 	if err := c.kill(ctx, follower); err != nil {
 		return outage{}, err
 	}
-	_, err := c.commitAfter(ctx, began.Add(underWay))
-	gap := c.load.Report().GapsBetween(began, time.Now()).Longest
-	return outage{Detection: -1, Election: -1, FirstCommit: gap.Seconds()}, errors.Join(err, c.start(ctx, follower))
+	next := highest(c.journal.look(c.orderers), began) + 1
+	out := outage{Detection: -1, Election: -1}
+	waiting, cancel := context.WithTimeout(ctx, recovery)
+	defer cancel()
+	err := await(waiting, func() error {
+		first, every := reached(c.journal.look(c.peers), next)
+		if every.IsZero() {
+			return fmt.Errorf("not every peer has block %d", next)
+		}
+		gap, ended := longestGap(c.journal.look(c.orderers), began, began.Add(around))
+		if !ended {
+			return errors.New("no block came")
+		}
+		out.FirstBlock, out.FirstCommit, out.EveryCommit = gap.Seconds(), since(began, first), since(began, every)
+		return nil
+	})
+	return out, errors.Join(err, c.start(ctx, follower))
+}
+
+// longestGap is the longest time between blocks that overlaps a span, each as of the first node that wrote it, and
+// whether a block came after the span.
+func longestGap(nodes []*diary, from, to time.Time) (gap time.Duration, ended bool) {
+	first := map[uint64]time.Time{}
+	for _, d := range nodes {
+		for _, b := range d.blocks {
+			if at, seen := first[b.number]; !seen || b.at.Before(at) {
+				first[b.number] = b.at
+			}
+		}
+	}
+	moments := slices.SortedFunc(maps.Values(first), time.Time.Compare)
+	for i := 1; i < len(moments); i++ {
+		if moments[i].After(from) && moments[i-1].Before(to) {
+			gap = max(gap, moments[i].Sub(moments[i-1]))
+		}
+	}
+	return gap, len(moments) > 0 && last(moments).After(to)
 }
 
 // pauseLeader freezes the leader: it is elected over, and comes back as if nothing had been.
@@ -374,10 +447,21 @@ func (c *brokenCluster) cutLeader(ctx context.Context, now standing) (outage, er
 	return out, errors.Join(err, back)
 }
 
-// loseQuorum kills as many as are one too many. Nothing may be acknowledged until they are back.
+// loseQuorum kills the leader and as many more as are one too many.
 func (c *brokenCluster) loseQuorum(ctx context.Context, now standing) (outage, error) {
-	down := append([]string{now.containers[now.leader]}, now.followers()[:c.report.Orderers/2]...)
-	began := time.Now()
+	followers := now.followers()
+	return c.withoutQuorum(ctx, append([]string{now.containers[now.leader]}, followers[:c.report.Orderers/2]...), followers[c.report.Orderers/2:])
+}
+
+// loseFollowers kills as many followers as are one too many: the leader still takes transactions.
+func (c *brokenCluster) loseFollowers(ctx context.Context, now standing) (outage, error) {
+	followers := now.followers()
+	return c.withoutQuorum(ctx, followers[:c.report.Orderers/2+1], append(followers[c.report.Orderers/2+1:], now.containers[now.leader]))
+}
+
+// withoutQuorum kills some nodes for a while, in which nothing may be ordered. It was noticed since the loss; the
+// other times are since the nodes were started again.
+func (c *brokenCluster) withoutQuorum(ctx context.Context, down, left []string) (outage, error) {
 	if err := c.kill(ctx, down...); err != nil {
 		return outage{}, err
 	}
@@ -391,13 +475,36 @@ func (c *brokenCluster) loseQuorum(ctx context.Context, now standing) (outage, e
 	if err := c.start(ctx, down...); err != nil {
 		return outage{}, err
 	}
-	if at := c.load.Report().FirstAfter(lost.Add(underWay)); !at.IsZero() && at.Before(back) {
-		return outage{}, fmt.Errorf("a transaction was acknowledged %s after the quorum was lost", at.Sub(lost))
+	out, err := c.measure(ctx, c.orderers, back)
+	if err != nil {
+		return outage{}, err
 	}
-	out, err := c.measure(ctx, append(now.followers(), now.containers[now.leader]), back)
-	b := back.Sub(began)
-	c.say("without a quorum for %s", b.Round(time.Second))
-	return out, err
+	noticed, _ := elected(c.journal.look(left), lost)
+	out.Detection = since(lost, noticed)
+	// Once all nodes have later blocks, all that they logged before is read.
+	if _, err := c.settled(ctx); err != nil {
+		return outage{}, err
+	}
+	return out, stoodStill(c.journal.look(c.orderers), c.journal.look(c.peers), c.load.Report().LastBlockBetween(lost, back), lost, back)
+}
+
+// stoodStill fails when something was ordered while there was no quorum. It goes by blocks: those that a node wrote
+// until the loss, and shortly after it, were agreed on by a quorum before; no other may come, neither to a node nor
+// to a client that is told of its transaction, until the quorum is back. When a client is told does not matter.
+func stoodStill(orderers, peers []*diary, told uint64, lost, back time.Time) error {
+	agreed := highest(orderers, lost.Add(inHand))
+	if agreed == 0 {
+		return errors.New("no block is known from before the quorum was lost")
+	}
+	for _, d := range append(slices.Clone(orderers), peers...) {
+		if most := d.highest(back); most > agreed {
+			return fmt.Errorf("%s wrote block %d while there was no quorum, which was lost at block %d", d.name, most, agreed)
+		}
+	}
+	if told > agreed {
+		return fmt.Errorf("a transaction of block %d was acknowledged while there was no quorum, which was lost at block %d", told, agreed)
+	}
+	return nil
 }
 
 // await asks until there is no error, ten times a second.
@@ -417,34 +524,40 @@ func await(ctx context.Context, ask func() error) error {
 	}
 }
 
-// faultTables show each way of failing for each size.
-func (r *report) faultTables() []table {
-	t := table{
-		title:  "Ordering nodes that fail under load",
-		header: []string{"orderers", "what", "times", "noticed: median", "p95", "most", "leader elected: median", "p95", "most", "first commit: median", "p95", "most"},
+// bound is the longest time, by the channel's timers, until a fault of this kind is noticed: a follower waits one
+// tick less than two election timeouts, and a leader looks for its quorum once in each.
+func (f faultsReport) bound(what string) string {
+	switch what {
+	case "follower killed":
+		return "-"
+	case "quorum lost, leader left":
+		return fmt.Sprintf("%.2f", 2*f.Election[0])
 	}
-	acknowledged := 0
+	return fmt.Sprintf("%.2f", f.Election[1])
+}
+
+// faultTables show each way of failing, for each size a table.
+func (r *report) faultTables() []table {
+	var out []table
 	for _, c := range r.Faults.Clusters {
-		acknowledged += c.Load.Acknowledged
-		for _, what := range []string{"leader killed", "follower killed", "leader paused", "leader cut off", "quorum lost"} {
-			row := []string{strconv.Itoa(c.Orderers), what, strconv.Itoa(len(c.figures(what, func(o outage) float64 { return max(o.FirstCommit, 0) })))}
-			for _, of := range []func(outage) float64{
-				func(o outage) float64 { return o.Detection }, func(o outage) float64 { return o.Election }, func(o outage) float64 { return o.FirstCommit },
-			} {
-				row = append(row, spread(c.figures(what, of))...)
+		t := table{
+			title:  fmt.Sprintf("%d ordering nodes", c.Orderers),
+			header: []string{"what", "times", "noticed, by the timers at most", "noticed", "leader elected", "first block", "first commit", "every peer commits"},
+		}
+		for _, way := range ways {
+			row := []string{way.what, strconv.Itoa(len(c.figures(way.what, outage.everyCommit))), r.Faults.bound(way.what)}
+			for _, of := range []func(outage) float64{outage.detection, outage.election, outage.firstBlock, outage.firstCommit, outage.everyCommit} {
+				row = append(row, spread(c.figures(way.what, of)))
 			}
 			t.rows = append(t.rows, row)
 		}
+		t.note = fmt.Sprintf("Seconds since the fault, median, 95th percentile and most, while Gateway clients of two organizations submitted %d transactions in a second for %s: %d were acknowledged, "+
+			"%d of them submitted more than once, and %d held back by the clients; every acknowledged one is on every peer exactly once, and every node has the same height and "+
+			"hash. %s, %s.",
+			faultRate, spell(math.Round(c.Load.Seconds)), c.Load.Acknowledged, c.Load.SentAgain, c.Load.HeldBack, r.Fabric, r.conditions())
+		out = append(out, t)
 	}
-	if len(t.rows) == 0 {
-		return nil
-	}
-	t.note = fmt.Sprintf("Seconds since the fault, while Gateway clients of two organizations submitted %d transactions in a second: %d were acknowledged in all, every one is on every "+
-		"peer exactly once, and every node has the same height and hash. Noticed and elected are the first line of any other node's log; the first commit is the first acknowledgement after the election, "+
-		"and where a follower failed, the longest gap between blocks. Without a quorum, which was lost for %s, nothing was acknowledged; its times are since the nodes were started again. By the "+
-		"channel's timers a follower asks for an election after %s to %s without a leader, and a split vote doubles that.",
-		faultRate, acknowledged, withoutQuorum, spell(r.Faults.Election[0]), spell(r.Faults.Election[1]))
-	return []table{t}
+	return out
 }
 
 func (c clusterFaults) figures(what string, of func(outage) float64) []float64 {
@@ -457,11 +570,11 @@ func (c clusterFaults) figures(what string, of func(outage) float64) []float64 {
 	return slices.Sorted(slices.Values(out))
 }
 
-// spread gives the median, the 95th percentile and the most of sorted figures; dashes where there is none.
-func spread(sorted []float64) []string {
+// spread gives the median, the 95th percentile and the most of sorted figures.
+func spread(sorted []float64) string {
 	if len(sorted) == 0 {
-		return []string{"-", "-", "-"}
+		return "-"
 	}
 	p95 := sorted[(len(sorted)*95+99)/100-1]
-	return []string{fmt.Sprintf("%.2f", summarize(sorted).Median), fmt.Sprintf("%.2f", p95), fmt.Sprintf("%.2f", sorted[len(sorted)-1])}
+	return fmt.Sprintf("%.2f / %.2f / %.2f", summarize(sorted).Median, p95, last(sorted))
 }

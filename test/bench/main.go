@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
@@ -43,8 +44,9 @@ type settings struct {
 	runs, plans int
 	// changes is how often a network is changed under load, large how often a large one is planned.
 	changes, large int
-	// faults is how often the leader, and a follower, of each ordering cluster is killed under load.
-	faults                      int
+	// faults is how often the leader, and a follower, of each ordering cluster is killed under load, and
+	// orderers the size of the only one; 0 for all.
+	faults, orderers            int
 	batch                       configtx.Batch
 	example, growing, terraform string
 	// provider is a binary to measure; empty: one is built.
@@ -83,6 +85,7 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	flags.IntVar(&s.changes, "changes", 3, "how often a network is changed under load")
 	flags.IntVar(&s.large, "large", 1, "how often a large network is made, to plan a change of it")
 	flags.IntVar(&s.faults, "faults", 0, "how often the leader and a follower of three and of five orderers are killed under load")
+	flags.IntVar(&s.orderers, "orderers", 0, "kill only those of a cluster of this size")
 	flags.DurationVar(&s.batch.Timeout, "batch-timeout", 0, "batch timeout of the channel; 0 is Fabric's default of 2s")
 	maxMessages := flags.Uint("max-messages", 0, "transactions of a block; 0 is the default, 1 cuts a block at once")
 	flags.StringVar(&s.example, "example", filepath.Join("examples", "quickstart"), "folder of the example")
@@ -105,6 +108,8 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 		return s, out, fmt.Errorf("unknown argument %q", flags.Arg(0))
 	case min(s.runs, s.changes, s.large, s.faults) < 0 || s.runs+s.changes+s.large+s.faults == 0:
 		return s, out, errors.New("at least one of -runs, -changes, -large and -faults must be more than 0, and none less")
+	case s.orderers != 0 && !slices.Contains(clusterSizes, s.orderers):
+		return s, out, fmt.Errorf("-orderers must be one of %d", clusterSizes)
 	case s.plans < 1:
 		return s, out, errors.New("at least one plan is needed")
 	}

@@ -106,7 +106,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.terraform, err = newTerraform(ctx, b.settings, b.name, b.log); err != nil {
 		return err
 	}
-	b.report.Settings = describe(b.settings)
+	b.report.Settings, b.report.Fabric = describe(b.settings), "Fabric "+b.settings.fabricVersion
 	b.report.Machine = machine{
 		Cores: runtime.NumCPU(), MemoryBytes: info.Info.MemTotal, System: info.Info.OperatingSystem,
 		Engine: info.Info.ServerVersion, Terraform: b.terraform.version, Go: runtime.Version(),

@@ -15,6 +15,7 @@ import (
 type report struct {
 	Began    time.Time `json:"began"`
 	Settings string    `json:"settings"`
+	Fabric   string    `json:"fabric"`
 	Machine  machine   `json:"machine"`
 	// LoadBefore and LoadAfter are load averages of the last minute; empty where the system tells none.
 	LoadBefore string          `json:"load_before"`
@@ -224,10 +225,13 @@ func (r *report) faultsAlone() bool {
 
 // write replaces the tables in a document by what was measured; others stay.
 func (r *report) write(file string) error {
-	if faults := r.faultTables(); len(faults) > 0 {
-		if err := fails.replaceTables(file, markdown(faults)); err != nil || r.faultsAlone() {
+	for i, t := range r.faultTables() {
+		if err := fails(r.Faults.Clusters[i].Orderers).replaceTables(file, markdown([]table{t})); err != nil {
 			return err
 		}
+	}
+	if r.faultsAlone() {
+		return nil
 	}
 	return works.replaceTables(file, markdown(r.tables()))
 }

@@ -74,11 +74,11 @@ func wrap(text string, width int) string {
 // part is a part of a document that tables are written to.
 type part string
 
-// What is measured of a network that works, and of one whose ordering nodes fail.
-const (
-	works part = "bench"
-	fails part = "bench of faults"
-)
+// works is what is measured of a network that works.
+const works part = "bench"
+
+// fails is what is measured of one with so many ordering nodes, which fail.
+func fails(orderers int) part { return part(fmt.Sprintf("bench of faults, %d orderers", orderers)) }
 
 // The tables of a part lie between these lines.
 func (p part) begin() string { return "<!-- " + string(p) + ": begin -->" }

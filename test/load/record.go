@@ -41,10 +41,12 @@ type record struct {
 	// began and ended are when the steady load did.
 	began, ended    time.Time
 	asked, heldBack int
-	acks            []acknowledged
-	failures        []failure
-	lost            []abandoned
-	invalids        map[peer.TxValidationCode]int
+	// open is how many values are under way.
+	open     int
+	acks     []acknowledged
+	failures []failure
+	lost     []abandoned
+	invalids map[peer.TxValidationCode]int
 }
 
 // begin is the beginning of the steady load: what was counted before is forgotten, except for
@@ -74,6 +76,25 @@ func (r *record) hold() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.heldBack++
+}
+
+// take is the beginning of a value, which leave ends.
+func (r *record) take() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open++
+}
+
+func (r *record) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open--
+}
+
+func (r *record) underWay() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.open
 }
 
 func (r *record) acknowledge(a acknowledged) {

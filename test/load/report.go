@@ -178,20 +178,21 @@ func (r Report) blocks() []time.Time {
 	return moments
 }
 
-// FirstAfter is the first acknowledgement after a moment; the zero time when there is none.
-func (r Report) FirstAfter(moment time.Time) time.Time {
-	var first time.Time
+// LastBlockBetween is the highest block of which a transaction was acknowledged in a span of time; 0 when
+// none was.
+func (r Report) LastBlockBetween(from, to time.Time) uint64 {
+	var highest uint64
 	for _, a := range r.acks {
-		if a.committed.After(moment) && (first.IsZero() || a.committed.Before(first)) {
-			first = a.committed
+		if a.committed.After(from) && a.committed.Before(to) {
+			highest = max(highest, a.block)
 		}
 	}
-	return first
+	return highest
 }
 
-// sufficient fails when it was no load, or when not all of it was seen to its end.
-func (r Report) sufficient(rate float64) error {
-	switch least := rate * leastShare; {
+// sufficient fails when it was less than a load must be, or when not all of it was seen to its end.
+func (r Report) sufficient(least float64) error {
+	switch {
 	case r.Rate() < least:
 		return fmt.Errorf("the load was %.1f tx/s, at least %.1f were wanted: %s", r.Rate(), least, r)
 	case len(r.Abandoned) > 0:

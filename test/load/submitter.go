@@ -40,6 +40,16 @@ type submitter struct {
 	gateways func() []gateway
 	record   *record
 	limits   limits
+
+	// mu guards places, which calls under way take, by gateway and whether they wait for a block.
+	mu     sync.Mutex
+	places map[place]chan struct{}
+}
+
+// place is where calls wait until others have ended.
+type place struct {
+	gateway string
+	waits   bool
 }
 
 // run stores values at a steady rate until submitting ends, and waits for those under way for as long
@@ -48,18 +58,17 @@ func (s *submitter) run(ctx, submitting context.Context, rate float64, key func(
 	ctx, abandon := context.WithCancel(ctx)
 	defer abandon()
 	var values sync.WaitGroup
-	places := make(chan struct{}, s.limits.inFlight)
 	send := func(n int) {
 		s.record.ask()
-		select {
-		case places <- struct{}{}:
-			values.Go(func() {
-				defer func() { <-places }()
-				s.store(ctx, key(n), n)
-			})
-		default:
+		if s.record.underWay() >= s.limits.inFlight {
 			s.record.hold()
+			return
 		}
+		s.record.take()
+		values.Go(func() {
+			defer s.record.leave()
+			s.store(ctx, key(n), n)
+		})
 	}
 	interval := time.Duration(float64(time.Second) / rate)
 	began, ticker := time.Now(), time.NewTicker(interval)
@@ -95,7 +104,7 @@ func (s *submitter) store(ctx context.Context, key string, turn int) {
 	defer cancel()
 	v := &value{key: key, since: time.Now(), turn: turn}
 	for {
-		tx, err := call(ctx, s, v, "endorse", s.limits.patience, func(ctx context.Context, g gateway) (transaction, error) {
+		tx, err := call(ctx, s, v, endorsing, s.limits.call, s.limits.patience, func(ctx context.Context, g gateway) (transaction, error) {
 			return g.endorse(ctx, v.key, "value of "+v.key)
 		})
 		if err != nil {
@@ -119,14 +128,14 @@ func (s *submitter) store(ctx context.Context, key string, turn int) {
 // commit submits a transaction until it is in a block.
 func (s *submitter) commit(ctx context.Context, v *value, tx transaction) (outcome, error) {
 	for v.sent = 1; ; v.sent++ {
-		_, err := call(ctx, s, v, "submit", s.limits.settle, func(ctx context.Context, g gateway) (struct{}, error) {
+		_, err := call(ctx, s, v, submitting, s.limits.submit, s.limits.taken, func(ctx context.Context, g gateway) (struct{}, error) {
 			return struct{}{}, g.submit(ctx, tx)
 		})
 		if err != nil && ctx.Err() != nil {
 			return outcome{}, err
 		}
 		// A call that failed may have been taken all the same, and SmartBFT refuses what it has ordered already.
-		ended, err := call(ctx, s, v, "commit status", s.limits.settle, func(ctx context.Context, g gateway) (outcome, error) {
+		ended, err := call(ctx, s, v, asking, s.limits.call, s.limits.settle, func(ctx context.Context, g gateway) (outcome, error) {
 			return settled(g.status(ctx, tx.id))
 		})
 		if err == nil || ctx.Err() != nil {
@@ -147,16 +156,57 @@ func settled(ended outcome, err error) (outcome, error) {
 	return ended, err
 }
 
-// call calls one gateway after the other until one answers, at most for a limit. Every failure is
-// recorded.
-func call[T any](ctx context.Context, s *submitter, v *value, what string, limit time.Duration, do func(context.Context, gateway) (T, error)) (T, error) {
-	policy := retry.Policy{
-		InitialInterval: 100 * time.Millisecond, MaxInterval: time.Second, MaxElapsed: limit,
-		AttemptTimeout: min(limit, s.limits.call), Retryable: func(error) bool { return true },
+// enter takes a place among the calls of a gateway, for as long as ctx lets it wait.
+func (s *submitter) enter(ctx context.Context, p place) (leave func(), err error) {
+	s.mu.Lock()
+	if s.places == nil {
+		s.places = map[place]chan struct{}{}
 	}
-	return retry.Do(ctx, policy, func(attempt context.Context) (T, error) {
+	taken := s.places[p]
+	if taken == nil {
+		most := s.limits.sending
+		if p.waits {
+			most = s.limits.waiting
+		}
+		taken = make(chan struct{}, most)
+		s.places[p] = taken
+	}
+	s.mu.Unlock()
+	select {
+	case taken <- struct{}{}:
+		return func() { <-taken }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// What a value asks of gateways, in this order.
+const (
+	endorsing  = "endorse"
+	submitting = "submit"
+	asking     = "commit status"
+)
+
+// longestPause is that between two calls for one value, give or take half of it.
+const longestPause = 4 * time.Second
+
+// call calls one gateway after the other until one answers, each at most for a time and all at most for a
+// limit, and backs off between them. Every failure is recorded. A wait for a place is not the call's time.
+func call[T any](ctx context.Context, s *submitter, v *value, what string, each, limit time.Duration, do func(context.Context, gateway) (T, error)) (T, error) {
+	policy := retry.Policy{
+		InitialInterval: 200 * time.Millisecond, MaxInterval: longestPause, MaxElapsed: limit, Retryable: func(error) bool { return true },
+	}
+	return retry.Do(ctx, policy, func(ctx context.Context) (T, error) {
 		gateways := s.gateways()
 		g := gateways[v.turn%len(gateways)]
+		leave, err := s.enter(ctx, place{gateway: g.name(), waits: what == asking})
+		if err != nil {
+			var none T
+			return none, err
+		}
+		defer leave()
+		attempt, cancel := context.WithTimeout(ctx, min(limit, each))
+		defer cancel()
 		answer, err := do(attempt, g)
 		if err != nil {
 			v.turn++

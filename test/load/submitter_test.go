@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,7 +105,8 @@ func TestStore(t *testing.T) {
 		submitted, asked []string
 		errors           []string
 		invalid          int
-		givenUp          string // ID, "-" for none submitted
+		givenUp          string        // ID, "-" for none submitted
+		taken            time.Duration // 0 is the default
 	}{
 		{
 			name: "all is well", crowd: &crowd{}, acknowledged: "tx1 1",
@@ -131,7 +133,7 @@ func TestStore(t *testing.T) {
 		},
 		{
 			name:  "a transaction that is not taken again may be in a block all the same",
-			crowd: &crowd{onSubmit: script{good, mute}, onAsk: script{mute, good}}, acknowledged: "tx1 2",
+			crowd: &crowd{onSubmit: script{good, mute}, onAsk: script{mute, good}}, acknowledged: "tx1 2", taken: defaults.submit,
 			submitted: []string{"peer0 tx1", "peer1 tx1"}, asked: []string{"peer0 tx1", "peer0 tx1"},
 			errors: []string{"1 commit status: DeadlineExceeded peer0", "1 submit: DeadlineExceeded peer1"},
 		},
@@ -154,7 +156,9 @@ func TestStore(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := c.crowd.submitter(defaults)
+				limits := defaults
+				limits.taken = cmp.Or(c.taken, limits.taken)
+				s := c.crowd.submitter(limits)
 				s.record.begin(time.Now())
 				s.store(t.Context(), "key", 0)
 				r := s.record.report(time.Now())
@@ -174,7 +178,7 @@ func TestStore(t *testing.T) {
 				if givenUp != c.givenUp {
 					t.Errorf("given up is %q, want %q", givenUp, c.givenUp)
 				}
-				if took := time.Since(r.Began); c.givenUp != "" && (took < defaults.patience || took > defaults.patience+defaults.call) {
+				if took := time.Since(r.Began); c.givenUp != "" && (took < defaults.patience-longestPause*3/2 || took > defaults.patience+defaults.call) {
 					t.Errorf("it was tried for %s", took)
 				}
 				if c.submitted != nil && !slices.Equal(c.crowd.submitted, c.submitted) {
@@ -221,7 +225,7 @@ func TestRunRate(t *testing.T) {
 		if r.Asked != 250 || r.Acknowledged != 250 || r.HeldBack != 0 {
 			t.Errorf("%d were asked for, %d acknowledged, %d held back", r.Asked, r.Acknowledged, r.HeldBack)
 		}
-		if err := r.sufficient(25); err != nil {
+		if err := r.sufficient(25 * leastShare); err != nil {
 			t.Error(err)
 		}
 		if r.Latency.Median != 3*time.Second {
@@ -251,8 +255,70 @@ func TestRunOutage(t *testing.T) {
 		if took := time.Since(r.Ended).Round(time.Second); took != few.drain {
 			t.Errorf("it ended %s after the last value, want %s", took, few.drain)
 		}
-		if err := r.sufficient(10); err == nil {
+		if err := r.sufficient(10 * leastShare); err == nil {
 			t.Error("a load of nothing is sufficient")
+		}
+	})
+}
+
+// TestPlaces: however long an outage, a gateway is never asked more at once than it takes, and what was held
+// up comes through afterwards.
+func TestPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		few := defaults
+		few.sending, few.waiting = 3, 5
+		back := time.Now().Add(40 * time.Second)
+		var mu sync.Mutex
+		now, most := map[string]int{}, map[string]int{}
+		outage := func(what string) func(context.Context) (outcome, error) {
+			return func(ctx context.Context) (outcome, error) {
+				mu.Lock()
+				now[what]++
+				most[what] = max(most[what], now[what])
+				mu.Unlock()
+				defer func() {
+					mu.Lock()
+					defer mu.Unlock()
+					now[what]--
+				}()
+				wait, cancel := context.WithDeadline(ctx, back)
+				defer cancel()
+				<-wait.Done()
+				if ctx.Err() != nil {
+					return mute(ctx)
+				}
+				return good(ctx)
+			}
+		}
+		s := (&crowd{onSubmit: script{good, good, outage("submit")}, onAsk: script{outage("status")}}).submitter(few)
+		s.record.begin(time.Now())
+		stopped, stop := context.WithTimeout(t.Context(), 20*time.Second+time.Millisecond)
+		defer stop()
+		s.run(t.Context(), stopped, 10, keys)
+		// Both gateways together.
+		if most["submit"] != 2*few.sending || most["status"] == 0 || most["status"] > 2*few.waiting {
+			t.Errorf("under way at once were %v, at most %d and %d are allowed", most, 2*few.sending, 2*few.waiting)
+		}
+		if r := s.record.report(time.Now()); r.Acknowledged != r.Asked-r.HeldBack-len(r.Abandoned) || r.Acknowledged < 150 {
+			t.Errorf("%s", r)
+		}
+		if open := s.record.underWay(); open != 0 {
+			t.Errorf("%d are under way in the end", open)
+		}
+	})
+}
+
+// TestWaitingHoldsUpNothing: while no block comes, what is due is submitted all the same.
+func TestWaitingHoldsUpNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		few := defaults
+		few.sending, few.waiting = 3, 5
+		s := (&crowd{onAsk: script{mute}}).submitter(few)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+time.Millisecond)
+		defer cancel()
+		s.run(ctx, ctx, 10, keys)
+		if got := len(s.gateways()[0].(fakeGateway).submitted); got != 100 {
+			t.Errorf("%d of 100 were submitted", got)
 		}
 	})
 }

@@ -67,11 +67,13 @@ func TestVerify(t *testing.T) {
 	whole := content("", "a, b", "c")
 	acks := []acknowledged{{txID: "a", block: 1}, {txID: "b", block: 1}, {txID: "c", block: 2}}
 	for _, c := range []struct {
-		name  string
-		peer  *copyOf
-		acks  []acknowledged
-		says  string // empty: it is verified
-		wrong map[string]string
+		name string
+		peer *copyOf
+		// second is another orderer, if there is one.
+		second *copyOf
+		acks   []acknowledged
+		says   string // empty: it is verified
+		wrong  map[string]string
 	}{
 		{name: "all is there", peer: &copyOf{heights: []uint64{3}, content: whole}, acks: acks},
 		{name: "a peer that comes later", peer: &copyOf{heights: []uint64{0, 2, 3}, content: whole}, acks: acks},
@@ -85,6 +87,9 @@ func TestVerify(t *testing.T) {
 		{name: "the peer stays behind", peer: &copyOf{heights: []uint64{2}, content: whole}, acks: acks, says: "did not come to one height: orderer0: 3 blocks, peer0: 2 blocks"},
 		{name: "the peer does not answer", peer: &copyOf{heights: []uint64{0}, content: whole}, acks: acks, says: "peer0: no answer"},
 		{name: "the peer has another chain", peer: &copyOf{heights: []uint64{3}, fork: "other", content: whole}, acks: acks, says: "orderer0 and peer0 have different blocks 2"},
+		{name: "two orderers that agree", peer: &copyOf{heights: []uint64{3}, content: whole}, second: &copyOf{node: "orderer1", heights: []uint64{2, 3}}, acks: acks},
+		{name: "an orderer has another chain", peer: &copyOf{heights: []uint64{3}, content: whole}, second: &copyOf{node: "orderer1", heights: []uint64{3}, fork: "other"}, acks: acks, says: "orderer0 and orderer1 have different blocks 2"},
+		{name: "an orderer stays behind", peer: &copyOf{heights: []uint64{3}, content: whole}, second: &copyOf{node: "orderer1", heights: []uint64{2}}, acks: acks, says: "did not come to one height: orderer0: 3 blocks, orderer1: 2 blocks"},
 		{name: "the peer does not give its blocks", peer: &copyOf{heights: []uint64{3}, broken: errSilent}, acks: acks, says: "unable to read the blocks of peer0: no answer"},
 		{name: "nothing was acknowledged", peer: &copyOf{heights: []uint64{3}, content: whole}, says: "no transaction was acknowledged"},
 	} {
@@ -93,7 +98,11 @@ func TestVerify(t *testing.T) {
 				c.peer.node = "peer0"
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
-				err := verify(ctx, []peerLedger{c.peer}, []ledger{&copyOf{node: "orderer0", heights: []uint64{3}}}, c.acks)
+				orderers := []ledger{&copyOf{node: "orderer0", heights: []uint64{3}}}
+				if c.second != nil {
+					orderers = append(orderers, c.second)
+				}
+				err := verify(ctx, []peerLedger{c.peer}, orderers, c.acks)
 				lost := new(LostError)
 				switch {
 				case c.wrong != nil:
