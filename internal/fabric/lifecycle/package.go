@@ -358,9 +358,9 @@ func (l limits) parse(packed io.Reader) (*PackageInfo, error) {
 	}
 	info := &PackageInfo{ID: packageID(metadata.Label, hash), Label: metadata.Label, Type: metadata.Type, Path: metadata.Path}
 	switch {
-	case info.Built() && !code.source:
+	case IsBuilt(info.Type) && !code.source:
 		return nil, fmt.Errorf("it is of type %s and has nothing below src/ to build", metadata.Type)
-	case metadata.Type == TypeCCaaS || metadata.Type == typeExternal:
+	case IsServed(metadata.Type):
 		if code.address == "" {
 			return nil, fmt.Errorf("it is of type %s and has no %s with an address", metadata.Type, connectionFile)
 		}
@@ -369,8 +369,15 @@ func (l limits) parse(packed io.Reader) (*PackageInfo, error) {
 	return info, nil
 }
 
-// Built tells whether peers build the chaincode from its source, and run it themselves.
-func (i *PackageInfo) Built() bool { return slices.Contains(SourceTypes, strings.ToLower(i.Type)) }
+// IsBuilt tells whether peers build chaincode of a type from its source, and run it themselves.
+func IsBuilt(packageType string) bool {
+	return slices.Contains(SourceTypes, strings.ToLower(packageType))
+}
+
+// IsServed tells whether chaincode of a type is served by a program of its own that peers connect to.
+func IsServed(packageType string) bool {
+	return packageType == TypeCCaaS || packageType == typeExternal
+}
 
 // codeSummary is the address of a chaincode server, and whether there is source.
 type codeSummary struct {

@@ -141,7 +141,7 @@ func TestSourceContent(t *testing.T) {
 				}
 			}
 			info, err := ParsePackage(packed)
-			if err != nil || info.ID != PackageID("a", packed) || info.Type != test.source.Type || !info.Built() {
+			if err != nil || info.ID != PackageID("a", packed) || info.Type != test.source.Type || !IsBuilt(info.Type) {
 				t.Errorf("it reads as %+v, %v", info, err)
 			}
 		})
@@ -183,15 +183,14 @@ func TestSourceRefuses(t *testing.T) {
 		"no index":           {Source{}, with(map[string]string{"META-INF/statedb/couchdb/indexes/x.json": "[]"}), nil, "x.json is no index"},
 		"an index too large": {Source{}, with(map[string]string{"META-INF/statedb/couchdb/indexes/x.json": strings.Repeat(" ", maxDocument+1)}), nil, "more than"},
 		"far too large": {Source{}, golangFiles, func(t *testing.T, in string) {
-			if err := os.WriteFile(filepath.Join(in, "huge.bin"), nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			put(t, in, map[string]string{"huge.bin": ""})
 			if err := os.Truncate(filepath.Join(in, "huge.bin"), 1<<40); err != nil {
 				t.Fatal(err)
 			}
 		}, "huge.bin"},
 		"just too large": {Source{}, golangFiles, func(t *testing.T, in string) {
-			if err := os.WriteFile(filepath.Join(in, "large.bin"), make([]byte, MaxPackageSize-2<<10), 0o600); err != nil {
+			put(t, in, map[string]string{"large.bin": ""})
+			if err := os.Truncate(filepath.Join(in, "large.bin"), MaxPackageSize-2<<10); err != nil {
 				t.Fatal(err)
 			}
 		}, "a peer takes at most"},
@@ -235,16 +234,17 @@ func TestSourceThatChangesIsRefused(t *testing.T) {
 // TestFlippedBits damages packages: one that is read all the same has another package ID, and the same
 // files, because the bit is one that no format looks at.
 func TestFlippedBits(t *testing.T) {
-	whole, err := Source{Label: "asset_1", Type: TypeGolang, Folder: folder(t, golangFiles)}.Package()
+	small := map[string]string{"go.mod": golangFiles["go.mod"], "main.go": golangFiles["main.go"]}
+	whole, err := Source{Label: "asset_1", Type: TypeGolang, Folder: folder(t, small)}.Package()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := unpackAll(t, whole)
+	want, id := unpackAll(t, whole), PackageID("asset_1", whole)
 	for at := range whole {
 		packed := bytes.Clone(whole)
 		packed[at] ^= 1 << (at % 8)
 		info, err := ParsePackage(packed)
-		if err == nil && (info.ID == goldenSourceID || !maps.EqualFunc(unpackAll(t, packed), want, bytes.Equal)) {
+		if err == nil && (info.ID == id || !maps.EqualFunc(unpackAll(t, packed), want, bytes.Equal)) {
 			t.Errorf("with a flipped bit in byte %d it reads as %+v", at, info)
 		}
 	}
