@@ -23,7 +23,8 @@ import (
 // chaincodePort is where a chaincode server listens, on the network only.
 const chaincodePort = 9999
 
-// ChaincodeSpec is a chaincode on a channel, run as a service beside each peer.
+// ChaincodeSpec is a chaincode on a channel: run as a service beside each peer, or built and run by the
+// peers, or served by somebody else.
 type ChaincodeSpec struct {
 	// Channel is where it is committed.
 	Channel Handle
@@ -36,9 +37,16 @@ type ChaincodeSpec struct {
 	// Indexes are CouchDB index definitions by their path below META-INF.
 	Indexes map[string][]byte
 	Server  ChaincodeServer
+	// Package is where the package comes from; nil for the one that we make for servers of ours.
+	Package *PackageSource
+	// PackageID is that of the plan, which the package must have; empty when it knew none.
+	PackageID string
+	// Type is that of a package that was given.
+	Type string
 }
 
-// ChaincodeServer says how the chaincode's servers run. Only the image of NodeOptions must be given.
+// ChaincodeServer says how the chaincode's servers run. Only the image of NodeOptions must be given;
+// without it there are none.
 type ChaincodeServer struct {
 	NodeOptions
 	Env     map[string]string
@@ -85,7 +93,7 @@ func ChaincodePackage(channel, label string, indexes map[string][]byte, mutualTL
 	packed, err = lifecycle.Package(lifecycle.PackageRequest{
 		Label: label,
 		Connection: lifecycle.Connection{
-			Address:     fmt.Sprintf("%s.{{.peername}}:%d", serverPrefix(channel, label), chaincodePort),
+			Address:     ServerAddress(channel, label),
 			TLSRequired: mutualTLS, ClientAuthRequired: mutualTLS, // the certificates are added at each peer
 		},
 		Metadata: indexes,
@@ -94,6 +102,11 @@ func ChaincodePackage(channel, label string, indexes map[string][]byte, mutualTL
 		return nil, "", err
 	}
 	return packed, lifecycle.PackageID(label, packed), nil
+}
+
+// ServerAddress is where a package says that its servers are, so that peers reach those of ours.
+func ServerAddress(channel, label string) string {
+	return fmt.Sprintf("%s.{{.peername}}:%d", serverPrefix(channel, label), chaincodePort)
 }
 
 var notHost = regexp.MustCompile(`[^a-z0-9-]+`)
@@ -114,8 +127,10 @@ func serverPrefix(channel, label string) string {
 
 // PreflightChaincode finds what would fail before anything is made.
 func (f *Fabric) PreflightChaincode(ctx context.Context, spec ChaincodeSpec) error {
-	if _, err := f.engine.ResolveImage(ctx, spec.Server.Image); err != nil {
-		return err
+	if spec.served() {
+		if _, err := f.engine.ResolveImage(ctx, spec.Server.Image); err != nil {
+			return err
+		}
 	}
 	record, err := f.channelRecord(ctx, spec.Channel)
 	if err != nil {
@@ -143,7 +158,7 @@ func (e *LabelTakenError) Error() string {
 }
 
 func (f *Fabric) requireLabel(ctx context.Context, spec ChaincodeSpec) error {
-	_, packageID, err := ChaincodePackage(spec.Channel.Name, spec.Label, spec.Indexes, spec.Server.MutualTLS)
+	packageID, err := spec.packageID()
 	if err != nil {
 		return err
 	}
@@ -204,13 +219,16 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	}
 	rest := resting(members)
 	members = thatRun(members)
-	packed, packageID, err := ChaincodePackage(spec.Channel.Name, spec.Label, spec.Indexes, spec.Server.MutualTLS)
+	packed, packageID, packageType, err := spec.packed()
 	if err != nil {
 		return state, err
 	}
-	image, err := f.resolveKept(ctx, spec.Server.NodeOptions)
-	if err != nil {
-		return state, err
+	spec.Type = packageType
+	var image engine.Image
+	if spec.served() {
+		if image, err = f.resolveKept(ctx, spec.Server.NodeOptions); err != nil {
+			return state, err
+		}
 	}
 	if err := f.awaitLevel(ctx, spec.Channel.Name, peersIn(members)); err != nil {
 		return state, err
@@ -246,7 +264,15 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 		return state, err
 	}
 	state = ChaincodeState{Committed: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID, Resting: rest}
-	if err := f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id != packageID }); err != nil || !spec.Server.MutualTLS {
+	if !spec.served() {
+		if err := f.recordChaincode(ctx, spec, members[0].peers[0].imageID, packageID); err != nil {
+			return state, err
+		}
+	}
+	err = f.removeServersThat(ctx, spec.Channel, func(labels map[string]string) bool {
+		return labels[labelChaincode] == spec.Name && (labels[labelPackage] != packageID || isNode(engine.Node{Labels: labels}) != spec.served())
+	})
+	if err != nil || !spec.Server.MutualTLS {
 		return state, err
 	}
 	servers, err := f.serversOf(ctx, spec.Channel, spec.Name)
@@ -272,10 +298,17 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // prepareRelease does what the commit needs, and what it does not need but the first call will. The
 // approvals of those who have yet to approve are sent before anything else, because their block takes
-// the longest: servers and packages are made while they wait for it. Peers that rest get their server only; installMissing does the
-// rest when they start.
+// the longest: servers and packages are made while they wait for it. But a package that peers have to build
+// comes first, because nobody knows whether they can. Peers that rest get their server only; installMissing
+// does the rest when they start.
 func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definition lifecycle.Definition, approvers, members []member, rest []Handle,
 	packed []byte, packageID string, serve func(context.Context, Handle) (fresh bool, err error)) error {
+	built := lifecycle.IsBuilt(spec.Type)
+	if built {
+		if err := f.installAll(ctx, members, packed); err != nil {
+			return err
+		}
+	}
 	approvals, err := f.approveAll(ctx, spec.Channel.Name, definition, packageID, approvers)
 	if err != nil {
 		return err
@@ -291,18 +324,21 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 		}
 		return err
 	}
-	for _, p := range rest {
-		group.Go(func() error { return serveOne(gctx, p) })
+	if spec.served() {
+		for _, p := range rest {
+			group.Go(func() error { return serveOne(gctx, p) })
+		}
 	}
 	for _, m := range members {
 		for _, p := range m.peers {
 			group.Go(func() error {
 				both, bctx := errgroup.WithContext(gctx)
-				both.Go(func() error { return serveOne(bctx, p.handle) })
-				both.Go(func() error {
-					_, err := lifecycle.Install(bctx, p.Peer, m.admin, packed)
-					return err
-				})
+				if !built {
+					both.Go(func() error { return f.install(bctx, m, p, packed) })
+				}
+				if spec.served() {
+					both.Go(func() error { return serveOne(bctx, p.handle) })
+				}
 				if err := both.Wait(); err != nil || !spec.Server.MutualTLS {
 					return err
 				}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -38,6 +39,8 @@ type serverInputs struct {
 	Name, Label string
 	Indexes     map[string][]byte `json:",omitempty"`
 	Server      ChaincodeServer
+	// Type is that of a package that was given, so that it cannot be made again.
+	Type string `json:",omitempty"`
 }
 
 // serverNode renders the server beside a peer.
@@ -46,7 +49,7 @@ func serverNode(spec ChaincodeSpec, peer Handle, imageID, packageID string) engi
 	labels := h.labels()
 	labels[labelChannel], labels[labelChaincode] = spec.Channel.Name, spec.Name
 	labels[labelPeer], labels[labelPackage] = peer.Name, packageID
-	labels[labelInputs] = inputs(serverInputs{spec.Channel, spec.Name, spec.Label, spec.Indexes, spec.Server})
+	labels[labelInputs] = inputs(serverInputs{spec.Channel, spec.Name, spec.Label, spec.Indexes, spec.Server, spec.Type})
 	env := map[string]string{
 		"CHAINCODE_ID":             packageID,
 		"CORE_CHAINCODE_ID_NAME":   packageID,
@@ -182,6 +185,9 @@ func (f *Fabric) awaitServed(ctx context.Context, spec ChaincodeSpec, members []
 			group.Go(func() error {
 				calls := &firstCalls{fabric: f, spec: spec, admin: m, peer: p, packageID: packageID}
 				if err := poll(gctx, calls.answered); err != nil {
+					if !spec.served() {
+						return f.nodeError(gctx, p.handle, "reach chaincode "+spec.Name+" from", err)
+					}
 					return f.nodeError(gctx, server(spec, p.handle), "reach, from "+p.handle.String()+",", err)
 				}
 				return nil
@@ -198,8 +204,13 @@ type firstCalls struct {
 	admin     member
 	peer      memberPeer
 	packageID string
-	before    *launches
+	// first and before are the launches that the metrics told of at the first call and at the last one.
+	first, before *launches
 }
+
+// launchAttempts is how often a peer launches a chaincode that it built before it counts as broken. Nothing
+// but the program itself decides on that.
+const launchAttempts = 3
 
 // metadataFunction is answered by every chaincode that is written on Fabric's contract API. Any other
 // chaincode may refuse it as it likes: what counts is that it is the chaincode that does.
@@ -231,6 +242,12 @@ func (c *firstCalls) answered(ctx context.Context) error {
 	}
 	before := c.before
 	c.before = &now
+	if c.first == nil {
+		c.first = &now
+	}
+	if lifecycle.IsBuilt(c.spec.Type) && now.failed-c.first.failed >= launchAttempts {
+		return permanent(err)
+	}
 	if before != nil && now.succeeded > 0 && now.failed == before.failed {
 		return nil
 	}
@@ -290,7 +307,7 @@ func (f *Fabric) launches(ctx context.Context, peer Handle, packageID string) (l
 	return out, lines.Err()
 }
 
-// serversOn gives the chaincode servers of a channel.
+// serversOn gives the chaincode servers of a channel, and the records of chaincodes that have none.
 func (f *Fabric) serversOn(ctx context.Context, channel Handle) ([]engine.Node, error) {
 	return f.engine.Nodes(ctx, map[string]string{
 		engine.LabelOwner: channel.Owner, engine.LabelKind: string(KindChaincode), labelChannel: channel.Name,
@@ -420,11 +437,15 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 		return fmt.Errorf("unable to read what was asked for of chaincode %s: %w", name, err)
 	}
 	spec := ChaincodeSpec{
-		Channel: channel, Name: name, Label: in.Label, Indexes: in.Indexes, Server: in.Server,
+		Channel: channel, Name: name, Label: in.Label, Indexes: in.Indexes, Server: in.Server, Type: in.Type,
 		Version: state.Committed.Version, InitRequired: state.Committed.InitRequired,
 	}
 	packed, packageID, err := ChaincodePackage(channel.Name, spec.Label, spec.Indexes, spec.Server.MutualTLS)
-	if err != nil {
+	if spec.Type != "" {
+		packageID = approved
+		packed, err = heldPackage(ctx, members, packageID)
+	}
+	if err != nil || packed == nil { // without it, the chaincode's own next apply brings it
 		return err
 	}
 	if mixed(servers) { // whom somebody else serves has another package
@@ -444,12 +465,14 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	}())
 }
 
-// installMissing installs on a peer the packages that the chaincode servers beside it run and that it
-// lacks: a release that came while it did not run made the server, and left the rest to its next start.
+// installMissing installs on a peer the packages that it lacks: a release that came while it did not run
+// made the server beside it, or the record of a chaincode without servers, and left the rest to its next
+// start.
 func (f *Fabric) installMissing(ctx context.Context, p Handle) error {
 	servers, err := f.engine.Nodes(ctx, map[string]string{
-		engine.LabelOwner: p.Owner, engine.LabelNetwork: p.Network, engine.LabelKind: string(KindChaincode), labelPeer: p.Name,
+		engine.LabelOwner: p.Owner, engine.LabelNetwork: p.Network, engine.LabelKind: string(KindChaincode),
 	})
+	servers = slices.DeleteFunc(servers, func(s engine.Node) bool { return isNode(s) && s.Labels[labelPeer] != p.Name })
 	if err != nil || len(servers) == 0 {
 		return err
 	}
@@ -473,11 +496,15 @@ func (f *Fabric) installMissing(ctx context.Context, p Handle) error {
 			return fmt.Errorf("unable to read what was asked for of chaincode %s: %w", s.Labels[labelChaincode], err)
 		}
 		packageID := s.Labels[labelPackage]
-		if !report.has(packageID) {
-			packed, id, err := ChaincodePackage(in.Channel.Name, in.Label, in.Indexes, in.Server.MutualTLS)
-			if err != nil || id != packageID { // the chaincode's own next apply brings it
-				continue
+		switch packed, id, err := ChaincodePackage(in.Channel.Name, in.Label, in.Indexes, in.Server.MutualTLS); {
+		case report.has(packageID):
+		case in.Type != "":
+			if err := f.installHeld(ctx, p, in.Channel, packageID); err != nil {
+				return err
 			}
+		case err != nil || id != packageID: // the chaincode's own next apply brings it
+			continue
+		default:
 			if _, err := lifecycle.Install(ctx, target, admin, packed); err != nil {
 				return err
 			}
@@ -581,8 +608,12 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 		return state, err
 	}
 	peers := peersOf(record.Organizations)
-	state.Status, state.ImageID = serverStatus(servers, peers)
-	state.RenewalAt, state.RenewalDue = serversDue(servers, time.Now())
+	if recorded := slices.ContainsFunc(servers, func(s engine.Node) bool { return !isNode(s) }); recorded && !slices.ContainsFunc(servers, isNode) {
+		state.Status = engine.Running // as far as the engine knows
+	} else {
+		state.Status, state.ImageID = serverStatus(servers, peers)
+		state.RenewalAt, state.RenewalDue = serversDue(servers, time.Now())
+	}
 	members, err := f.members(ctx, record)
 	if err != nil {
 		return state, &UnansweredError{Thing: channel, Cause: err}

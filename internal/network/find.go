@@ -207,13 +207,16 @@ func (f *Fabric) findChannel(ctx context.Context, network, name string) (Handle,
 	return handleOf(volumes[0].Labels), nil
 }
 
-// FindChaincode finds a chaincode as it was asked for, by the servers that run it.
+// FindChaincode finds a chaincode as it was asked for, by the servers that run it, or by its record.
 func (f *Fabric) FindChaincode(ctx context.Context, network, channel, name string) (ChaincodeSpec, error) {
 	servers, err := f.engine.Nodes(ctx, map[string]string{
 		engine.LabelKind: string(KindChaincode), engine.LabelNetwork: network, labelChannel: channel, labelChaincode: name,
 	})
 	if err != nil {
 		return ChaincodeSpec{}, err
+	}
+	if at := slices.IndexFunc(servers, isNode); at > 0 { // a record beside servers is of a release that did not come to its end
+		servers = servers[at:]
 	}
 	if len(servers) == 0 {
 		return ChaincodeSpec{}, fmt.Errorf("no server of chaincode %s on channel %s of network %s: %w", name, channel, network, ErrNotFound)
@@ -222,7 +225,9 @@ func (f *Fabric) FindChaincode(ctx context.Context, network, channel, name strin
 	if err := json.Unmarshal([]byte(servers[0].Labels[labelInputs]), &spec); err != nil {
 		return spec, fmt.Errorf("unable to read what was asked for of chaincode %s: %w", name, err)
 	}
-	spec.Server.ImageID = servers[0].ImageID
+	if spec.served() {
+		spec.Server.ImageID = servers[0].ImageID
+	}
 	return spec, nil
 }
 

@@ -28,6 +28,8 @@ type memberPeer struct {
 	endorser.Peer
 	handle Handle
 	status engine.Status
+	// imageID is the content that it runs.
+	imageID string
 }
 
 func (p memberPeer) running() bool { return p.status == engine.Running }
@@ -70,13 +72,13 @@ func (f *Fabric) members(ctx context.Context, record channelRecord) ([]member, e
 			if err != nil {
 				return nil, err
 			}
-			status := engine.Absent
+			status, imageID := engine.Absent, ""
 			if n, err := f.engine.Node(ctx, p.Object()); err == nil {
-				status = n.Status
+				status, imageID = n.Status, n.ImageID
 			} else if !errors.Is(err, engine.ErrNotFound) {
 				return nil, err
 			}
-			m.peers = append(m.peers, memberPeer{Peer: endorser.Peer{Name: p.Name, Conn: conn}, handle: p, status: status})
+			m.peers = append(m.peers, memberPeer{Peer: endorser.Peer{Name: p.Name, Conn: conn}, handle: p, status: status, imageID: imageID})
 		}
 		slices.SortStableFunc(m.peers, func(a, b memberPeer) int {
 			return rank(a.status) - rank(b.status)

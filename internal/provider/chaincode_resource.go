@@ -52,6 +52,7 @@ type chaincodeModel struct {
 	Version           types.String   `tfsdk:"version"`
 	Label             types.String   `tfsdk:"label"`
 	Server            types.Object   `tfsdk:"server"`
+	Package           types.Object   `tfsdk:"package"`
 	EndorsementPolicy types.String   `tfsdk:"endorsement_policy"`
 	InitRequired      types.Bool     `tfsdk:"init_required"`
 	Collections       types.Map      `tfsdk:"collections"`
@@ -123,7 +124,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 	}
 	limits := runAttributes(ctx, "server", "", "")["limits"]
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A chaincode on a channel, run as a service: one server beside each peer of the channel. Its package is made by the provider, the same bytes for the same input, so that its package ID is known at plan. " +
+		MarkdownDescription: "A chaincode on a channel, run as a service: one server beside each peer of the channel; or, with `package`, built and run by the peers, or served by somebody else. Its package is made by the provider, the same bytes for the same input, so that its package ID is known at plan. " +
 			"It is installed on every peer that runs (on a stopped one when its `fabric_peer` is started again), approved by every organization in one block, committed, and created when a query would be served. A changed `version`, package or policy is an upgrade with the next sequence. " +
 			"Destroying it removes the servers; the definition stays on the ledger, because Fabric cannot take it away.",
 		Attributes: map[string]schema.Attribute{
@@ -141,12 +142,12 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 			},
 			"label": schema.StringAttribute{
 				Optional: true, Computed: true,
-				MarkdownDescription: "Label of the package. Defaults to `NAME_VERSION`. Changing it is an upgrade.",
+				MarkdownDescription: "Label of the package. Defaults to `NAME_VERSION`, or to that of `package.archive`. Changing it is an upgrade.",
 				Validators:          []validator.String{check{wants: "a package label", summary: "Not a package label", problem: lifecycle.ValidateLabel}},
 			},
 			"server": schema.SingleNestedAttribute{
-				Required:            true,
-				MarkdownDescription: "The chaincode server that runs beside each peer, hardened like the nodes.",
+				Optional:            true,
+				MarkdownDescription: "The chaincode server that runs beside each peer, hardened like the nodes. Needed without `package`; not allowed for chaincode that peers build.",
 				Attributes: map[string]schema.Attribute{
 					"image": schema.StringAttribute{
 						Required:            true,
@@ -169,6 +170,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 					},
 				},
 			},
+			"package": packageAttribute(),
 			"endorsement_policy": schema.StringAttribute{
 				Optional:            true,
 				MarkdownDescription: "Endorsement policy, for example `AND('Org1MSP.peer', 'Org2MSP.peer')`, or the path of a policy of the channel. Defaults to the channel's `/Channel/Application/Endorsement`.",
@@ -206,7 +208,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 			},
 			"package_id": schema.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "Package ID (`LABEL:SHA256`), known at plan when the channel's name is.",
+				MarkdownDescription: "Package ID (`LABEL:SHA256`), known at plan when the channel's name is, and the folder or file of `package`.",
 			},
 			"sequence": schema.Int64Attribute{
 				Computed:            true,
@@ -218,7 +220,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 			},
 			"status": schema.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "`running` when a server runs beside every peer of the channel and every peer that runs has the package, else `altered`, `detached`, `stopped` or `absent`, as for a node. The next apply repairs what is not.",
+				MarkdownDescription: "`running` when a server runs beside every peer of the channel, where it has servers, and every peer that runs has the package, else `altered`, `detached`, `stopped` or `absent`, as for a node. The next apply repairs what is not.",
 			},
 			"renewal_at": schema.StringAttribute{
 				Computed:            true,
@@ -261,6 +263,7 @@ func (r *chaincodeResource) ValidateConfig(ctx context.Context, req resource.Val
 		}
 	}
 	config.validateIndexes(&resp.Diagnostics)
+	config.validatePackage(ctx, &resp.Diagnostics)
 }
 
 func (m *chaincodeModel) validateIndexes(diags *diag.Diagnostics) {
@@ -310,7 +313,7 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	}
 	if config.Label.IsNull() {
 		plan.Label = types.StringUnknown()
-		if !plan.Name.IsUnknown() && !plan.Version.IsUnknown() {
+		if !plan.Name.IsUnknown() && !plan.Version.IsUnknown() && !plan.fromArchive() {
 			plan.Label = types.StringValue(plan.Name.ValueString() + "_" + plan.Version.ValueString())
 		}
 	}
@@ -320,6 +323,9 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	}
 	plan.Status, plan.Sequence, plan.ImageID = types.StringValue(string(engine.Running)), types.Int64Unknown(), types.StringUnknown()
 	plan.RenewalAt, plan.RenewalDue = types.StringUnknown(), types.ListValueMust(types.StringType, nil)
+	if plan.Server.IsNull() {
+		plan.ImageID, plan.RenewalAt = types.StringNull(), types.StringNull()
+	}
 	same := false
 	if exists {
 		same = plan.keepMeaning(ctx, &prior, &resp.Diagnostics)
@@ -333,7 +339,7 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 				plan.RenewalAt = prior.RenewalAt
 			}
 		}
-		if plan.image().Equal(prior.image()) && !prior.ImageID.IsNull() {
+		if !plan.Server.IsNull() && plan.image().Equal(prior.image()) && !prior.ImageID.IsNull() {
 			plan.ImageID = prior.ImageID
 		}
 		if plan.sameIndexes(ctx, &prior) {
@@ -348,7 +354,7 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 
 // sameRelease tells whether package, servers and definition are what they were, but for the policies.
 func (m *chaincodeModel) sameRelease(ctx context.Context, prior *chaincodeModel) bool {
-	return !changed(prior.Version, m.Version, prior.Label, m.Label, prior.InitRequired, m.InitRequired, prior.Server, m.Server) &&
+	return !changed(prior.Version, m.Version, prior.Label, m.Label, prior.InitRequired, m.InitRequired, prior.Server, m.Server, prior.Package, m.Package) &&
 		(m.Indexes.Equal(prior.Indexes) || m.sameIndexes(ctx, prior))
 }
 
@@ -445,6 +451,9 @@ func policyAttribute(whose network.Whose) path.Path {
 func (m *chaincodeModel) planPackage(ctx context.Context, diags *diag.Diagnostics) {
 	m.PackageID, m.Handle = types.StringUnknown(), types.ObjectUnknown(handleTypes)
 	channel := handleMember(m.Channel, "name")
+	if !m.Package.IsNull() {
+		m.planGivenPackage(ctx, channel, diags)
+	}
 	if channel.IsUnknown() {
 		return
 	}
@@ -452,7 +461,7 @@ func (m *chaincodeModel) planPackage(ctx context.Context, diags *diag.Diagnostic
 		name := types.StringValue(channel.ValueString() + "/" + m.Name.ValueString())
 		m.Handle = planHandle(ctx, m.Channel, network.KindChaincode, name, types.StringNull(), diags)
 	}
-	if m.Label.IsUnknown() || !known(ctx, m.Indexes) {
+	if !m.Package.IsNull() || m.Label.IsUnknown() || !known(ctx, m.Indexes) {
 		return
 	}
 	indexes := m.indexes(ctx, diags)
@@ -553,6 +562,10 @@ func (m *chaincodeModel) definition(ctx context.Context, diags *diag.Diagnostics
 func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) network.ChaincodeSpec {
 	spec := m.definition(ctx, diags)
 	spec.Indexes = m.indexes(ctx, diags)
+	spec.Package, spec.PackageID = m.packageSource(ctx, diags), m.PackageID.ValueString()
+	if m.Server.IsNull() {
+		return spec
+	}
 	var s serverModel
 	diags.Append(m.Server.As(ctx, &s, basetypes.ObjectAsOptions{})...)
 	options := (&runModel{Image: s.Image, ImageID: m.ImageID, Limits: s.Limits}).options(ctx, diags)
@@ -633,6 +646,8 @@ func addChaincodeError(diags *diag.Diagnostics, summary string, err error) {
 	case err == nil || addPolicyErrors(diags, err):
 	case errors.As(err, &label):
 		diags.AddAttributeError(path.Root("label"), summary, sentence(err)+"\n\nSet another label, or another version, from which it is made.")
+	case errors.As(err, new(*network.PackageChangedError)):
+		diags.AddAttributeError(path.Root("package"), summary, sentence(err)+"\n\nPlan again, and leave the files alone until it is applied.")
 	case errors.As(err, &stopped):
 		diags.AddAttributeError(path.Root("channel"), summary, sentence(err)+"\n\nEvery organization of the channel approves a chaincode, which takes a peer of its own: start one, or take the organization's peers out of the channel.")
 	case errors.Is(err, engine.ErrNoImage):
@@ -644,7 +659,7 @@ func addChaincodeError(diags *diag.Diagnostics, summary string, err error) {
 
 func (m *chaincodeModel) merge(s network.ChaincodeState) {
 	m.Sequence, m.PackageID = types.Int64Value(s.Committed.Sequence), types.StringValue(s.PackageID)
-	m.ImageID, m.Status = types.StringValue(s.ImageID), types.StringValue(string(s.Status))
+	m.ImageID, m.Status = nullable(s.ImageID), types.StringValue(string(s.Status))
 	m.takeRenewal(s)
 }
 
@@ -783,7 +798,7 @@ func (r *chaincodeResource) Update(ctx context.Context, req resource.UpdateReque
 func warnOfResting(diags *diag.Diagnostics, m *chaincodeModel, state network.ChaincodeState) {
 	for _, p := range state.Resting {
 		diags.AddAttributeWarning(path.Root("channel"), "Chaincode "+m.Name.ValueString()+" is not installed on "+p.String(),
-			"The peer is not running. The server beside it runs, and the package is installed when the fabric_peer is started again.")
+			"The peer is not running. The package is installed when the fabric_peer is started again.")
 	}
 }
 

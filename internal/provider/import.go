@@ -335,11 +335,14 @@ func (r *chaincodeResource) ImportState(ctx context.Context, req resource.Import
 		m.Channel, m.Name, m.Label = handleValue(spec.Channel), types.StringValue(spec.Name), types.StringValue(spec.Label)
 		m.Version, m.InitRequired = types.StringValue(state.Committed.Version), types.BoolValue(state.Committed.InitRequired)
 		m.Handle, m.Timeouts = handleValue(h), noTimeouts()
-		m.Server = types.ObjectValueMust(serverTypes, map[string]attr.Value{
-			"image": types.StringValue(spec.Server.Image), "env": mapOf(ctx, spec.Server.Env, &resp.Diagnostics),
-			"command": listOf(ctx, spec.Server.Command, &resp.Diagnostics), "limits": run.Limits,
-			"mutual_tls": types.BoolValue(spec.Server.MutualTLS),
-		})
+		m.Server, m.Package = types.ObjectNull(serverTypes), types.ObjectNull(packageTypes) // where a package came from, nobody keeps
+		if spec.Server.Image != "" {
+			m.Server = types.ObjectValueMust(serverTypes, map[string]attr.Value{
+				"image": types.StringValue(spec.Server.Image), "env": mapOf(ctx, spec.Server.Env, &resp.Diagnostics),
+				"command": listOf(ctx, spec.Server.Command, &resp.Diagnostics), "limits": run.Limits,
+				"mutual_tls": types.BoolValue(spec.Server.MutualTLS),
+			})
+		}
 		m.takePolicy(state.Committed.ValidationParameter)
 		m.takeCollections(ctx, network.Collections(state.Committed.Collections), &resp.Diagnostics)
 		m.takeIndexes(ctx, spec.Indexes, &resp.Diagnostics)

@@ -180,6 +180,7 @@ var nestedModels = map[string]func() any{
 	"limits":              func() any { return &limitsModel{} },
 	"log":                 func() any { return &logModel{} },
 	"nodes":               func() any { return &ordererModel{} },
+	"package":             func() any { return &packageModel{} },
 	"orderers":            func() any { return &remoteOrdererModel{} },
 	"raft":                func() any { return &raftModel{} },
 	"restore_from":        func() any { return &restoreModel{} },

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net"
 	"path"
@@ -25,8 +26,9 @@ const (
 	// typeExternal is the older name for a chaincode server that builders of other networks use.
 	typeExternal = "external"
 
-	// MaxPackageSize is the largest package in bytes that a peer takes: its gRPC message limit.
-	MaxPackageSize = 100 << 20
+	// MaxPackageSize is the largest package in bytes that a peer takes: its gRPC message limit, less what
+	// goes around a package.
+	MaxPackageSize = 100<<20 - 64<<10
 
 	metadataFile   = "metadata.json"
 	codeFile       = "code.tar.gz"
@@ -121,6 +123,7 @@ func ReleasedConnection(packageID string) string {
 // metadataDocument is metadata.json; the order of fields is part of the package ID.
 type metadataDocument struct {
 	Type  string `json:"type"`
+	Path  string `json:"path,omitempty"`
 	Label string `json:"label"`
 }
 
@@ -151,33 +154,31 @@ func pack(request PackageRequest) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := []archived{{connectionFile, connection}}
+	files := []archived{contentOf(connectionFile, connection)}
 	for name, content := range request.Metadata {
-		if !indexPath.MatchString(name) {
-			return nil, fmt.Errorf("metadata file %s is not allowed: below META-INF there are only statedb/couchdb/indexes/<name>.json and statedb/couchdb/collections/<collection>/indexes/<name>.json", name)
+		if err := validateMetadata(name, content); err != nil {
+			return nil, err
 		}
-		if _, err := ParseIndex(content); err != nil {
-			return nil, fmt.Errorf("metadata file %s is no index: %w", name, err)
-		}
-		files = append(files, archived{path.Join(metaInf, name), content})
+		files = append(files, contentOf(path.Join(metaInf, name), content))
 	}
-	slices.SortFunc(files, func(a, b archived) int { return strings.Compare(a.name, b.name) })
-	code, err := archive(files)
+	entries, err := packageOf(metadataDocument{Type: TypeCCaaS, Label: request.Label}, files)
 	if err != nil {
 		return nil, err
 	}
-	metadata, err := document(metadataDocument{Type: TypeCCaaS, Label: request.Label})
-	if err != nil {
-		return nil, err
+	var packed bytes.Buffer
+	err = writeArchive(&packed, entries)
+	return packed.Bytes(), err
+}
+
+// validateMetadata tells why a peer would not take a file below META-INF, or nil.
+func validateMetadata(name string, content []byte) error {
+	if !indexPath.MatchString(name) {
+		return fmt.Errorf("metadata file %s is not allowed: below META-INF there are only statedb/couchdb/indexes/<name>.json and statedb/couchdb/collections/<collection>/indexes/<name>.json", name)
 	}
-	packed, err := archive([]archived{{metadataFile, metadata}, {codeFile, code}})
-	if err != nil {
-		return nil, err
+	if _, err := ParseIndex(content); err != nil {
+		return fmt.Errorf("metadata file %s is no index: %w", name, err)
 	}
-	if len(packed) > MaxPackageSize {
-		return nil, fmt.Errorf("it has %d bytes and a peer takes at most %d", len(packed), MaxPackageSize)
-	}
-	return packed, nil
+	return nil
 }
 
 // Validate tells why a peer could not use the connection, or nil.
@@ -207,42 +208,78 @@ func (c Connection) Validate() error {
 //
 // Source: core/chaincode/persistence/persistence.go, PackageID.
 func PackageID(label string, packed []byte) string {
-	hash := sha256.Sum256(packed)
-	return label + ":" + hex.EncodeToString(hash[:])
+	hash := sha256.New()
+	hash.Write(packed)
+	return packageID(label, hash)
 }
 
+func packageID(label string, content hash.Hash) string {
+	return label + ":" + hex.EncodeToString(content.Sum(nil))
+}
+
+// archived is a file of an archive, whose content is written when its turn comes: none need be in memory.
 type archived struct {
-	name    string
-	content []byte
+	name  string
+	size  int64
+	write func(io.Writer) error
 }
 
-// archive writes a tar in gzip framing. Regular files of mode 0644 only; parents are implied.
-func archive(files []archived) ([]byte, error) {
-	var packed bytes.Buffer
-	zip, err := gzip.NewWriterLevel(&packed, gzip.NoCompression)
+func contentOf(name string, content []byte) archived {
+	return archived{name, int64(len(content)), func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	}}
+}
+
+// packageOf gives the two files of a package with the given files of code. Those are read twice, first for
+// the size of code.tar.gz, which stands before it, and then for what is in it.
+func packageOf(metadata metadataDocument, code []archived) ([]archived, error) {
+	text, err := document(metadata)
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(code, func(a, b archived) int { return strings.Compare(a.name, b.name) })
+	var size counter
+	if err := writeArchive(&size, code); err != nil {
+		return nil, err
+	}
+	if size+counter(len(text)) > MaxPackageSize-packageFrame {
+		return nil, fmt.Errorf("it has %d bytes and a peer takes at most %d", size, MaxPackageSize)
+	}
+	return []archived{contentOf(metadataFile, text), {codeFile, int64(size), func(w io.Writer) error { return writeArchive(w, code) }}}, nil
+}
+
+// packageFrame bounds what the formats of a package add to its two files.
+const packageFrame = 32 << 10
+
+// counter is a writer that only counts.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
+// writeArchive writes a tar in gzip framing. Regular files of mode 0644 only; parents are implied.
+func writeArchive(to io.Writer, files []archived) error {
+	zip, err := gzip.NewWriterLevel(to, gzip.NoCompression)
+	if err != nil {
+		return err
+	}
 	writer := tar.NewWriter(zip)
 	for _, file := range files {
-		header := &tar.Header{
-			Typeflag: tar.TypeReg, Name: file.name, Mode: 0o644, Size: int64(len(file.content)),
-			ModTime: time.Unix(0, 0).UTC(), Format: tar.FormatUSTAR,
-		}
+		header := &tar.Header{Typeflag: tar.TypeReg, Name: file.name, Mode: 0o644, Size: file.size, ModTime: time.Unix(0, 0).UTC()}
 		if err := writer.WriteHeader(header); err != nil {
-			return nil, err
+			return err
 		}
-		if _, err := writer.Write(file.content); err != nil {
-			return nil, err
+		if err := file.write(writer); err != nil {
+			return err
 		}
 	}
 	if err := writer.Close(); err != nil {
-		return nil, err
+		return err
 	}
-	if err := zip.Close(); err != nil {
-		return nil, err
-	}
-	return packed.Bytes(), nil
+	return zip.Close()
 }
 
 // document is one line of JSON that leaves <, > and & alone: a template or a PEM stays as written.
@@ -272,7 +309,12 @@ type PackageInfo struct {
 // on: a malformed archive, entries that are links or devices, paths that leave the archive, a label
 // that is not allowed, a chaincode server without connection.json, more content than any chaincode
 // has.
-func ParsePackage(packed []byte) (*PackageInfo, error) {
+//
+// It is read to its end, so that its checksums tell what was damaged on the way.
+func ParsePackage(packed []byte) (*PackageInfo, error) { return ReadPackage(bytes.NewReader(packed)) }
+
+// ReadPackage is ParsePackage of a package that is not in memory, and never as a whole will be.
+func ReadPackage(packed io.Reader) (*PackageInfo, error) {
 	info, err := packageLimits.parse(packed)
 	if err != nil {
 		return nil, fmt.Errorf("unable to read the chaincode package: %w", err)
@@ -280,17 +322,17 @@ func ParsePackage(packed []byte) (*PackageInfo, error) {
 	return info, nil
 }
 
-func (l limits) parse(packed []byte) (*PackageInfo, error) {
-	if len(packed) > MaxPackageSize {
-		return nil, fmt.Errorf("it has %d bytes and a peer takes at most %d", len(packed), MaxPackageSize)
-	}
+func (l limits) parse(packed io.Reader) (*PackageInfo, error) {
+	hash := sha256.New()
+	// The byte beyond what is allowed is the one that fails.
+	packed = io.TeeReader(&boundedReader{from: packed, left: MaxPackageSize + 1, err: fmt.Errorf("it has more bytes than a peer takes, which is at most %d", MaxPackageSize)}, hash)
 	var metadata *struct {
 		Type  string `json:"type"`
 		Path  string `json:"path"`
 		Label string `json:"label"`
 	}
 	var code *codeSummary
-	err := l.walk(bytes.NewReader(packed), func(header *tar.Header, content io.Reader) error {
+	err := l.walk(packed, func(header *tar.Header, content io.Reader) error {
 		if header.Typeflag != tar.TypeReg {
 			return fmt.Errorf("%s is not a regular file", header.Name)
 		}
@@ -335,8 +377,11 @@ func (l limits) parse(packed []byte) (*PackageInfo, error) {
 	if metadata.Type == "" {
 		return nil, fmt.Errorf("%s names no type", metadataFile)
 	}
-	info := &PackageInfo{ID: PackageID(metadata.Label, packed), Label: metadata.Label, Type: metadata.Type, Path: metadata.Path}
-	if metadata.Type == TypeCCaaS || metadata.Type == typeExternal {
+	info := &PackageInfo{ID: packageID(metadata.Label, hash), Label: metadata.Label, Type: metadata.Type, Path: metadata.Path}
+	switch {
+	case IsBuilt(info.Type) && !code.source:
+		return nil, fmt.Errorf("it is of type %s and has nothing below src/ to build", metadata.Type)
+	case IsServed(metadata.Type):
 		if code.address == "" {
 			return nil, fmt.Errorf("it is of type %s and has no %s with an address", metadata.Type, connectionFile)
 		}
@@ -345,9 +390,23 @@ func (l limits) parse(packed []byte) (*PackageInfo, error) {
 	return info, nil
 }
 
-type codeSummary struct{ address string }
+// IsBuilt tells whether peers build chaincode of a type from its source, and run it themselves.
+func IsBuilt(packageType string) bool {
+	return slices.Contains(SourceTypes, strings.ToLower(packageType))
+}
 
-// summarize walks through the inner archive and keeps the address of a chaincode server.
+// IsServed tells whether chaincode of a type is served by a program of its own that peers connect to.
+func IsServed(packageType string) bool {
+	return packageType == TypeCCaaS || packageType == typeExternal
+}
+
+// codeSummary is the address of a chaincode server, and whether there is source.
+type codeSummary struct {
+	address string
+	source  bool
+}
+
+// summarize walks through the inner archive.
 func (l limits) summarize(code io.Reader) (*codeSummary, error) {
 	summary := &codeSummary{}
 	err := l.walk(code, func(header *tar.Header, content io.Reader) error {
@@ -362,6 +421,7 @@ func (l limits) summarize(code io.Reader) (*codeSummary, error) {
 		default:
 			return fmt.Errorf("%s is neither a regular file nor a folder", header.Name)
 		}
+		summary.source = summary.source || strings.HasPrefix(name, sourceFolder)
 		if name != connectionFile {
 			return nil
 		}
@@ -388,11 +448,15 @@ func (l limits) walk(packed io.Reader, visit func(*tar.Header, io.Reader) error)
 	if err != nil {
 		return fmt.Errorf("it is not in gzip format: %w", err)
 	}
-	bounded := &boundedReader{from: unzipped, left: l.unpacked}
+	bounded := &boundedReader{from: unzipped, left: l.unpacked, err: errTooLarge}
 	reader := tar.NewReader(bounded)
 	for entries := 0; ; entries++ {
 		header, err := reader.Next()
 		if errors.Is(err, io.EOF) {
+			// The checksum is at the very end.
+			if _, err := io.Copy(io.Discard, bounded); err != nil {
+				return fmt.Errorf("it is damaged: %w", err)
+			}
 			return nil
 		}
 		if err != nil {
@@ -428,11 +492,12 @@ var errTooLarge = errors.New("it unpacks to more than any chaincode has")
 type boundedReader struct {
 	from io.Reader
 	left int64
+	err  error
 }
 
 func (r *boundedReader) Read(into []byte) (int, error) {
 	if r.left <= 0 {
-		return 0, errTooLarge
+		return 0, r.err
 	}
 	if int64(len(into)) > r.left {
 		into = into[:r.left]

@@ -204,6 +204,10 @@ func TestParsePackageRefuses(t *testing.T) {
 	inner := func(entries ...tar.Header) []byte {
 		return tarball(t, metadata, file("code.tar.gz", string(tarball(t, append([]tar.Header{connection}, entries...)...))))
 	}
+	var tooLarge bytes.Buffer
+	if err := writeArchive(&tooLarge, []archived{contentOf("large", make([]byte, MaxPackageSize))}); err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		packed []byte
 		reason string
@@ -211,7 +215,7 @@ func TestParsePackageRefuses(t *testing.T) {
 		"nothing":             {nil, "gzip"},
 		"no gzip":             {[]byte("junk"), "gzip"},
 		"no tar":              {gzipOf(t, bytes.Repeat([]byte("x"), 1024)), "tar"},
-		"too large":           {make([]byte, MaxPackageSize+1), "at most"},
+		"too large":           {tooLarge.Bytes(), "at most"},
 		"no metadata":         {tarball(t, code), "metadata.json is not in it"},
 		"no code":             {tarball(t, metadata), "code.tar.gz is not in it"},
 		"two metadata":        {tarball(t, metadata, metadata, code), "twice"},
@@ -234,6 +238,8 @@ func TestParsePackageRefuses(t *testing.T) {
 		"no connection":       {tarball(t, metadata, file("code.tar.gz", string(tarball(t, file("other", "x"))))), "connection.json"},
 		"connection no JSON":  {tarball(t, metadata, file("code.tar.gz", string(tarball(t, file("connection.json", "x"))))), "connection.json"},
 		"connection deep":     {tarball(t, metadata, file("code.tar.gz", string(tarball(t, file("a/connection.json", `{"address":"a:1"}`))))), "connection.json"},
+		"no source":           {tarball(t, file("metadata.json", `{"type":"GOLANG","label":"a"}`), file("code.tar.gz", string(tarball(t, file("main.go", "x"))))), "nothing below src/"},
+		"more behind it":      {append(tarball(t, metadata, code), "junk"...), "damaged"},
 		"truncated":           {tarball(t, metadata, code)[:200], ""},
 		"external, no server": {tarball(t, file("metadata.json", `{"type":"external","label":"a"}`), file("code.tar.gz", string(tarball(t)))), "connection.json"},
 	} {
@@ -247,7 +253,7 @@ func TestParsePackageRefuses(t *testing.T) {
 }
 
 func TestParsePackageStopsAtItsLimits(t *testing.T) {
-	metadata := file("metadata.json", `{"type":"golang","label":"a"}`)
+	metadata := file("metadata.json", `{"type":"other","label":"a"}`)
 	zeros := file("zeros", strings.Repeat("\x00", 2<<20))
 	entries := make([]tar.Header, 101)
 	for i := range entries {
@@ -266,7 +272,7 @@ func TestParsePackageStopsAtItsLimits(t *testing.T) {
 		if len(test.packed) > 16<<10 {
 			t.Errorf("%s: %d bytes are not small", name, len(test.packed))
 		}
-		if _, err := small.parse(test.packed); err == nil || !strings.Contains(err.Error(), test.reason) {
+		if _, err := small.parse(bytes.NewReader(test.packed)); err == nil || !strings.Contains(err.Error(), test.reason) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -292,6 +298,11 @@ func FuzzParsePackage(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(packed)
+	source, err := Source{Label: "asset_1", Type: TypeGolang, Folder: folder(f, golangFiles)}.Package()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(source)
 	f.Add([]byte{})
 	f.Add(gzipOf(f, []byte("not a tar")))
 	f.Add(tarball(f, file("metadata.json", `{"type":"golang","label":"a"}`), file("code.tar.gz", string(tarball(f, file("src/main.go", "package main"))))))
