@@ -36,6 +36,10 @@ type ChaincodeSpec struct {
 	// Indexes are CouchDB index definitions by their path below META-INF.
 	Indexes map[string][]byte
 	Server  ChaincodeServer
+	// Verification is nil when nothing needs to be signed.
+	Verification *Verification
+	// Approvals is nil when nobody has to approve.
+	Approvals *Approvals
 }
 
 // ChaincodeServer says how the chaincode's servers run. Only the image of NodeOptions must be given.
@@ -105,7 +109,15 @@ func serverPrefix(channel, label string) string {
 
 // PreflightChaincode finds what would fail before anything is made.
 func (f *Fabric) PreflightChaincode(ctx context.Context, spec ChaincodeSpec) error {
-	if _, err := f.engine.ResolveImage(ctx, spec.Server.Image); err != nil {
+	image, err := f.resolveKept(ctx, spec.Server.NodeOptions)
+	if err != nil {
+		return err
+	}
+	packed, _, err := ChaincodePackage(spec.Channel.Name, spec.Label, spec.Indexes)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(spec.Verification.VerifyPackage(packed), spec.Verification.VerifyImage(image)); err != nil {
 		return err
 	}
 	record, err := f.channelRecord(ctx, spec.Channel)
@@ -203,12 +215,28 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	if err != nil {
 		return state, err
 	}
+	if err := errors.Join(spec.Verification.VerifyPackage(packed), spec.Verification.VerifyImage(image)); err != nil {
+		return state, err
+	}
 	if err := f.awaitLevel(ctx, spec.Channel.Name, members); err != nil {
 		return state, err
 	}
 	definition, committed, err := f.nextDefinition(ctx, spec, members, packageID)
 	if err != nil {
 		return state, err
+	}
+	if committed {
+		if committed, err = f.released(ctx, spec, definition, packageID, image); err != nil {
+			return state, err
+		}
+		if !committed {
+			definition.Sequence++
+		}
+	}
+	if !committed {
+		if err := f.authorize(ctx, spec, record, definition, packageID, image.ID); err != nil {
+			return state, err
+		}
 	}
 	watch := f.watchNodes(ctx)
 	err = watch.end(func() error {
