@@ -168,8 +168,9 @@ type Image struct {
 	Reference string
 	// ID is the engine's content digest, sha256:…; a node made from it runs exactly that content.
 	ID string
-	// Digest is the registry's digest, name@sha256:…; empty for an image that no registry gave.
-	Digest string
+	// Digests are those under which registries gave it, sha256:…, sorted; none for an image that was
+	// built here.
+	Digests []string
 }
 
 // NodeSpec asks for a node. Every node is hardened: it runs as User, with a read-only root file

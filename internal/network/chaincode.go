@@ -43,6 +43,10 @@ type ChaincodeSpec struct {
 	PackageID string
 	// Type is that of a package that was given.
 	Type string
+	// Verification is nil when nothing needs to be signed.
+	Verification *Verification
+	// Approvals is nil when nobody has to approve.
+	Approvals *Approvals
 }
 
 // ChaincodeServer says how the chaincode's servers run. Only the image of NodeOptions must be given;
@@ -125,12 +129,26 @@ func serverPrefix(channel, label string) string {
 	return host + "." + channel
 }
 
+// serverImage gives the image of the servers; none where there are no servers of ours.
+func (f *Fabric) serverImage(ctx context.Context, spec ChaincodeSpec) (engine.Image, error) {
+	if !spec.served() {
+		return engine.Image{}, nil
+	}
+	return f.resolveKept(ctx, spec.Server.NodeOptions)
+}
+
 // PreflightChaincode finds what would fail before anything is made.
 func (f *Fabric) PreflightChaincode(ctx context.Context, spec ChaincodeSpec) error {
-	if spec.served() {
-		if _, err := f.engine.ResolveImage(ctx, spec.Server.Image); err != nil {
-			return err
-		}
+	image, err := f.serverImage(ctx, spec)
+	if err != nil {
+		return err
+	}
+	packed, err := spec.Pack()
+	if err != nil {
+		return err
+	}
+	if err := spec.verify(packed, image); err != nil {
+		return err
 	}
 	record, err := f.channelRecord(ctx, spec.Channel)
 	if err != nil {
@@ -224,11 +242,12 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 		return state, err
 	}
 	spec.Type = packageType
-	var image engine.Image
-	if spec.served() {
-		if image, err = f.resolveKept(ctx, spec.Server.NodeOptions); err != nil {
-			return state, err
-		}
+	image, err := f.serverImage(ctx, spec)
+	if err != nil {
+		return state, err
+	}
+	if err := spec.verify(packed, image); err != nil {
+		return state, err
 	}
 	if err := f.awaitLevel(ctx, spec.Channel.Name, peersIn(members)); err != nil {
 		return state, err
@@ -236,6 +255,19 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	definition, committed, err := f.nextDefinition(ctx, spec, members, packageID)
 	if err != nil {
 		return state, err
+	}
+	if committed {
+		if committed, err = f.released(ctx, spec, definition, packageID, image); err != nil {
+			return state, err
+		}
+		if !committed {
+			definition.Sequence++
+		}
+	}
+	if !committed {
+		if err := f.authorize(ctx, spec, record, definition, packageID, image.ID); err != nil {
+			return state, err
+		}
 	}
 	watch := f.watchNodes(ctx)
 	err = watch.end(func() error {

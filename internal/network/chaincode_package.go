@@ -106,6 +106,21 @@ func (s *ChaincodeSpec) packageID() (string, error) {
 	return info.ID, s.planned(info.ID)
 }
 
+// Pack gives the package of a spec.
+func (s *ChaincodeSpec) Pack() ([]byte, error) {
+	packed, _, _, err := s.packed()
+	return packed, err
+}
+
+// verify fails with *VerificationError when package or image lack the signatures that the spec asks for.
+func (s *ChaincodeSpec) verify(packed []byte, image engine.Image) error {
+	err := s.Verification.VerifyPackage(packed)
+	if s.served() {
+		err = errors.Join(err, s.Verification.VerifyImage(image))
+	}
+	return err
+}
+
 // packed gives the package of a spec, its ID and, when it was given, its type.
 func (s *ChaincodeSpec) packed() (packed []byte, id, packageType string, err error) {
 	if s.Package == nil {

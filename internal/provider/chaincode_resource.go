@@ -57,6 +57,8 @@ type chaincodeModel struct {
 	InitRequired      types.Bool     `tfsdk:"init_required"`
 	Collections       types.Map      `tfsdk:"collections"`
 	Indexes           types.Map      `tfsdk:"indexes"`
+	Verification      types.Object   `tfsdk:"verification"`
+	Approvals         types.Object   `tfsdk:"approvals"`
 	PackageID         types.String   `tfsdk:"package_id"`
 	Sequence          types.Int64    `tfsdk:"sequence"`
 	ImageID           types.String   `tfsdk:"image_id"`
@@ -206,6 +208,8 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 				MarkdownDescription: "CouchDB indexes, in JSON by file name: `FILE.json`, or `COLLECTION/FILE.json` for one of a private data collection, each for example `jsonencode({ index = { fields = [\"owner\"] }, ddoc = \"owner\", name = \"owner\", type = \"json\" })`. " +
 					"They are part of the package, so that changing one is an upgrade, but for its spacing. Peers whose state database is goleveldb pass over them.",
 			},
+			"verification": verificationAttribute(),
+			"approvals":    approvalsAttribute(),
 			"package_id": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "Package ID (`LABEL:SHA256`), known at plan when the channel's name is, and the folder or file of `package`.",
@@ -241,29 +245,35 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 func (r *chaincodeResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
 	var config chaincodeModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
-	refuseUnsatisfiable(path.Root("endorsement_policy"), config.EndorsementPolicy, &resp.Diagnostics)
-	for _, name := range slices.Sorted(maps.Keys(config.Collections.Elements())) {
+	config.validateDefinition(ctx, &resp.Diagnostics)
+	config.validateIndexes(&resp.Diagnostics)
+	config.validatePackage(ctx, &resp.Diagnostics)
+	config.validateVerification(ctx, &resp.Diagnostics)
+}
+
+// validateDefinition refuses policies and collections that no channel would take.
+func (m *chaincodeModel) validateDefinition(ctx context.Context, diags *diag.Diagnostics) {
+	refuseUnsatisfiable(path.Root("endorsement_policy"), m.EndorsementPolicy, diags)
+	for _, name := range slices.Sorted(maps.Keys(m.Collections.Elements())) {
 		at := path.Root("collections").AtMapKey(name)
 		if err := lifecycle.ValidateCollectionName(name); err != nil {
-			addNested(&resp.Diagnostics, at, "Not a collection name", sentence(err))
+			addNested(diags, at, "Not a collection name", sentence(err))
 		}
-		object, ok := config.Collections.Elements()[name].(types.Object)
+		object, ok := m.Collections.Elements()[name].(types.Object)
 		if !ok || object.IsUnknown() || object.IsNull() {
 			continue
 		}
 		var c collectionModel
-		resp.Diagnostics.Append(object.As(ctx, &c, basetypes.ObjectAsOptions{})...)
+		diags.Append(object.As(ctx, &c, basetypes.ObjectAsOptions{})...)
 		if c.MemberPolicy.IsNull() {
-			addNested(&resp.Diagnostics, at.AtName("member_policy"), "Missing member policy", "A collection needs a member_policy that says who may hold its data.")
+			addNested(diags, at.AtName("member_policy"), "Missing member policy", "A collection needs a member_policy that says who may hold its data.")
 		}
-		refuseUnsatisfiable(at.AtName("endorsement_policy"), c.EndorsementPolicy, &resp.Diagnostics)
+		refuseUnsatisfiable(at.AtName("endorsement_policy"), c.EndorsementPolicy, diags)
 		if !c.RequiredPeerCount.IsUnknown() && !c.MaxPeerCount.IsUnknown() && c.MaxPeerCount.ValueInt64() < c.RequiredPeerCount.ValueInt64() {
-			addNested(&resp.Diagnostics, at.AtName("max_peer_count"), "Fewer peers than required",
+			addNested(diags, at.AtName("max_peer_count"), "Fewer peers than required",
 				fmt.Sprintf("The data is sent to %d other peers at most, and %d must have it. Set max_peer_count to required_peer_count or more.", c.MaxPeerCount.ValueInt64(), c.RequiredPeerCount.ValueInt64()))
 		}
 	}
-	config.validateIndexes(&resp.Diagnostics)
-	config.validatePackage(ctx, &resp.Diagnostics)
 }
 
 func (m *chaincodeModel) validateIndexes(diags *diag.Diagnostics) {
@@ -318,8 +328,14 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 		}
 	}
 	plan.planPackage(ctx, &resp.Diagnostics)
+	plan.planVerification(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
+	}
+	if exists {
+		plan.planApprovals(ctx, &prior, &resp.Diagnostics)
+	} else {
+		plan.planApprovals(ctx, nil, &resp.Diagnostics)
 	}
 	plan.Status, plan.Sequence, plan.ImageID = types.StringValue(string(engine.Running)), types.Int64Unknown(), types.StringUnknown()
 	plan.RenewalAt, plan.RenewalDue = types.StringUnknown(), types.ListValueMust(types.StringType, nil)
@@ -333,7 +349,8 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 			plan.PackageID = prior.PackageID // it was packed by something else, and runs
 		}
 		// A release that is not whole may take another sequence to mend.
-		if same && prior.Status.Equal(plan.Status) && !changed(prior.Version, plan.Version, prior.Label, plan.Label, prior.PackageID, plan.PackageID, prior.InitRequired, plan.InitRequired) {
+		approved := plan.Approvals.IsNull() || plan.image().Equal(prior.image()) // else the image takes a release
+		if same && approved && prior.Status.Equal(plan.Status) && !changed(prior.Version, plan.Version, prior.Label, plan.Label, prior.PackageID, plan.PackageID, prior.InitRequired, plan.InitRequired) {
 			plan.Sequence = prior.Sequence
 			if plan.Server.Equal(prior.Server) && len(prior.RenewalDue.Elements()) == 0 {
 				plan.RenewalAt = prior.RenewalAt
@@ -562,6 +579,7 @@ func (m *chaincodeModel) definition(ctx context.Context, diags *diag.Diagnostics
 func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) network.ChaincodeSpec {
 	spec := m.definition(ctx, diags)
 	spec.Indexes = m.indexes(ctx, diags)
+	spec.Verification, spec.Approvals = m.verification(ctx, diags), m.approvals(ctx, diags)
 	spec.Package, spec.PackageID = m.packageSource(ctx, diags), m.PackageID.ValueString()
 	if m.Server.IsNull() {
 		return spec
@@ -643,7 +661,7 @@ func (r *chaincodeResource) Create(ctx context.Context, req resource.CreateReque
 // addChaincodeError names the attribute where it is known.
 func addChaincodeError(diags *diag.Diagnostics, summary string, err error) {
 	switch label, stopped := new(network.LabelTakenError), new(network.NotRunningError); {
-	case err == nil || addPolicyErrors(diags, err):
+	case err == nil || addPolicyErrors(diags, err) || addVerificationError(diags, summary, err) || addApprovalError(diags, summary, err):
 	case errors.As(err, &label):
 		diags.AddAttributeError(path.Root("label"), summary, sentence(err)+"\n\nSet another label, or another version, from which it is made.")
 	case errors.As(err, new(*network.PackageChangedError)):

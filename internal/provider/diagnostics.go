@@ -11,6 +11,7 @@ import (
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/signoff"
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
@@ -63,6 +64,12 @@ func wayOut(err error) string {
 		return howToJoin(admission)
 	case errors.As(err, new(*network.ExpiredError)) || errors.Is(err, configtx.ErrOutdated):
 		return "Propose it again, by whoever made it: terraform apply -replace=ADDRESS of the fabric_channel_proposal. Everybody signs the new update then."
+	case errors.As(err, new(*signoff.ExpiredError)) || errors.As(err, new(*network.OtherReleaseError)):
+		return "Propose it again, by whoever made it: terraform apply -replace=ADDRESS of the fabric_release_proposal. Everybody approves the new one then."
+	case errors.As(err, new(*signoff.OwnError)) || errors.As(err, new(*signoff.TooFewError)):
+		return "Hand the proposal to somebody else, who approves it with a fabric_release_approval."
+	case errors.As(err, new(*network.RecordError)):
+		return "Mend the audit chaincode or its channel, and apply again: a release that cannot be recorded does not happen."
 	case errors.Is(err, configtx.ErrNoChange):
 		return "The channel is so already, or the change names what the channel does not have. Correct the change, or take the proposal out of the configuration."
 	case errors.As(err, new(*network.UnsignedStepError)):

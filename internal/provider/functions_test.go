@@ -65,7 +65,7 @@ func stringValues(texts ...string) types.List {
 // TestFunctionDefinitions holds every function to what Terraform and its documentation need.
 func TestFunctionDefinitions(t *testing.T) {
 	for name, f := range map[string]function.Function{
-		"package_id": newPackageIDFunction(), "endorsement_policy": newEndorsementPolicyFunction(),
+		"package_id": newPackageIDFunction(), "chaincode_package": newChaincodePackageFunction(), "endorsement_policy": newEndorsementPolicyFunction(),
 		"certificate": newCertificateFunction(), "verify_chain": newVerifyChainFunction(),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -66,40 +66,41 @@ func packageID(ctx context.Context, given attr.Value) (string, error) {
 		}
 		return info.ID, nil
 	case types.Object:
-		return describedPackageID(value.Attributes())
+		_, id, err := describedPackage(value.Attributes())
+		return id, err
 	case types.Map:
-		return describedPackageID(value.Elements())
+		_, id, err := describedPackage(value.Elements())
+		return id, err
 	default:
 		return "", fmt.Errorf("it is neither the base64 of a package file nor an object with channel and label but of type %s", given.Type(ctx))
 	}
 }
 
-// describedPackageID is the ID of the package that fabric_chaincode makes.
-func describedPackageID(members map[string]attr.Value) (string, error) {
+// describedPackage is the package that fabric_chaincode makes, with its ID.
+func describedPackage(members map[string]attr.Value) (packed []byte, id string, err error) {
 	known := []string{"channel", "indexes", "label", "mutual_tls"}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if !slices.Contains(known, name) {
-			return "", fmt.Errorf("the description of a package has no member %s; its members are %s", name, strings.Join(known, ", "))
+			return nil, "", fmt.Errorf("the description of a package has no member %s; its members are %s", name, strings.Join(known, ", "))
 		}
 	}
 	channel, err := requiredText(members, "channel")
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	label, err := requiredText(members, "label")
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	indexes, err := describedIndexes(members["indexes"])
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	mutualTLS, ok := members["mutual_tls"].(types.Bool)
 	if !ok && members["mutual_tls"] != nil {
-		return "", errors.New("mutual_tls is not true or false")
+		return nil, "", errors.New("mutual_tls is not true or false")
 	}
-	_, id, err := network.ChaincodePackage(channel, label, indexes, mutualTLS.ValueBool())
-	return id, err
+	return network.ChaincodePackage(channel, label, indexes, mutualTLS.ValueBool())
 }
 
 // describedIndexes are the CouchDB indexes as fabric_chaincode takes them, a map or an object of texts.

@@ -164,6 +164,8 @@ func (p *fabricProvider) Resources(ctx context.Context) []func() resource.Resour
 		newChannelSignatureResource,
 		newChannelSubmissionResource,
 		newChaincodeResource,
+		newReleaseProposalResource,
+		newReleaseApprovalResource,
 		newTransactionResource,
 		newBackupResource,
 	}
@@ -202,6 +204,7 @@ func (p *fabricProvider) EphemeralResources(context.Context) []func() ephemeral.
 func (p *fabricProvider) Functions(context.Context) []func() function.Function {
 	return []func() function.Function{
 		newPackageIDFunction,
+		newChaincodePackageFunction,
 		newEndorsementPolicyFunction,
 		newCertificateFunction,
 		newVerifyChainFunction,

@@ -165,6 +165,8 @@ var models = map[string]func() any{
 	"fabric_channel_signature":  func() any { return &channelSignatureModel{} },
 	"fabric_channel_submission": func() any { return &channelSubmissionModel{} },
 	"fabric_chaincode":          func() any { return &chaincodeModel{} },
+	"fabric_release_proposal":   func() any { return &releaseProposalModel{} },
+	"fabric_release_approval":   func() any { return &releaseApprovalModel{} },
 	"fabric_transaction":        func() any { return &transactionModel{} },
 	"fabric_crl":                func() any { return &crlModel{} },
 	"fabric_backup":             func() any { return &backupModel{} },
@@ -172,6 +174,9 @@ var models = map[string]func() any{
 
 // nestedModels are those of nested attributes, whatever resource they are in.
 var nestedModels = map[string]func() any{
+	"approvals":           func() any { return &approvalsModel{} },
+	"audit":               func() any { return &auditModel{} },
+	"verification":        func() any { return &verificationModel{} },
 	"add_consenter":       func() any { return &consenterModel{} },
 	"external_consenters": func() any { return &externalConsenterModel{} },
 	"certificates":        func() any { return &certificatesModel{} },

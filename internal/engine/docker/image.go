@@ -101,24 +101,13 @@ func parseReference(ref string) (imageReference, error) {
 // image describes what was found under the reference.
 func (r imageReference) image(found client.ImageInspectResult) engine.Image {
 	out := engine.Image{Reference: r.given, ID: found.ID}
-	digests := slices.Sorted(slices.Values(found.RepoDigests))
-	if r.named == nil {
-		if len(digests) > 0 {
-			out.Digest = digests[0]
-		}
-		return out
-	}
-	if _, ok := r.named.(reference.Digested); ok {
-		out.Digest = r.local
-		return out
-	}
-	// An image may have come from several registries; the one that was asked for counts.
-	for _, digest := range digests {
-		if named, err := reference.ParseNormalizedNamed(digest); err == nil && named.Name() == r.named.Name() {
-			out.Digest = digest
-			return out
+	for _, named := range found.RepoDigests {
+		if _, digest, ok := strings.Cut(named, "@"); ok {
+			out.Digests = append(out.Digests, digest)
 		}
 	}
+	slices.Sort(out.Digests)
+	out.Digests = slices.Compact(out.Digests)
 	return out
 }
 

@@ -446,7 +446,7 @@ func (f *Fake) ResolveImage(ctx context.Context, reference string) (image engine
 		}
 		image = engine.Image{Reference: reference, ID: id}
 		if _, digest, ok := strings.Cut(reference, "@"); ok {
-			image.Digest = strings.Split(reference, "@")[0] + "@" + digest
+			image.Digests = []string{digest}
 		}
 		return nil
 	})

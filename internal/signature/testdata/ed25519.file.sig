@@ -1,0 +1,1 @@
+e0WOYPas8ZE+2YoEHtC+ItSGCYhOXpj9v1mTQotT0OqlagFfE5enJCEp6zNtpnsorkvbhiGiC+plq+yc9X2BDw==

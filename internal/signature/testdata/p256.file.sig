@@ -1,0 +1,1 @@
+MEUCIQDDC6uAlWar+yT1OsdmtPiiJuHfzoo2IBtKXzag9wpAYgIgSk1hhjEAYsfDolzfDf4PAvMp0olP3oW9UKNXCPCJfgY=
