@@ -407,14 +407,19 @@ func (f *Fabric) ordererAnswers(ctx context.Context, h Handle) error {
 // restart ends an orderer's process and starts it again, as it is.
 func (f *Fabric) restart(ctx context.Context, o Handle) error {
 	defer f.locks.lock(o.Object())()
-	if err := f.stop(ctx, o); err != nil {
-		return err
+	r, end := reprieved(ctx)
+	defer end()
+	err := f.stop(r, o)
+	if err == nil {
+		f.conns.forget(o)
+		if err = f.engine.StartNode(r, o.Object()); err != nil {
+			err = f.nodeError(r, o, "start", err)
+		}
 	}
-	f.conns.forget(o)
-	if err := f.engine.StartNode(ctx, o.Object()); err != nil {
-		return f.nodeError(ctx, o, "start", err)
+	if err == nil {
+		err = f.awaitReady(r, &node{handle: o, ready: func(ctx context.Context) error { return f.ordererAnswers(ctx, o) }})
 	}
-	return f.awaitReady(ctx, &node{handle: o, ready: func(ctx context.Context) error { return f.ordererAnswers(ctx, o) }})
+	return f.downError(r, o, err)
 }
 
 // ReadOrdererCluster reads the state of the nodes of a cluster, by name.
