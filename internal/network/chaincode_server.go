@@ -527,6 +527,8 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 		return state, err
 	}
 	peers := peersOf(record.Organizations)
+	wait := waiting(peers, servers)
+	peers = slices.DeleteFunc(peers, func(p Handle) bool { return wait[p] })
 	state.Status, state.ImageID = serverStatus(servers, peers)
 	members, err := f.members(ctx, record)
 	if err != nil {
@@ -553,7 +555,7 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 		return state, nil
 	}
 	if mixed(servers) {
-		return state, f.readMixed(ctx, channel.Name, name, &state, members, reports)
+		return state, f.readMixed(ctx, channel.Name, name, &state, members, servers, reports)
 	}
 	state.PackageID = f.approvedByAll(ctx, channel.Name, *state.Committed, members)
 	for _, m := range members {

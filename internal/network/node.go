@@ -52,6 +52,9 @@ type NodeOptions struct {
 	Limits    engine.Limits     `json:"limits"`
 	// Container is that of an adopted node, which somebody else made; empty for a node of ours.
 	Container string `json:"container,omitempty"`
+	// MaterialDirectory is a local directory with the crypto material of a node whose organization has no CA
+	// here; see ReadMaterial.
+	MaterialDirectory string `json:"material_directory,omitempty"`
 	// Stopped wants the node not running.
 	Stopped bool `json:"-"`
 	// Existing tells that the node has been made before, so that a missing volume is a loss.
