@@ -88,8 +88,9 @@ func mixed(servers []engine.Node) bool {
 }
 
 // readMixed completes the state of a chaincode of which each organization has its own package.
-func (f *Fabric) readMixed(ctx context.Context, channel, name string, state *ChaincodeState, members []member, reports map[Handle]chaincodeReport) error {
+func (f *Fabric) readMixed(ctx context.Context, channel, name string, state *ChaincodeState, members []member, servers []engine.Node, reports map[Handle]chaincodeReport) error {
 	for _, m := range members {
+		wait := waiting(m.handles(), servers)
 		if !m.peers[0].running() {
 			continue
 		}
@@ -102,6 +103,9 @@ func (f *Fabric) readMixed(ctx context.Context, channel, name string, state *Cha
 		}
 		state.PackageID = cmp.Or(state.PackageID, approved)
 		for _, p := range m.peers {
+			if wait[p.handle] {
+				continue
+			}
 			has, err := f.hasPackage(ctx, p, reports, approved)
 			if err != nil {
 				return err
@@ -114,16 +118,48 @@ func (f *Fabric) readMixed(ctx context.Context, channel, name string, state *Cha
 	return nil
 }
 
-// unserved leaves out the peers that have a server beside them, and the members without any other.
+// waiting gives the peers that a chaincode serves from its next release on: they came to an organization
+// whose other peers are served by containers of somebody else, and its package runs in those only.
+func waiting(peers []Handle, servers []engine.Node) map[Handle]bool {
+	beside, elsewhere := map[string]engine.Node{}, map[string]bool{}
+	for _, s := range servers {
+		beside[s.Labels[labelPeer]] = s
+	}
+	for _, p := range peers {
+		if beside[p.Name].Adopted != "" {
+			elsewhere[p.MSPID] = true
+		}
+	}
+	out := map[Handle]bool{}
+	for _, p := range peers {
+		if _, served := beside[p.Name]; !served && elsewhere[p.MSPID] {
+			out[p] = true
+		}
+	}
+	return out
+}
+
+// unserved leaves out the peers that have a server beside them or wait for the next release, and the
+// members without any other.
 func unserved(members []member, servers []engine.Node) []member {
 	var out []member
 	for _, m := range members {
+		wait := waiting(m.handles(), servers)
 		m.peers = slices.DeleteFunc(slices.Clone(m.peers), func(p memberPeer) bool {
-			return slices.ContainsFunc(servers, func(s engine.Node) bool { return s.Labels[labelPeer] == p.handle.Name })
+			return wait[p.handle] || slices.ContainsFunc(servers, func(s engine.Node) bool { return s.Labels[labelPeer] == p.handle.Name })
 		})
 		if len(m.peers) > 0 {
 			out = append(out, m)
 		}
+	}
+	return out
+}
+
+// handles are those of the member's peers.
+func (m member) handles() []Handle {
+	out := make([]Handle, len(m.peers))
+	for i, p := range m.peers {
+		out[i] = p.handle
 	}
 	return out
 }

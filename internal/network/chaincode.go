@@ -346,8 +346,8 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	for _, txID := range approvals {
-		group.Go(func() error { return awaitCommit(gctx, spec.Channel.Name, txID, members) })
+	for _, tx := range approvals {
+		group.Go(func() error { return awaitCommit(gctx, tx, members) })
 	}
 	serveOne := func(ctx context.Context, p Handle) error {
 		fresh, err := serve(ctx, p)
@@ -471,8 +471,8 @@ func approvedPackage(ctx context.Context, channel, chaincode string, m member, s
 
 // approveAll has the organizations approve at once, so that one block takes all approvals, and gives
 // the transactions of those that had not approved before. They are not awaited.
-func (f *Fabric) approveAll(ctx context.Context, channel string, definition lifecycle.Definition, packageID string, members []member) ([]string, error) {
-	sent := make([]string, len(members))
+func (f *Fabric) approveAll(ctx context.Context, channel string, definition lifecycle.Definition, packageID string, members []member) ([]*endorser.Transaction, error) {
+	sent := make([]*endorser.Transaction, len(members))
 	group, gctx := errgroup.WithContext(ctx)
 	for i, m := range members {
 		group.Go(func() error {
@@ -483,7 +483,7 @@ func (f *Fabric) approveAll(ctx context.Context, channel string, definition life
 			if err != nil {
 				return fmt.Errorf("unable to approve chaincode %s for %s: %w", definition.Name, m.handle.MSPID, err)
 			}
-			sent[i] = tx.TxID
+			sent[i] = tx
 			if err := gateway.Submit(gctx, m.peers[0].Conn, tx); err != nil {
 				return fmt.Errorf("unable to submit the approval of chaincode %s by %s: %w", definition.Name, m.handle.MSPID, err)
 			}
@@ -491,17 +491,22 @@ func (f *Fabric) approveAll(ctx context.Context, channel string, definition life
 		})
 	}
 	err := group.Wait()
-	return slices.DeleteFunc(sent, func(id string) bool { return id == "" }), err
+	return slices.DeleteFunc(sent, func(tx *endorser.Transaction) bool { return tx == nil }), err
 }
 
-// awaitCommit waits until the first peer of every organization has committed a transaction.
-func awaitCommit(ctx context.Context, channel, txID string, members []member) error {
+// awaitCommit waits until the first peer of every organization has committed a transaction. The first of
+// them sends it again when it does not come.
+func awaitCommit(ctx context.Context, tx *endorser.Transaction, members []member) error {
 	group, gctx := errgroup.WithContext(ctx)
-	for _, m := range members {
-		group.Go(func() error {
-			_, err := gateway.CommitStatus(gctx, m.peers[0].Conn, m.admin, channel, txID)
+	for i, m := range members {
+		group.Go(func() (err error) {
+			if i == 0 {
+				_, err = gateway.Await(gctx, m.peers[0].Conn, m.admin, tx)
+			} else {
+				_, err = gateway.CommitStatus(gctx, m.peers[0].Conn, m.admin, tx.Channel, tx.TxID)
+			}
 			if err != nil {
-				return fmt.Errorf("transaction %s on peer %s: %w", txID, m.peers[0].Name, err)
+				return fmt.Errorf("transaction %s on peer %s: %w", tx.TxID, m.peers[0].Name, err)
 			}
 			return nil
 		})
@@ -529,8 +534,12 @@ func (f *Fabric) commitDefinition(ctx context.Context, channel string, definitio
 	group, gctx := errgroup.WithContext(ctx)
 	for _, m := range members {
 		for _, p := range m.peers {
-			group.Go(func() error {
-				_, err := gateway.CommitStatus(gctx, p.Conn, m.admin, channel, tx.TxID)
+			group.Go(func() (err error) {
+				if p.handle == first.peers[0].handle { // one of them sends it again when it does not come
+					_, err = gateway.Await(gctx, p.Conn, m.admin, tx)
+				} else {
+					_, err = gateway.CommitStatus(gctx, p.Conn, m.admin, channel, tx.TxID)
+				}
 				return err
 			})
 		}

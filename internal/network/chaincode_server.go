@@ -608,6 +608,8 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 		return state, err
 	}
 	peers := peersOf(record.Organizations)
+	wait := waiting(peers, servers)
+	peers = slices.DeleteFunc(peers, func(p Handle) bool { return wait[p] })
 	if recorded := slices.ContainsFunc(servers, func(s engine.Node) bool { return !isNode(s) }); recorded && !slices.ContainsFunc(servers, isNode) {
 		state.Status = engine.Running // as far as the engine knows
 	} else {
@@ -639,7 +641,7 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 		return state, nil
 	}
 	if mixed(servers) {
-		return state, f.readMixed(ctx, channel.Name, name, &state, members, reports)
+		return state, f.readMixed(ctx, channel.Name, name, &state, members, servers, reports)
 	}
 	state.PackageID = f.approvedByAll(ctx, channel.Name, *state.Committed, members)
 	for _, m := range members {

@@ -260,6 +260,7 @@ func (k caKeys) chain(ca string) (roots, intermediates []string, err error) {
 
 // Files of an organization's key volume.
 const (
+	// An organization without a CA here has an operations root of its own, in the files of the same names.
 	organizationRecord = "organization.json"
 	organizationCRL    = "crl.pem"
 	adminFolder        = "admin"
@@ -341,7 +342,8 @@ func (f *Fabric) identity(ctx context.Context, h Handle) (*msp.Identity, error) 
 	return keys.identity(identitiesFolder + h.Name)
 }
 
-// operationsRoot gives the operations root of the CA behind a node.
+// operationsRoot gives the operations root of the CA behind a node, or that of an organization without one
+// here. Adopted nodes have none: errNoCA.
 func (f *Fabric) operationsRoot(ctx context.Context, h Handle) (*certificate.KeyPair, error) {
 	ca := h
 	if h.Kind != KindCA {
@@ -350,7 +352,14 @@ func (f *Fabric) operationsRoot(ctx context.Context, h Handle) (*certificate.Key
 			return nil, err
 		}
 		if ca, err = org.ca(); err != nil {
-			return nil, err
+			adopted, failed := f.adoption(ctx, h)
+			if failed != nil {
+				return nil, failed
+			}
+			if adopted != nil || len(org.files[operationsCertificate]) == 0 {
+				return nil, err
+			}
+			return caKeys{handle: org.handle, files: org.files}.operations()
 		}
 	}
 	keys, err := f.caKeys(ctx, ca)

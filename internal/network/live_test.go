@@ -257,7 +257,7 @@ func (l *live) works(f *Fabric) {
 	tx, err := lifecycle.Approve(ctx, first.admin, liveChannel, lifecycle.Definition{Name: "kv", Version: "1.0", Sequence: 1}, "", first.endorsers()...)
 	l.must(err)
 	l.must(gateway.Submit(ctx, first.peers[0].Conn, tx))
-	l.must(awaitCommit(ctx, liveChannel, tx.TxID, members))
+	l.must(awaitCommit(ctx, tx, members))
 	for _, p := range l.peers {
 		height, err := f.height(ctx, p, liveChannel)
 		l.must(err)

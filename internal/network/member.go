@@ -108,16 +108,22 @@ var memberCertificates = map[string]string{
 
 // memberMaterial issues what a node of an organization needs and does not have, or has to have anew:
 // its local MSP from the enrolment CA, its TLS certificate from the TLS CA, and the listener
-// certificate of its operations endpoint from the operations root. Keys are made here, written to the
-// node's own volume, and forgotten.
+// certificate of its operations endpoint from the operations root. Keys are made here, or read where
+// the organization has no CA here, written to the node's own volume, and forgotten.
 func (f *Fabric) memberMaterial(h Handle, kind string, options NodeOptions) func(context.Context, map[string][]byte) (map[string][]byte, error) {
 	return func(ctx context.Context, have map[string][]byte) (map[string][]byte, error) {
-		org, from, err := f.issuer(ctx, h.Organization())
+		org, err := f.organizationKeys(ctx, h.Organization())
 		if err != nil {
 			return nil, err
 		}
-		registration := ca.Registration{ID: h.Name, Type: kind, MaxEnrollments: ca.Unlimited}
-		enrolled, tls, err := f.enrollNode(ctx, from, org, registration, options, options.hosts(h), have)
+		var enrolled, tls *certificate.KeyPair // nil: as it is
+		given, err := f.given(ctx, h, org, options, have)
+		if from, no := org.ca(); err == nil && no == nil {
+			registration := ca.Registration{ID: h.Name, Type: kind, MaxEnrollments: ca.Unlimited}
+			enrolled, tls, err = f.enrollNode(ctx, from, org, registration, options, options.hosts(h), have)
+		} else if given != nil {
+			enrolled, tls = given.enrollment, given.tls
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -134,11 +140,14 @@ func (f *Fabric) memberMaterial(h Handle, kind string, options NodeOptions) func
 			files["msp/"+name] = content
 		}
 		if tls != nil {
-			if err := putPair(files, tlsFolder, tls.KeyPair); err != nil {
+			if err := putPair(files, tlsFolder, tls); err != nil {
 				return nil, err
 			}
 			for _, text := range org.Definition.TLSIntermediateCertificates { // others know the roots only
-				files[tlsFolder+"/cert.pem"] = append(files[tlsFolder+"/cert.pem"], text...)
+				files[tlsFile] = append(files[tlsFile], text...)
+			}
+			if given != nil {
+				files[tlsFile] = given.chain
 			}
 		}
 		for name, content := range have {
@@ -163,29 +172,35 @@ func (f *Fabric) memberMaterial(h Handle, kind string, options NodeOptions) func
 // that are to be replaced. Keys stay, because consenters are recognised by them.
 func (f *Fabric) enrollNode(ctx context.Context, from Handle, org *organizationKeys, registration ca.Registration, options NodeOptions,
 	hosts []string, have map[string][]byte,
-) (enrolled, tls *ca.Enrollment, err error) {
+) (enrolled, tls *certificate.KeyPair, err error) {
 	group, gctx := errgroup.WithContext(ctx)
 	certPEM, keyPEM, next := newest(have, enrollmentFile, enrollmentKeyFile)
 	switch {
 	case !paired(certPEM, keyPEM) || !options.Known && (!certifies(org.Definition, string(certPEM)) || options.replaces(certPEM)):
 		request := ca.EnrollRequest{Key: options.keptKey(certPEM, keyPEM)}
-		group.Go(func() (err error) {
-			enrolled, err = f.enrollNew(gctx, from, enrollmentCA, registration, request)
+		group.Go(func() error {
+			enrollment, err := f.enrollNew(gctx, from, enrollmentCA, registration, request)
+			if err == nil {
+				enrolled = enrollment.KeyPair
+			}
 			return err
 		})
 	case next != nil:
-		enrolled = &ca.Enrollment{KeyPair: next}
+		enrolled = next
 	}
 	certPEM, keyPEM, next = newest(have, tlsFile, tlsKeyFile)
 	switch {
 	case !paired(certPEM, keyPEM) || !chains(string(certPEM), nil, org.issuing()) || !names(certPEM, hosts) || options.replaces(certPEM):
 		request := ca.EnrollRequest{Profile: ca.ProfileTLS, Hosts: hosts, Key: options.keptKey(certPEM, keyPEM)}
-		group.Go(func() (err error) {
-			tls, err = f.enrollNew(gctx, from, tlsCA, registration, request)
+		group.Go(func() error {
+			enrollment, err := f.enrollNew(gctx, from, tlsCA, registration, request)
+			if err == nil {
+				tls = enrollment.KeyPair
+			}
 			return err
 		})
 	case next != nil:
-		tls = &ca.Enrollment{KeyPair: next}
+		tls = next
 	}
 	err = group.Wait()
 	return enrolled, tls, err

@@ -52,6 +52,9 @@ type NodeOptions struct {
 	Limits    engine.Limits     `json:"limits"`
 	// Container is that of an adopted node, which somebody else made; empty for a node of ours.
 	Container string `json:"container,omitempty"`
+	// MaterialDirectory is a local directory with the crypto material of a node whose organization has no CA
+	// here; see ReadMaterial.
+	MaterialDirectory string `json:"material_directory,omitempty"`
 	// Stopped wants the node not running.
 	Stopped bool `json:"-"`
 	// Existing tells that the node has been made before, so that a missing volume is a loss.
@@ -288,8 +291,15 @@ func (f *Fabric) reclaim(ctx context.Context, h Handle) (engine.Node, error) {
 // ensure makes the node as it is wanted, from whatever is there: nothing, a half-made node, a
 // stopped one, one with another specification. Its volume stays whatever happens to its container.
 func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
+	defer f.locks.lock(n.handle.Object())()
+	r, end := reprieved(ctx)
+	defer end()
+	state, err := f.ensureLocked(r, n)
+	return state, f.downError(r, n.handle, err)
+}
+
+func (f *Fabric) ensureLocked(ctx *reprieve, n *node) (NodeState, error) {
 	name := n.handle.Object()
-	defer f.locks.lock(name)()
 	seen, ok := f.seen.take(name)
 	if !ok {
 		var err error
@@ -388,7 +398,7 @@ func (n *node) chosen(published []engine.Port, host int) bool {
 
 // removeOld takes the container away that has another specification than is wanted, and completes
 // the new one: the ports that it had are free now, also for another node that waits for them.
-func (f *Fabric) removeOld(ctx context.Context, n *node, seen *sighting) (engine.NodeSpec, error) {
+func (f *Fabric) removeOld(ctx *reprieve, n *node, seen *sighting) (engine.NodeSpec, error) {
 	name := n.handle.Object()
 	if err := f.checkNew(ctx, n, seen); err != nil {
 		return engine.NodeSpec{}, err
@@ -408,7 +418,7 @@ func (f *Fabric) removeOld(ctx context.Context, n *node, seen *sighting) (engine
 }
 
 // takeDown stops a node that is to be changed, when it can be spared.
-func (f *Fabric) takeDown(ctx context.Context, n *node) error {
+func (f *Fabric) takeDown(ctx *reprieve, n *node) error {
 	if n.spared != nil {
 		if err := n.spared(ctx); err != nil {
 			return err
@@ -466,7 +476,7 @@ func (f *Fabric) attached(ctx context.Context, n *node, current engine.Node) (bo
 
 // furnish makes the container and puts its files there. The container is made while the
 // certificates are being issued.
-func (f *Fabric) furnish(ctx context.Context, n *node, spec engine.NodeSpec, fresh, keep bool) error {
+func (f *Fabric) furnish(ctx *reprieve, n *node, spec engine.NodeSpec, fresh, keep bool) error {
 	var have nodeFiles
 	var material map[string][]byte
 	group, gctx := errgroup.WithContext(ctx)
@@ -841,9 +851,16 @@ func lastWords(lines []string) []string {
 	return plain[max(0, end-wordLines):end]
 }
 
-// stop ends a node's process and waits for it.
+// stop ends a node's process and waits for it. What was begun is not cut short by an interrupt, so that a
+// start comes after it.
 func (f *Fabric) stop(ctx context.Context, h Handle) error {
-	if err := f.engine.StopNode(ctx, h.Object(), grace); err != nil {
+	r, end := reprieved(ctx)
+	defer end()
+	err := r.begin()
+	if err == nil {
+		err = f.engine.StopNode(r, h.Object(), grace)
+	}
+	if err != nil {
 		return fmt.Errorf("unable to stop %s: %w", h, err)
 	}
 	return nil

@@ -118,6 +118,9 @@ func (s ClusterSpec) handles() []Handle {
 // PreflightOrdererCluster finds what would fail before anything is made.
 func (f *Fabric) PreflightOrdererCluster(ctx context.Context, spec ClusterSpec) error {
 	group, gctx := errgroup.WithContext(ctx)
+	if err := f.checkMaterials(ctx, spec); err != nil {
+		return err
+	}
 	for name := range spec.Nodes {
 		n, err := f.clusterNode(spec, name)
 		if err != nil {
@@ -126,6 +129,16 @@ func (f *Fabric) PreflightOrdererCluster(ctx context.Context, spec ClusterSpec) 
 		group.Go(func() error { return f.preflight(gctx, n) })
 	}
 	return group.Wait()
+}
+
+// checkMaterials is CheckMaterial of every node.
+func (f *Fabric) checkMaterials(ctx context.Context, spec ClusterSpec) error {
+	for _, o := range spec.handles() {
+		if err := f.CheckMaterial(ctx, o, spec.Nodes[o.Name].NodeOptions); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // EnsureOrdererCluster makes the nodes of a cluster as they are wanted. What does not run yet is
@@ -161,6 +174,9 @@ func (w *clusterWork) do(ctx context.Context) (err error) {
 			return err
 		}
 		break
+	}
+	if err := w.checkMaterials(ctx, w.spec); err != nil {
+		return err
 	}
 	atOnce, rolled, err := w.order(ctx)
 	if err != nil {
@@ -407,14 +423,19 @@ func (f *Fabric) ordererAnswers(ctx context.Context, h Handle) error {
 // restart ends an orderer's process and starts it again, as it is.
 func (f *Fabric) restart(ctx context.Context, o Handle) error {
 	defer f.locks.lock(o.Object())()
-	if err := f.stop(ctx, o); err != nil {
-		return err
+	r, end := reprieved(ctx)
+	defer end()
+	err := f.stop(r, o)
+	if err == nil {
+		f.conns.forget(o)
+		if err = f.engine.StartNode(r, o.Object()); err != nil {
+			err = f.nodeError(r, o, "start", err)
+		}
 	}
-	f.conns.forget(o)
-	if err := f.engine.StartNode(ctx, o.Object()); err != nil {
-		return f.nodeError(ctx, o, "start", err)
+	if err == nil {
+		err = f.awaitReady(r, &node{handle: o, ready: func(ctx context.Context) error { return f.ordererAnswers(ctx, o) }})
 	}
-	return f.awaitReady(ctx, &node{handle: o, ready: func(ctx context.Context) error { return f.ordererAnswers(ctx, o) }})
+	return f.downError(r, o, err)
 }
 
 // ReadOrdererCluster reads the state of the nodes of a cluster, by name.

@@ -222,7 +222,7 @@ func (m *liveCluster) order() {
 	tx, err := lifecycle.Approve(ctx, first.admin, liveChannel, definition, "", first.endorsers()...)
 	m.must(err)
 	m.must(gateway.Submit(ctx, first.peers[0].Conn, tx))
-	m.must(awaitCommit(ctx, liveChannel, tx.TxID, members))
+	m.must(awaitCommit(ctx, tx, members))
 }
 
 // lose takes a node's container and volume away.

@@ -211,6 +211,9 @@ func (f *Fabric) recordOrganization(ctx context.Context, spec OrganizationSpec, 
 		var admin map[string][]byte
 		admin, err = ReadAdmin(ctx, spec.AdminDirectory, record.Definition)
 		maps.Copy(files, admin)
+		if err == nil {
+			err = f.addOperationsRoot(ctx, spec.Handle, files)
+		}
 	}
 	if err != nil {
 		return OrganizationState{}, err
@@ -222,6 +225,23 @@ func (f *Fabric) recordOrganization(ctx context.Context, spec OrganizationSpec, 
 		return OrganizationState{}, err
 	}
 	return f.ReadOrganization(ctx, spec.Handle)
+}
+
+// operationsRootLife is how long the operations root lives of an organization without a CA here.
+const operationsRootLife = 15 * year
+
+// addOperationsRoot adds what issues for the admin and operations endpoints of nodes of an organization
+// without a CA here, unless there is one.
+func (f *Fabric) addOperationsRoot(ctx context.Context, h Handle, files map[string][]byte) error {
+	have, err := f.readKeys(ctx, h)
+	if err != nil || paired(have[operationsCertificate], have[operationsKey]) {
+		return err
+	}
+	root, err := certificate.NewRoot(certificate.RootRequest{CommonName: "operations." + h.Name, Organization: h.Name, Validity: operationsRootLife})
+	if err != nil {
+		return err
+	}
+	return putPair(files, operationsFolder, root)
 }
 
 // adminName is the enrolment ID of an organization's admin.

@@ -63,6 +63,9 @@ func (f *Fabric) PreflightPeer(ctx context.Context, spec PeerSpec) error {
 	if err != nil {
 		return err
 	}
+	if err := f.CheckMaterial(ctx, spec.Handle, spec.NodeOptions); err != nil {
+		return err
+	}
 	if err := f.preflight(ctx, n); err != nil || spec.StateDatabase == nil {
 		return err
 	}
@@ -90,6 +93,9 @@ func (f *Fabric) ensurePeer(ctx context.Context, spec PeerSpec) (MemberState, er
 		return MemberState{}, err
 	}
 	if err := f.requireRelease(ctx, spec.Version, []Handle{spec.Handle}, nil); err != nil {
+		return MemberState{}, err
+	}
+	if err := f.CheckMaterial(ctx, spec.Handle, spec.NodeOptions); err != nil {
 		return MemberState{}, err
 	}
 	if spec.Stopped || !spec.Existing { // neither waits for others

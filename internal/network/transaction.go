@@ -136,10 +136,10 @@ func submit(ctx context.Context, channel, chaincode string, call Call, signer *m
 	if err := gateway.Submit(ctx, peers[0].Conn, tx); err != nil {
 		return result, err
 	}
-	if result.Block, err = gateway.CommitStatus(ctx, peers[0].Conn, signer, channel, tx.TxID); err != nil {
+	if result.Block, err = gateway.Await(ctx, peers[0].Conn, signer, tx); err != nil {
 		return result, err
 	}
-	return result, awaitCommit(ctx, channel, tx.TxID, members[1:])
+	return result, awaitCommit(ctx, tx, members[1:])
 }
 
 // endorse has the call endorsed by a peer of each member. While one cannot be reached, it goes on

@@ -53,11 +53,11 @@ func planAdopted(plan, prior certificateHolder) {
 	for name, value := range plan.held() {
 		*value = *prior.held()[name]
 	}
-	settleAdopted(plan)
+	nothingFallsDue(plan)
 }
 
-// settleAdopted: nothing of an adopted node falls due here.
-func settleAdopted(m certificateHolder) {
+// nothingFallsDue: no CA here renews the certificates of the node.
+func nothingFallsDue(m certificateHolder) {
 	r := m.renewal()
 	r.RenewalDue, r.RenewalAt, r.LastRenewal = nothingDue(), types.StringNull(), types.StringNull()
 }

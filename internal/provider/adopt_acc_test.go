@@ -24,16 +24,17 @@ import (
 type foreign struct {
 	t              *testing.T
 	prefix, folder string
+	orderers       []string
 	env            []string
 }
 
-// sampleNetwork makes one, and removes it when the test ends.
-func sampleNetwork(t *testing.T, prefix string) *foreign {
+// sampleNetwork makes one with one ordering node, or with three, and removes it when the test ends.
+func sampleNetwork(t *testing.T, prefix string, orderers ...string) *foreign {
 	t.Helper()
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(prefix))
-	f := &foreign{t: t, prefix: prefix, folder: filepath.Join(t.TempDir(), "foreign")}
-	f.env = append(os.Environ(), "FOREIGN_PREFIX="+prefix, fmt.Sprintf("FOREIGN_PORT=%d", 12000+h.Sum32()%40000))
+	f := &foreign{t: t, prefix: prefix, folder: filepath.Join(t.TempDir(), "foreign"), orderers: orderers}
+	f.env = append(os.Environ(), "FOREIGN_PREFIX="+prefix, fmt.Sprintf("FOREIGN_PORT=%d", 12000+h.Sum32()%40000), fmt.Sprintf("FOREIGN_ORDERERS=%d", len(orderers)))
 	t.Cleanup(func() { f.script("down") })
 	f.script("down") // of a run that was killed
 	f.script("up")
@@ -53,7 +54,11 @@ func (f *foreign) script(what string) {
 
 // nodes are the containers of its nodes, servers those of its chaincode.
 func (f *foreign) nodes() []string {
-	return []string{f.prefix + "orderer.example.com", f.prefix + "peer0.org1.example.com", f.prefix + "peer0.org2.example.com"}
+	out := []string{f.prefix + "peer0.org1.example.com", f.prefix + "peer0.org2.example.com"}
+	for _, name := range f.orderers {
+		out = append(out, f.prefix+name+".example.com")
+	}
+	return out
 }
 
 func (f *foreign) servers() []string {
@@ -132,7 +137,7 @@ func (f *foreign) material() map[string]string {
 func TestLongAdopt(t *testing.T) {
 	requireLong(t)
 	name := networkName(t)
-	f := sampleNetwork(t, name+"-") // before, so that it goes after what Terraform made
+	f := sampleNetwork(t, name+"-", "orderer") // before, so that it goes after what Terraform made
 	w := acceptanceWorkspace(t, name+"-fabric_test")
 	for _, file := range []string{"main.tf", "variables.tf"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "examples", "adopt", file))
@@ -204,7 +209,7 @@ func TestLongAdopt(t *testing.T) {
 	}
 
 	// A container that stopped is started, one that is gone is its maker's to bring back.
-	stopped := f.nodes()[2]
+	stopped := f.nodes()[1]
 	if err := localEngine(t).StopNode(t.Context(), stopped, 10*time.Second); err != nil {
 		t.Fatal(err)
 	}

@@ -171,6 +171,7 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		m.take(ctx, spec.NodeOptions, &resp.Diagnostics)
 		m.Timeouts, m.Handle = noTimeouts(), handleValue(spec.Handle)
 		m.Organization, m.Name, m.Container = handleValue(spec.Handle.Organization()), types.StringValue(spec.Handle.Name), orNull(spec.Container)
+		m.MaterialDirectory = orNull(spec.MaterialDirectory)
 		m.FabricVersion, m.Config = types.StringValue(spec.Version.String()), overlayValue(ctx, spec.Config)
 		m.AdvertisedAddress, m.SANs = orNull(spec.AdvertisedAddress), listOf(ctx, spec.Hosts, &resp.Diagnostics)
 		m.Endpoint, m.MaxUnavailable = planEndpoint(m.AdvertisedAddress, m.Handle, 7051), types.Int64Value(defaultMaxUnavailable)
@@ -181,8 +182,8 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 		state.ImageID = spec.ImageID
 		m.merge(state)
 		m.memberCertificates, m.RenewBefore = importedCertificates(spec.KeyVersion), defaultRenewBefore()
-		if takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore); spec.Container != "" {
-			settleAdopted(m)
+		if takeCertificates(m, state.Certificates, spec.Handle, m.RenewBefore); !m.certified() {
+			nothingFallsDue(m)
 		}
 		return nil
 	})
@@ -209,7 +210,7 @@ func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.I
 			handles[name] = spec.Handle
 			advertised := orNull(spec.AdvertisedAddress)
 			nodes[name] = ordererModel{
-				Organization: types.ObjectNull(handleTypes), Container: orNull(spec.Container), AdvertisedAddress: advertised, SANs: listOf(ctx, spec.Hosts, &resp.Diagnostics),
+				Organization: types.ObjectNull(handleTypes), Container: orNull(spec.Container), MaterialDirectory: orNull(spec.MaterialDirectory), AdvertisedAddress: advertised, SANs: listOf(ctx, spec.Hosts, &resp.Diagnostics),
 				Endpoint:           planEndpoint(advertised, handleValue(spec.Handle), 7050),
 				memberCertificates: importedCertificates(spec.KeyVersion),
 			}

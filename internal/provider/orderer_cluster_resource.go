@@ -62,6 +62,7 @@ type ordererModel struct {
 	memberCertificates
 	Organization      types.Object `tfsdk:"organization"`
 	Container         types.String `tfsdk:"container"`
+	MaterialDirectory types.String `tfsdk:"material_directory"`
 	AdvertisedAddress types.String `tfsdk:"advertised_address"`
 	SANs              types.List   `tfsdk:"sans"`
 	Port              types.Int64  `tfsdk:"port"`
@@ -71,8 +72,13 @@ type ordererModel struct {
 	Status            types.String `tfsdk:"status"`
 }
 
+// certified tells whether a CA here certifies the node.
+func (m *ordererModel) certified() bool {
+	return m.Container.IsNull() && m.MaterialDirectory.IsNull()
+}
+
 var ordererType = types.ObjectType{AttrTypes: mergeTypes(memberCertificatesTypes, map[string]attr.Type{
-	"organization": handleType, "container": types.StringType, "advertised_address": types.StringType, "sans": types.ListType{ElemType: types.StringType},
+	"organization": handleType, "container": types.StringType, "material_directory": types.StringType, "advertised_address": types.StringType, "sans": types.ListType{ElemType: types.StringType},
 	"port": types.Int64Type, "admin_port": types.Int64Type, "operations_port": types.Int64Type,
 	"endpoint": types.StringType, "status": types.StringType,
 })}
@@ -139,13 +145,14 @@ func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRe
 				Validators: []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.KeysAre(nodeName)},
 				NestedObject: schema.NestedAttributeObject{
 					Attributes: merge(addressAttributes("ordering node", 7050), memberCertificatesAttributes("node", ordererRotation), map[string]schema.Attribute{
-						"organization":    ofNode,
-						"container":       containerAttribute("node", "NETWORK/NAME@NODE=CONTAINER"),
-						"port":            portAttribute("node's gRPC services"),
-						"admin_port":      portAttribute("channel participation endpoint, which wants a client certificate"),
-						"operations_port": portAttribute("operations endpoint, which wants a client certificate"),
-						"endpoint":        computed("Address (`host:port`) of the node on the network, or the advertised one."),
-						"status":          computed("What the engine says of the node: `running`, `detached`, `stopped`, `absent` or `lost`; `unlisted` when it runs and is no consenter of a channel of the cluster."),
+						"organization":       ofNode,
+						"container":          containerAttribute("node", "NETWORK/NAME@NODE=CONTAINER"),
+						"material_directory": materialAttribute("node"),
+						"port":               portAttribute("node's gRPC services"),
+						"admin_port":         portAttribute("channel participation endpoint, which wants a client certificate"),
+						"operations_port":    portAttribute("operations endpoint, which wants a client certificate"),
+						"endpoint":           computed("Address (`host:port`) of the node on the network, or the advertised one."),
+						"status":             computed("What the engine says of the node: `running`, `detached`, `stopped`, `absent` or `lost`; `unlisted` when it runs and is no consenter of a channel of the cluster."),
 					}),
 				},
 			},
@@ -204,7 +211,7 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	plan.runModel.plan(before, &config.runModel, r.session.image("hyperledger/fabric-orderer", plan.FabricVersion), &resp.Diagnostics)
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindOrdererCluster, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	plan.planOrdering(&config)
-	plan.planNodes(ctx, &prior, before != nil, &resp.Diagnostics)
+	plan.planNodes(ctx, &r.configured, &prior, before != nil, &resp.Diagnostics)
 	plan.refuseAdopted(ctx, &prior, before != nil, &resp.Diagnostics)
 	plan.validate(ctx, &resp.Diagnostics)
 	if before != nil {
@@ -283,7 +290,7 @@ func (m *ordererClusterModel) organizationOf(n ordererModel) types.Object {
 }
 
 // planNodes computes what is known of each node.
-func (m *ordererClusterModel) planNodes(ctx context.Context, prior *ordererClusterModel, exists bool, diags *diag.Diagnostics) {
+func (m *ordererClusterModel) planNodes(ctx context.Context, c *configured, prior *ordererClusterModel, exists bool, diags *diag.Diagnostics) {
 	if m.Nodes.IsUnknown() {
 		return
 	}
@@ -296,9 +303,21 @@ func (m *ordererClusterModel) planNodes(ctx context.Context, prior *ordererClust
 		n.Endpoint = planEndpoint(n.AdvertisedAddress, handle, 7050)
 		n.Status = m.DesiredState
 		planNewCertificates(&n)
-		if was, ok := before[name]; ok && !n.Container.IsNull() {
+		was, ok := before[name]
+		stays := ok && !(was.Status.ValueString() == statusLost && m.AcceptDataLoss.ValueBool())
+		switch {
+		case ok && !n.Container.IsNull():
 			planAdopted(&n, &was)
-		} else if ok && !(was.Status.ValueString() == statusLost && m.AcceptDataLoss.ValueBool()) {
+		case !n.MaterialDirectory.IsNull() && n.Container.IsNull():
+			g := given{
+				plan: &n, directory: n.MaterialDirectory, before: was.MaterialDirectory, handle: handle, at: path.Root("nodes").AtMapKey(name),
+				options: givenOptions(n.AdvertisedAddress, n.SANs, n.MaterialDirectory, stays),
+			}
+			if stays {
+				g.prior, g.keeps, g.renamed = &was, true, changed(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs)
+			}
+			c.planGiven(ctx, g, diags)
+		case stays:
 			planCertificates(&n, &was, changed(prior.RenewBefore, m.RenewBefore), restarts("ordering node", types.StringValue(name)),
 				reissued(was.AdvertisedAddress, n.AdvertisedAddress, was.SANs, n.SANs)...)
 		}
@@ -327,7 +346,7 @@ func (m *ordererClusterModel) refuseAdopted(ctx context.Context, prior *ordererC
 		whole = true
 		refuseAdopted(at, there, []kept{
 			{"sans", was.SANs, n.SANs}, {"port", was.Port, n.Port}, {"admin_port", was.AdminPort, n.AdminPort}, {"operations_port", was.OperationsPort, n.OperationsPort},
-			{"key_version", was.KeyVersion, n.KeyVersion}, {"advertised_address", was.AdvertisedAddress, n.AdvertisedAddress},
+			{"key_version", was.KeyVersion, n.KeyVersion}, {"material_directory", was.MaterialDirectory, n.MaterialDirectory}, {"advertised_address", was.AdvertisedAddress, n.AdvertisedAddress},
 		}, diags)
 	}
 	if whole && exists {
@@ -369,7 +388,7 @@ func (m *ordererClusterModel) nodes(ctx context.Context, diags *diag.Diagnostics
 // unknownOrderer is a node of which only the name is known.
 func unknownOrderer() ordererModel {
 	return ordererModel{
-		memberCertificates: unknownCertificates(), Organization: types.ObjectUnknown(handleTypes), Container: types.StringUnknown(), AdvertisedAddress: types.StringUnknown(), SANs: types.ListUnknown(types.StringType),
+		memberCertificates: unknownCertificates(), Organization: types.ObjectUnknown(handleTypes), Container: types.StringUnknown(), MaterialDirectory: types.StringUnknown(), AdvertisedAddress: types.StringUnknown(), SANs: types.ListUnknown(types.StringType),
 		Port: types.Int64Unknown(), AdminPort: types.Int64Unknown(), OperationsPort: types.Int64Unknown(),
 		Endpoint: types.StringUnknown(), Status: types.StringUnknown(),
 	}
@@ -401,7 +420,7 @@ func (m *ordererClusterModel) spec(ctx context.Context, diags *diag.Diagnostics)
 		options.HostPorts = map[string]int{
 			"grpc": int(n.Port.ValueInt64()), "admin": int(n.AdminPort.ValueInt64()), "operations": int(n.OperationsPort.ValueInt64()),
 		}
-		options.Renewal, options.Container = firstKeys(&n), n.Container.ValueString()
+		options.Renewal, options.Container, options.MaterialDirectory = firstKeys(&n), n.Container.ValueString(), n.MaterialDirectory.ValueString()
 		spec.Nodes[name] = network.OrdererSpec{
 			Handle: org.With(network.KindOrderer, name, handleMember(m.organizationOf(n), "msp_id").ValueString()), NodeOptions: options, Version: version, Config: overlay, Cluster: m.Name.ValueString(),
 		}
@@ -434,8 +453,8 @@ func (m *ordererClusterModel) merge(ctx context.Context, states map[string]netwo
 			n.Port, n.AdminPort, n.OperationsPort = portOf(s.HostPorts, "grpc"), portOf(s.HostPorts, "admin"), portOf(s.HostPorts, "operations")
 		}
 		if s.Certificates != nil {
-			if takeCertificates(&n, s.Certificates, handles[name], m.RenewBefore); !n.Container.IsNull() {
-				settleAdopted(&n)
+			if takeCertificates(&n, s.Certificates, handles[name], m.RenewBefore); !n.certified() {
+				nothingFallsDue(&n)
 			}
 		}
 		nodes[name] = n
@@ -447,8 +466,8 @@ func (m *ordererClusterModel) merge(ctx context.Context, states map[string]netwo
 func (m *ordererClusterModel) readCertificates(ctx context.Context, f *network.Fabric, handles map[string]network.Handle, diags *diag.Diagnostics) {
 	nodes := m.nodes(ctx, diags)
 	for name, n := range nodes {
-		if readNodeCertificates(ctx, f, &n, handles[name], m.RenewBefore, diags); !n.Container.IsNull() {
-			settleAdopted(&n)
+		if readNodeCertificates(ctx, f, &n, handles[name], m.RenewBefore, diags); !n.certified() {
+			nothingFallsDue(&n)
 		}
 		nodes[name] = n
 	}

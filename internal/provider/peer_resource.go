@@ -35,6 +35,7 @@ type peerModel struct {
 	Organization      types.Object  `tfsdk:"organization"`
 	Name              types.String  `tfsdk:"name"`
 	Container         types.String  `tfsdk:"container"`
+	MaterialDirectory types.String  `tfsdk:"material_directory"`
 	FabricVersion     types.String  `tfsdk:"fabric_version"`
 	Config            types.Dynamic `tfsdk:"config"`
 	StateDatabase     types.Object  `tfsdk:"state_database"`
@@ -68,15 +69,16 @@ func (r *peerResource) Schema(ctx context.Context, _ resource.SchemaRequest, res
 			"A peer that is to run a newer `fabric_version` waits until the ordering nodes of its channels run it. " +
 			"A peer that is destroyed leaves its channels by itself; the last peer that runs of those that hold a private data collection is not destroyed unless `accept_data_loss` was applied before.",
 		Attributes: merge(run, addressAttributes("peer", 7051), memberCertificatesAttributes("peer", memberRotation), map[string]schema.Attribute{
-			"renew_before":    renewBeforeAttribute(),
-			"organization":    of,
-			"name":            nameAttribute("peer", "peer0.org1"),
-			"container":       containerAttribute("peer", "NETWORK/NAME@NAME=CONTAINER"),
-			"fabric_version":  versionAttribute(),
-			"config":          overlayAttribute("core.yaml"),
-			"state_database":  stateDatabaseAttribute(ctx),
-			"port":            portAttribute("peer's gRPC services"),
-			"operations_port": portAttribute("operations endpoint, which wants a client certificate"),
+			"renew_before":       renewBeforeAttribute(),
+			"organization":       of,
+			"name":               nameAttribute("peer", "peer0.org1"),
+			"container":          containerAttribute("peer", "NETWORK/NAME@NAME=CONTAINER"),
+			"material_directory": materialAttribute("peer"),
+			"fabric_version":     versionAttribute(),
+			"config":             overlayAttribute("core.yaml"),
+			"state_database":     stateDatabaseAttribute(ctx),
+			"port":               portAttribute("peer's gRPC services"),
+			"operations_port":    portAttribute("operations endpoint, which wants a client certificate"),
 			"max_unavailable": schema.Int64Attribute{
 				Optional: true, Computed: true, Default: int64default.StaticInt64(defaultMaxUnavailable),
 				MarkdownDescription: "How many peers of the organization may be down at a time while this one is changed, itself included: it waits for its turn, also for peers of other provider aliases and other states on the same engine. " +
@@ -126,6 +128,8 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	switch {
 	case adopts && before != nil:
 		planAdopted(&plan, &prior)
+	case !plan.MaterialDirectory.IsNull():
+		r.planGiven(ctx, plan.given(&prior, before != nil && !lostWillBeNew(before, &plan.runModel)), &resp.Diagnostics)
 	case before == nil || lostWillBeNew(before, &plan.runModel):
 		planNewCertificates(&plan)
 	default:
@@ -159,12 +163,27 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	}
 }
 
+// given is a peer whose certificates come from a directory.
+func (m *peerModel) given(prior *peerModel, exists bool) given {
+	g := given{
+		plan: m, directory: m.MaterialDirectory, before: prior.MaterialDirectory, handle: m.Handle, at: path.Empty(),
+		options: givenOptions(m.AdvertisedAddress, m.SANs, m.MaterialDirectory, exists),
+	}
+	if exists {
+		g.prior, g.renamed = prior, changed(prior.AdvertisedAddress, m.AdvertisedAddress, prior.SANs, m.SANs)
+	}
+	return g
+}
+
+// certified tells whether a CA here certifies the peer.
+func (m *peerModel) certified() bool { return m.Container.IsNull() && m.MaterialDirectory.IsNull() }
+
 // refuseAdopted refuses what an adopted peer cannot be.
 func (m *peerModel) refuseAdopted(prior *peerModel, exists bool, diags *diag.Diagnostics) {
 	m.runModel.refuseAdopted(&prior.runModel, exists, []kept{
 		{"config", prior.Config, m.Config}, {"sans", prior.SANs, m.SANs}, {"state_database", prior.StateDatabase, m.StateDatabase},
 		{"port", prior.Port, m.Port}, {"operations_port", prior.OperationsPort, m.OperationsPort}, {"key_version", prior.KeyVersion, m.KeyVersion},
-		{"advertised_address", prior.AdvertisedAddress, m.AdvertisedAddress},
+		{"material_directory", prior.MaterialDirectory, m.MaterialDirectory}, {"advertised_address", prior.AdvertisedAddress, m.AdvertisedAddress},
 	}, diags)
 }
 
@@ -208,7 +227,7 @@ func (m *peerModel) spec(ctx context.Context, diags *diag.Diagnostics) network.P
 	options := m.options(ctx, diags)
 	options.AdvertisedAddress, options.Hosts = m.AdvertisedAddress.ValueString(), stringList(ctx, m.SANs, diags)
 	options.HostPorts = map[string]int{"grpc": int(m.Port.ValueInt64()), "operations": int(m.OperationsPort.ValueInt64())}
-	options.Renewal, options.Container = firstKeys(m), m.Container.ValueString()
+	options.Renewal, options.Container, options.MaterialDirectory = firstKeys(m), m.Container.ValueString(), m.MaterialDirectory.ValueString()
 	version, err := nodeconfig.ParseVersion(m.FabricVersion.ValueString())
 	if err != nil {
 		addError(diags, "Unsupported Fabric version", err)
@@ -256,7 +275,9 @@ func (r *peerResource) Create(ctx context.Context, req resource.CreateRequest, r
 		return
 	}
 	plan.merge(state)
-	takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore)
+	if takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore); !plan.certified() {
+		nothingFallsDue(&plan)
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }
 
@@ -287,8 +308,8 @@ func (r *peerResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	if found.HostPorts != nil {
 		state.Port, state.OperationsPort = portOf(found.HostPorts, "grpc"), portOf(found.HostPorts, "operations")
 	}
-	if readNodeCertificates(ctx, f, &state, h, state.RenewBefore, &resp.Diagnostics); !state.Container.IsNull() {
-		settleAdopted(&state)
+	if readNodeCertificates(ctx, f, &state, h, state.RenewBefore, &resp.Diagnostics); !state.certified() {
+		nothingFallsDue(&state)
 	}
 	state.forgetLostImage(ctx, f, state.Status, &resp.Diagnostics)
 	setProtection(ctx, resp.Private, []network.Ledger{found.Ledger}, &resp.Diagnostics)
@@ -320,8 +341,8 @@ func (r *peerResource) Update(ctx context.Context, req resource.UpdateRequest, r
 		return
 	}
 	plan.merge(state)
-	if takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore); !plan.Container.IsNull() {
-		settleAdopted(&plan)
+	if takeCertificates(&plan, state.Certificates, spec.Handle, plan.RenewBefore); !plan.certified() {
+		nothingFallsDue(&plan)
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 }

@@ -97,12 +97,36 @@ func commitStatus(ctx context.Context, conn grpc.ClientConnInterface, identity *
 	return response.GetBlockNumber(), nil
 }
 
+// resendAfter is how long a transaction is waited for until it is sent again for the first time.
+const resendAfter = 20 * time.Second
+
+// Await waits until the peer has committed a transaction that was submitted, as CommitStatus does. An
+// ordering node that took a transaction has it in memory until its block is cut, and loses it when it is
+// stopped before, or no longer leads: one that does not come is sent again, less and less often. The ledger
+// takes it once.
+func Await(ctx context.Context, conn grpc.ClientConnInterface, identity *msp.Identity, transaction *endorser.Transaction) (uint64, error) {
+	return await(ctx, conn, identity, transaction, resendAfter)
+}
+
+func await(ctx context.Context, conn grpc.ClientConnInterface, identity *msp.Identity, transaction *endorser.Transaction, patience time.Duration) (uint64, error) {
+	for ; ; patience *= 2 {
+		wait, cancel := context.WithTimeout(ctx, patience)
+		block, err := CommitStatus(wait, conn, identity, transaction.Channel, transaction.TxID)
+		late := wait.Err() != nil
+		cancel()
+		if err == nil || !late || ctx.Err() != nil || errors.As(err, new(*InvalidError)) {
+			return block, err
+		}
+		_ = Submit(ctx, conn, transaction) // what fails now may succeed the next time, or is on its way already
+	}
+}
+
 // SubmitAndWait submits the transaction and waits for its commit on the same peer.
 func SubmitAndWait(ctx context.Context, conn grpc.ClientConnInterface, identity *msp.Identity, transaction *endorser.Transaction) (uint64, error) {
 	if err := Submit(ctx, conn, transaction); err != nil {
 		return 0, err
 	}
-	return CommitStatus(ctx, conn, identity, transaction.Channel, transaction.TxID)
+	return Await(ctx, conn, identity, transaction)
 }
 
 // Request is a call of a chaincode.

@@ -236,6 +236,58 @@ func TestCommitStatusOfATransactionSentTwice(t *testing.T) {
 	}
 }
 
+// losingGateway belongs to an ordering node that loses what it takes first.
+type losingGateway struct {
+	*fakeGateway
+	resent chan struct{}
+}
+
+func (l *losingGateway) Submit(ctx context.Context, in *gateway.SubmitRequest) (*gateway.SubmitResponse, error) {
+	response, err := l.fakeGateway.Submit(ctx, in)
+	if len(l.submitted) == 2 {
+		close(l.resent)
+	}
+	return response, err
+}
+
+func (l *losingGateway) CommitStatus(ctx context.Context, in *gateway.SignedCommitStatusRequest) (*gateway.CommitStatusResponse, error) {
+	select {
+	case <-l.resent:
+		return l.fakeGateway.CommitStatus(ctx, in)
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+func TestAwaitSendsWhatWasLostAgain(t *testing.T) {
+	f := &losingGateway{fakeGateway: newGateway(t), resent: make(chan struct{})}
+	conn := grpctest.Serve(t, func(s *grpc.Server) { gateway.RegisterGatewayServer(s, f) })
+	if err := Submit(t.Context(), conn, transaction); err != nil {
+		t.Fatal(err)
+	}
+	block, err := await(t.Context(), conn, f.identity, transaction, 50*time.Millisecond)
+	if err != nil || block != 7 || len(f.submitted) != 2 || f.submitted[0].GetTransactionId() != f.submitted[1].GetTransactionId() {
+		t.Errorf("block %d after it was sent %d times, %v", block, len(f.submitted), err)
+	}
+}
+
+// TestAwaitEnds: what never comes is waited for until the context ends, and what is invalid is not sent again.
+func TestAwaitEnds(t *testing.T) {
+	f := &losingGateway{fakeGateway: newGateway(t), resent: make(chan struct{})}
+	conn := grpctest.Serve(t, func(s *grpc.Server) { gateway.RegisterGatewayServer(s, f) })
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := await(ctx, conn, f.identity, transaction, time.Minute); err == nil || len(f.submitted) != 0 {
+		t.Errorf("sent %d times, %v", len(f.submitted), err)
+	}
+	close(f.resent)
+	f.results = []peer.TxValidationCode{peer.TxValidationCode_MVCC_READ_CONFLICT}
+	var invalid *InvalidError
+	if _, err := await(t.Context(), conn, f.identity, transaction, time.Minute); !errors.As(err, &invalid) || len(f.submitted) != 0 {
+		t.Errorf("sent %d times, %v", len(f.submitted), err)
+	}
+}
+
 // called reads what a proposal calls.
 func called(t testing.TB, signed *peer.SignedProposal) (args [][]byte, transient map[string][]byte, init bool) {
 	t.Helper()
