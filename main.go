@@ -21,6 +21,9 @@ func main() {
 	debug := flag.Bool("debug", false, "run for a debugger to attach to")
 	flag.Parse()
 	if !*debug {
+		if err := leaveNoCore(); err != nil {
+			log.Printf("unable to switch core dumps off: %v", err)
+		}
 		go endWithParent(os.Getppid())
 	}
 	err := providerserver.Serve(context.Background(), provider.New(version), providerserver.ServeOpts{

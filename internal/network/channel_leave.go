@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -320,12 +321,14 @@ func (f *Fabric) folderExists(ctx context.Context, h Handle, imageID, folder str
 }
 
 // removeOnces takes away what a process that was killed had begun to run with the volume of a node,
-// which cannot be removed while that is there. Others may run such commands at this moment, so it is
-// for nodes that go.
-func (f *Fabric) removeOnces(ctx context.Context, h Handle) error {
-	nodes, err := f.engine.Nodes(ctx, map[string]string{
+// which cannot be removed while that is there, or what has these labels of it. Others may run such commands
+// at this moment, so all of it is for nodes that go.
+func (f *Fabric) removeOnces(ctx context.Context, h Handle, labels map[string]string) error {
+	all := map[string]string{
 		engine.LabelOwner: h.Owner, engine.LabelKind: string(h.Kind), engine.LabelNetwork: h.Network, engine.LabelName: h.Name, labelOnce: "true",
-	})
+	}
+	maps.Copy(all, labels)
+	nodes, err := f.engine.Nodes(ctx, all)
 	if err != nil {
 		return err
 	}

@@ -427,13 +427,19 @@ func (f *Fabric) takeDown(ctx *reprieve, n *node) error {
 	return f.stop(ctx, n.handle)
 }
 
+// checkHash stands for the hash of the specification of a container that is made to be looked at only.
+const checkHash = "check"
+
 // checkNew has the engine look at the new container while the old one is still there: whatever it does
 // not like of it, a log driver or a limit, must not cost the node. Ports that are not chosen yet are
-// left out.
+// left out. The container of a look during which the process was killed goes first: it has the node's ports.
 func (f *Fabric) checkNew(ctx context.Context, n *node, seen *sighting) error {
+	if err := f.removeOnces(ctx, n.handle, map[string]string{engine.LabelSpecHash: checkHash}); err != nil {
+		return err
+	}
 	ports := slices.DeleteFunc(slices.Clone(seen.ports), func(p engine.Port) bool { return p.Host == 0 })
 	spec := n.spec(seen.image.ID, ports)
-	spec.Labels[labelOnce] = "true"
+	spec.Labels[labelOnce], spec.Labels[engine.LabelSpecHash] = "true", checkHash
 	if err := f.engine.CheckNode(ctx, spec); err != nil {
 		return fmt.Errorf("%s was not changed, and goes on as it is: %w", n.handle, err)
 	}
@@ -988,7 +994,7 @@ func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) erro
 			return err
 		}
 	}
-	if err := f.removeOnces(ctx, h); err != nil {
+	if err := f.removeOnces(ctx, h, nil); err != nil {
 		return err
 	}
 	if keepVolume {

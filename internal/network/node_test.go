@@ -171,6 +171,15 @@ var beginnings = []struct {
 		r.fake.VanishNode(r.peer().Object())
 	}},
 	{"running with another specification", true, []func(*node){existing, limited}, (*rig).make},
+	{"running with another specification, of which a look has left a container", true, []func(*node){existing, limited}, func(r *rig) {
+		r.make()
+		have, err := r.fake.Node(r.t.Context(), r.peer().Object())
+		r.must(err)
+		spec := r.node(existing, limited).spec("peer:3.1.1", have.Ports)
+		spec.Name += "-0123456789abcdef"
+		spec.Labels[labelOnce], spec.Labels[engine.LabelSpecHash] = "true", checkHash
+		r.must(r.fake.CreateNode(r.t.Context(), spec))
+	}},
 	{"stopped with another specification", true, []func(*node){existing, limited}, func(r *rig) {
 		r.make()
 		r.fake.SetStatus(r.peer().Object(), engine.Stopped, 0)

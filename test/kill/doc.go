@@ -18,6 +18,7 @@
 //	SWEEP_POINTS       how many points it tries at most
 //	SWEEP_ONLY         what it tries, a regular expression of "SIDE: FAULT"
 //	SWEEP_CHANGE       a regular expression of the changes' names
-//	SWEEP_RESULTS      where results are kept, without the ending; SWEEP_WRITE, a document that gets the tables
+//	SWEEP_RESULTS      where results are kept, without the ending, after those of earlier runs
+//	SWEEP_WRITE        a document that gets the tables
 //	FABRIC_SWEEP=all   every call in every manner, not one manner for each call
 package kill

@@ -21,22 +21,41 @@ const (
 	tablesEnd   = "<!-- sweep: end -->"
 )
 
-// deliver keeps what was tried: every point in SWEEP_RESULTS.json, tables in SWEEP_RESULTS.md, and in
-// the document that SWEEP_WRITE names.
+// sweepRun is what is kept of a run of TestAccFaults.
+type sweepRun struct {
+	Seed    uint64   `json:"seed"`
+	Time    string   `json:"time"`
+	Results []result `json:"results"`
+}
+
+// deliver keeps what was tried: every point in SWEEP_RESULTS.json, after those of earlier runs that are in
+// there; tables of all of them in SWEEP_RESULTS.md, and in the document that SWEEP_WRITE names.
 func (s *faulting) deliver(t *testing.T, limit time.Duration) {
 	t.Helper()
-	text := s.tables(limit)
-	t.Logf("\n%s", text)
+	runs := []sweepRun{{Seed: s.seed, Time: limit.String(), Results: s.results}}
+	for i, r := range s.results {
+		s.results[i].Struck = strings.ReplaceAll(r.Struck, s.network+"-", "")
+	}
 	if file := os.Getenv("SWEEP_RESULTS"); file != "" {
-		content, err := json.MarshalIndent(map[string]any{"seed": s.seed, "results": s.results}, "", "  ")
+		var earlier []sweepRun
+		content, err := os.ReadFile(file + ".json")
+		if err == nil {
+			err = json.Unmarshal(content, &earlier)
+		}
+		if err != nil && !os.IsNotExist(err) {
+			t.Errorf("unable to read the earlier runs in %s.json: %v", file, err)
+		}
+		runs = append(earlier, runs...)
+		content, err = json.MarshalIndent(runs, "", "  ")
 		must(t, err)
 		must(t, os.WriteFile(file+".json", append(content, '\n'), 0o600))
-		must(t, os.WriteFile(file+".md", []byte(text), 0o600))
+		must(t, os.WriteFile(file+".md", []byte(tables(runs)), 0o600))
 	}
+	t.Logf("\n%s", tables(runs))
 	if file := os.Getenv("SWEEP_WRITE"); file != "" {
 		content, err := os.ReadFile(file)
 		must(t, err)
-		document, err := replaced(string(content), text)
+		document, err := replaced(string(content), tables(runs))
 		must(t, err)
 		must(t, os.WriteFile(file, []byte(document), 0o600))
 	}
@@ -52,13 +71,19 @@ func replaced(document, tables string) (string, error) {
 	return before + tablesBegin + "\n" + tables + tablesEnd + after, nil
 }
 
-// tables are Markdown: points by change, by side and fault, and one by one.
-func (s *faulting) tables(limit time.Duration) string {
+// tables are Markdown: points by change, by side and fault, and those that failed.
+func tables(runs []sweepRun) string {
 	var out strings.Builder
-	tried, failed, missed := count(s.results)
-	fmt.Fprintf(&out, "Seed %d, %s at most: %d points tried, %d failures; %d more calls were not reached, because another run had fewer of them.\n\n", s.seed, limit, tried, failed, missed)
+	var results []result
+	var seeds []string
+	for _, r := range runs {
+		results = append(results, r.Results...)
+		seeds = append(seeds, fmt.Sprintf("%d (%s)", r.Seed, r.Time))
+	}
+	tried, failed, missed := count(results)
+	fmt.Fprintf(&out, "Seeds, and the time at most: %s. %d points tried, %d failures; %d more calls were not reached, because another run had fewer of them.\n\n", strings.Join(seeds, ", "), tried, failed, missed)
 	fmt.Fprintf(&out, "| change | tried | failures | converging took, median | longest |\n|---|---|---|---|---|\n")
-	grouped(s.results, func(r result) string { return r.Change }, func(key string, of []result) {
+	grouped(results, func(r result) string { return r.Change }, func(key string, of []result) {
 		tried, failed, _ := count(of)
 		var took []float64
 		for _, r := range of {
@@ -72,7 +97,7 @@ func (s *faulting) tables(limit time.Duration) string {
 		fmt.Fprintf(&out, " %s |", side)
 	}
 	fmt.Fprintf(&out, "\n|---|%s\n", strings.Repeat("---|", len(fault.Sides)))
-	grouped(s.results, func(r result) string { return string(r.Kind) }, func(key string, of []result) {
+	grouped(results, func(r result) string { return string(r.Kind) }, func(key string, of []result) {
 		fmt.Fprintf(&out, "| %s |", key)
 		for _, side := range fault.Sides {
 			tried, _, _ := count(slices.DeleteFunc(slices.Clone(of), func(r result) bool { return r.Side != side }))
@@ -80,9 +105,13 @@ func (s *faulting) tables(limit time.Duration) string {
 		}
 		fmt.Fprintln(&out)
 	})
-	fmt.Fprintf(&out, "\n| change | fault | struck | outcome |\n|---|---|---|---|\n")
-	for _, r := range s.results {
-		fmt.Fprintf(&out, "| %s | %s, call %d: %s | %s | %s |\n", r.Change, r.Side, r.Call, r.Kind, strings.ReplaceAll(r.Struck, s.network+"-", ""), r.Outcome)
+	if failed > 0 {
+		fmt.Fprintf(&out, "\n| what failed | fault | struck |\n|---|---|---|\n")
+		for _, r := range results {
+			if r.Outcome == failure {
+				fmt.Fprintf(&out, "| %s | %s, call %d: %s | %s |\n", r.Change, r.Side, r.Call, r.Kind, r.Struck)
+			}
+		}
 	}
 	return out.String()
 }

@@ -97,6 +97,8 @@ type faulting struct {
 	// only says which sides and kinds are tried.
 	only    *regexp.Regexp
 	results []result
+	// now is what the engine holds between two changes.
+	now picture
 	// heights are how many blocks each node has, by node and channel.
 	heights map[string]uint64
 }
@@ -108,6 +110,7 @@ func TestAccFaults(t *testing.T) {
 	if os.Getenv("TF_ACC") == "" {
 		t.Skip("TF_ACC=1 makes a network on a Docker engine")
 	}
+	t.Parallel()
 	seed := number(t, "SWEEP_SEED", uint64(time.Now().UnixNano()))
 	points := number(t, "SWEEP_POINTS", 1<<32)
 	limit := sweepTime
@@ -128,7 +131,7 @@ func TestAccFaults(t *testing.T) {
 	only := expression(t, "SWEEP_CHANGE")
 	todo = slices.DeleteFunc(todo, func(c change) bool { return !only.MatchString(c.forth) && !only.MatchString(c.back) })
 	ways := map[string][2]*direction{}
-	for failures := 0; len(todo) > 0 && uint64(len(s.results)) < points && time.Now().Before(until) && failures < mostFailures; {
+	for failures := 0; len(todo) > 0 && uint64(len(s.results)) < points && (s.tried() == 0 || time.Now().Before(until)) && failures < mostFailures; {
 		c := todo[0]
 		todo = todo[1:]
 		way, measured := ways[c.forth]
@@ -147,9 +150,15 @@ func TestAccFaults(t *testing.T) {
 			todo = append(todo, c)
 		}
 	}
-	if len(s.results) == 0 {
+	if s.tried() == 0 {
 		t.Error("no point was tried")
 	}
+}
+
+// tried counts the points that were reached.
+func (s *faulting) tried() int {
+	tried, _, _ := count(s.results)
+	return tried
 }
 
 // expression reads a regular expression from the environment; without one, all matches.
@@ -184,7 +193,8 @@ func newFaulting(t *testing.T, name string, seed uint64) *faulting {
 func (s *faulting) build(t *testing.T) {
 	w := s.in(t)
 	s.duration = w.mustRun(apply(base...)...).took
-	s.whole = s.host.take(t, s.network)
+	s.now = s.host.take(t, s.network)
+	s.whole = s.now
 	s.check(w)
 	s.heights = s.look(t)
 }
@@ -200,6 +210,7 @@ func (s *faulting) measure(t *testing.T, c change) [2]*direction {
 		w.mustRun(d.command()...)
 		report := s.arm(t, fault.Fault{})
 		d.expected = s.host.take(t, s.network)
+		s.now = d.expected
 		d.untried = s.all(report)
 		t.Logf("%s: %d points; calls: %v", d.name, d.left(), report)
 		if !d.gone {
@@ -297,7 +308,6 @@ func (s *faulting) try(t *testing.T, d *direction, f fault.Fault) {
 		defer func() { s.results = append(s.results, r) }()
 	}
 	w := s.in(t)
-	before := s.host.take(t, s.network)
 	s.arm(t, f)
 	disturbed := w.start(d.command()...)
 	status := disturbed.wait()
@@ -328,15 +338,15 @@ func (s *faulting) try(t *testing.T, d *direction, f fault.Fault) {
 		for object := range s.host.take(t, s.network).objects {
 			t.Errorf("%s is left", object)
 		}
-		s.heights = nil
+		s.now, s.heights = picture{}, nil
 	} else {
 		between := s.host.take(t, s.network)
 		begun = time.Now()
-		for _, lost := range before.lost(between, remade) {
+		for _, lost := range s.now.lost(between, remade) {
 			t.Error(lost)
 		}
 		s.whole = d.expected
-		s.converge(w, between, remade, d.variables...)
+		s.now = s.converge(w, between, remade, d.variables...)
 		now := s.look(t)
 		for at, height := range s.heights {
 			if node, _, _ := strings.Cut(at, " "); !remade[node] && now[at] < height {

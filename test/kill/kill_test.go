@@ -367,8 +367,9 @@ func (k *killing) interrupt(t *testing.T, moment time.Duration) {
 var ownerNamed = regexp.MustCompile(`owner_id[^0-9a-f]*"?([0-9a-f]{16})`)
 
 // converge applies once more and checks that nothing was lost since the picture. Where the state has
-// lost the network, the apply must name its owner, and one with that owner_id converges.
-func (k *killing) converge(w *workspace, before picture, remade map[string]bool, variables ...string) {
+// lost the network, the apply must name its owner, and one with that owner_id converges. It gives what is
+// there then.
+func (k *killing) converge(w *workspace, before picture, remade map[string]bool, variables ...string) picture {
 	t := w.t
 	t.Helper()
 	state, err := w.state()
@@ -386,6 +387,7 @@ func (k *killing) converge(w *workspace, before picture, remade map[string]bool,
 		variables = append(slices.Clone(variables), "owner_id="+named[1])
 	}
 	again := w.mustRun(apply(variables...)...)
+	plan := w.plan(variables...) // it only reads, and so goes on beside the look
 	after := k.host.take(t, k.network)
 	defer func() {
 		if t.Failed() {
@@ -398,8 +400,9 @@ func (k *killing) converge(w *workspace, before picture, remade map[string]bool,
 	for _, difference := range k.whole.differences(after) {
 		t.Error(difference)
 	}
-	w.unchanged(variables...)
+	w.mustBeEmpty(plan)
 	k.check(w)
+	return after
 }
 
 // check has the chaincode answer.

@@ -30,6 +30,7 @@ func TestAccSilence(t *testing.T) {
 	if os.Getenv("TF_ACC") == "" {
 		t.Skip("TF_ACC=1 makes a network on a Docker engine")
 	}
+	t.Parallel()
 	s := newFaulting(t, silentNetwork, 1)
 	limited := []string{"limit=" + silenceLimit.String()}
 	for _, tc := range []struct {

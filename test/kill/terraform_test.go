@@ -183,11 +183,22 @@ func (w *workspace) mustRun(arguments ...string) *run {
 // unchanged checks that a plan is empty.
 func (w *workspace) unchanged(variables ...string) {
 	w.t.Helper()
+	w.mustBeEmpty(w.plan(variables...))
+}
+
+// plan begins a plan.
+func (w *workspace) plan(variables ...string) *run {
+	w.t.Helper()
 	arguments := []string{"plan", "-detailed-exitcode", "-input=false"}
 	for _, v := range variables {
 		arguments = append(arguments, "-var", v)
 	}
-	r := w.start(arguments...)
+	return w.start(arguments...)
+}
+
+// mustBeEmpty checks that a plan which was begun is empty.
+func (w *workspace) mustBeEmpty(r *run) {
+	w.t.Helper()
 	switch status := r.wait(); status {
 	case 0:
 	case planHasChanges:

@@ -3,11 +3,11 @@
 //	go test -json ./... | testcount watch -record FILE    words it for a person, keeps it in FILE;
 //	                                                      fails when a test failed
 //	testcount skipped FILE...                             names the packages with skipped tests
-//	testcount sum [-require PREFIX] [-check NAME=ok|failed]... FILE...
+//	testcount sum [-require PREFIX]... [-check NAME=ok|failed]... FILE...
 //	                                                      counts all runs together; the last line is
 //	                                                      "N passed, N failed, N skipped"
 //
-// sum fails when anything failed and when no test whose name begins with PREFIX ran. A check that is no
+// sum fails when anything failed and when of a PREFIX no test ran whose name begins with it. A check that is no
 // Go test (a linter, drift of the documentation) counts as one test.
 package main
 
@@ -25,7 +25,7 @@ import (
 const modulePath = "github.com/fabricops/terraform-provider-fabric"
 
 var (
-	errUsage  = errors.New("usage: testcount watch -record FILE | skipped FILE... | sum [-require PREFIX] [-check NAME=ok|failed]... FILE...")
+	errUsage  = errors.New("usage: testcount watch -record FILE | skipped FILE... | sum [-require PREFIX]... [-check NAME=ok|failed]... FILE...")
 	errFailed = errors.New("tests failed")
 )
 
@@ -46,8 +46,11 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	record := flags.String("record", "", "file to keep the stream in")
-	require := flags.String("require", "", "prefix of a test that must have run")
-	var checks []string
+	var required, checks []string
+	flags.Func("require", "prefix of a test that must have run", func(value string) error {
+		required = append(required, value)
+		return nil
+	})
 	flags.Func("check", "NAME=ok or NAME=failed", func(value string) error {
 		if _, result, _ := strings.Cut(value, "="); result != "ok" && result != "failed" {
 			return fmt.Errorf("%q is neither NAME=ok nor NAME=failed", value)
@@ -64,7 +67,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	case "skipped":
 		return skippedPackages(flags.Args(), out)
 	case "sum":
-		return sum(flags.Args(), checks, *require, out)
+		return sum(flags.Args(), checks, required, out)
 	}
 	return errUsage
 }
@@ -120,7 +123,7 @@ func skippedPackages(files []string, out io.Writer) error {
 	return nil
 }
 
-func sum(files, checks []string, require string, out io.Writer) error {
+func sum(files, checks, required []string, out io.Writer) error {
 	t, err := readFiles(files)
 	if err != nil {
 		return err
@@ -136,10 +139,11 @@ func sum(files, checks []string, require string, out io.Writer) error {
 			failures = append(failures, name)
 		}
 	}
-	missing := require != "" && !t.ran(require)
-	if missing {
-		total.failed++
-		failures = append(failures, fmt.Sprintf("no test whose name begins with %s ran", require))
+	for _, prefix := range required {
+		if !t.ran(prefix) {
+			total.failed++
+			failures = append(failures, fmt.Sprintf("no test whose name begins with %s ran", prefix))
+		}
 	}
 	for _, failure := range failures {
 		if _, err := fmt.Fprintln(out, "FAILED", failure); err != nil {

@@ -98,6 +98,16 @@ func TestSum(t *testing.T) {
 	}
 }
 
+// Each prefix is required by itself.
+func TestRequired(t *testing.T) {
+	var out bytes.Buffer
+	results := file(t, stream("run p TestAccOne", "pass p TestAccOne", "pass p"))
+	err := run([]string{"sum", "-require", "TestAcc", "-require", "TestAccFaults", results}, nil, &out)
+	if !errors.Is(err, errFailed) || !strings.Contains(out.String(), "TestAccFaults ran") || lastLine(out.String()) != "1 passed, 1 failed, 0 skipped" {
+		t.Errorf("it gave %v:\n%s", err, out.String())
+	}
+}
+
 func TestSkipped(t *testing.T) {
 	var out bytes.Buffer
 	results := file(t, stream("run b T", "skip b T", "pass b", "run a T", "pass a T", "run a U", "skip a U", "pass a", "run c T", "pass c T", "pass c"))

@@ -59,9 +59,9 @@ const (
 	defaultTimeout = 10 * time.Second
 	// maxConnections bounds the pool; a wait for a node's end holds a connection for as long as it takes.
 	maxConnections = 64
-	// maxRemovals bounds removals at once: engines leak network endpoints when many containers are
-	// force-removed together, and then refuse to remove the network.
-	maxRemovals = 8
+	// maxTurns bounds starts, stops and removals at once: engines miscount or leak the endpoints of a
+	// network that many containers join and leave together, and then refuse to remove it.
+	maxTurns = 8
 	// maxInspects bounds the reads that one listing fans out into.
 	maxInspects = 8
 )
@@ -76,10 +76,12 @@ type Engine struct {
 	pullSilence time.Duration
 	// answerTime is the constant of that name, but for tests.
 	answerTime time.Duration
+	// networkHolders is the constant of that name, but for tests.
+	networkHolders time.Duration
 
 	connecting singleflight.Group
 	connected  atomic.Bool
-	removals   chan struct{}
+	turns      chan struct{}
 	// declared caches the VOLUMEs of images by image ID, which names immutable content.
 	declared sync.Map
 	// bound caches the ports of containers that do not run, by container ID: they never change.
@@ -108,7 +110,7 @@ func New(options Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unable to use docker host %q: %w", options.Host, err)
 	}
-	e := &Engine{address: addr, options: options, pullSilence: pullSilence, answerTime: answerTime, removals: make(chan struct{}, maxRemovals)}
+	e := &Engine{address: addr, options: options, pullSilence: pullSilence, answerTime: answerTime, networkHolders: networkHolders, turns: make(chan struct{}, maxTurns)}
 	if e.api, err = e.newClient(maxConnections); err != nil {
 		return nil, fmt.Errorf("unable to use docker host %q: %w", options.Host, err)
 	}

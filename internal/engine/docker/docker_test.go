@@ -463,6 +463,22 @@ func TestLeakedEndpointsAreTakenOff(t *testing.T) {
 	}
 }
 
+func TestEndpointsThatTheEngineMiscounts(t *testing.T) {
+	d := newDaemon(t)
+	id := strings.Repeat("a", 64)
+	d.on("GET /networks", gives([]fields{{"Name": "net", "Id": id, "Labels": map[string]string{engine.LabelOwner: "o"}}}))
+	d.on("DELETE /networks/"+id, answers(http.StatusForbidden, "has active endpoints"))
+	d.on("GET /networks/"+id, gives(fields{"Name": "net", "Id": id, "Containers": fields{}}))
+	e := d.engine(t, Options{})
+	e.networkHolders = 100 * time.Millisecond
+	err := e.RemoveNetwork(t.Context(), "net", "o")
+	for _, want := range []string{"unable to remove network net", "has active endpoints", "no container is attached", "next: restart the engine"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %v", want, err)
+		}
+	}
+}
+
 // Two processes make one network at once: we find the other's beside ours and take ours back.
 func TestANetworkThatSomebodyElseMakesMeanwhile(t *testing.T) {
 	d := newDaemon(t)
@@ -505,39 +521,52 @@ func TestANameThatIsStillBeingReleased(t *testing.T) {
 	}
 }
 
-func TestRemovalsAreBounded(t *testing.T) {
+func TestTurns(t *testing.T) {
 	d := newDaemon(t)
-	const nodes = 3 * maxRemovals
+	const nodes = 3 * maxTurns
 	var now, most atomic.Int32
 	for i := range nodes {
 		id := fmt.Sprintf("%064d", i)
 		c := containerNamed(fmt.Sprint("n", i), "running", map[string]string{engine.LabelOwner: "o"})
 		c["Id"] = id
 		d.on(fmt.Sprintf("GET /containers/n%d/json", i), gives(c))
-		d.on("DELETE /containers/"+id, func(w http.ResponseWriter, r *http.Request) {
+		visit := func(w http.ResponseWriter, r *http.Request) {
 			count := now.Add(1)
 			defer now.Add(-1)
 			for seen := most.Load(); count > seen && !most.CompareAndSwap(seen, count); seen = most.Load() {
 			}
-			if r.URL.Query().Get("v") != "1" || r.URL.Query().Get("force") != "1" {
+			if r.Method == http.MethodDelete && (r.URL.Query().Get("v") != "1" || r.URL.Query().Get("force") != "1") {
 				t.Errorf("a removal was asked for with %s", r.URL.RawQuery)
 			}
 			_ = pause(r.Context(), 30*time.Millisecond)
 			w.WriteHeader(http.StatusNoContent)
-		})
+		}
+		d.on("DELETE /containers/"+id, visit)
+		d.on(fmt.Sprintf("POST /containers/n%d/start", i), visit)
+		d.on(fmt.Sprintf("POST /containers/n%d/stop", i), visit)
 	}
 	e := d.engine(t, Options{})
 	done := make(chan error, nodes)
 	for i := range nodes {
-		go func() { done <- e.RemoveNode(t.Context(), fmt.Sprint("n", i), "o") }()
+		go func() {
+			name := fmt.Sprint("n", i)
+			switch i % 3 {
+			case 0:
+				done <- e.StartNode(t.Context(), name)
+			case 1:
+				done <- e.StopNode(t.Context(), name, time.Second)
+			default:
+				done <- e.RemoveNode(t.Context(), name, "o")
+			}
+		}()
 	}
 	for range nodes {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	}
-	if most.Load() > maxRemovals || most.Load() < 2 {
-		t.Errorf("%d removals went at once", most.Load())
+	if most.Load() > maxTurns || most.Load() < 2 {
+		t.Errorf("%d went at once", most.Load())
 	}
 }
 

@@ -145,7 +145,7 @@ func (e *Engine) listNetworks(ctx context.Context, filters client.Filters, keep 
 
 // RemoveNetwork implements engine.Engine with DELETE /networks/{id}. Endpoints that the engine
 // leaked are taken off; containers that are still attached get networkHolders to go, and are named
-// in the error when they do not.
+// in the error when they do not. An engine that has miscounted says that there are some when there are none.
 func (e *Engine) RemoveNetwork(ctx context.Context, name, owner string) error {
 	found, err := e.networksNamed(ctx, name)
 	for _, n := range found {
@@ -176,16 +176,22 @@ func (e *Engine) removeNetwork(ctx context.Context, id string) error {
 			return struct{}{}, permanent(detachErr)
 		}
 		return struct{}{}, err
-	}, backoff.WithBackOff(pace), backoff.WithMaxElapsedTime(networkHolders))
-	if err != nil && ctx.Err() == nil && len(holders) > 0 {
+	}, backoff.WithBackOff(pace), backoff.WithMaxElapsedTime(e.networkHolders))
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if len(holders) > 0 {
 		return fmt.Errorf("containers are attached to it: %s", strings.Join(holders, ", "))
+	}
+	if cerrdefs.IsPermissionDenied(err) {
+		return fmt.Errorf("%w; no container is attached to it, so that the engine has miscounted, as it may when many come and go at once; next: restart the engine, which counts anew, and do this again", err)
 	}
 	return err
 }
 
 // deleteNetwork takes absence as success.
 func (e *Engine) deleteNetwork(ctx context.Context, id string) error {
-	release, err := e.removal(ctx)
+	release, err := e.turn(ctx)
 	if err != nil {
 		return err
 	}
@@ -239,11 +245,11 @@ func (e *Engine) detachLeaked(ctx context.Context, id string) (holders []string,
 	return holders, nil
 }
 
-// removal waits for one of the places for removals.
-func (e *Engine) removal(ctx context.Context) (release func(), err error) {
+// turn waits until one of a few may start, stop or remove something.
+func (e *Engine) turn(ctx context.Context) (release func(), err error) {
 	select {
-	case e.removals <- struct{}{}:
-		return func() { <-e.removals }, nil
+	case e.turns <- struct{}{}:
+		return func() { <-e.turns }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

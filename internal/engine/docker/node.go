@@ -144,10 +144,15 @@ func (e *Engine) StartNode(ctx context.Context, name string) error {
 
 func (e *Engine) start(ctx context.Context, ref string) error {
 	defer e.reached.forget(ref)
-	err := e.call(ctx, func(ctx context.Context) error {
+	release, err := e.turn(ctx)
+	if err != nil {
+		return err
+	}
+	err = e.call(ctx, func(ctx context.Context) error {
 		_, err := e.api.ContainerStart(ctx, ref, client.ContainerStartOptions{})
 		return err
 	})
+	release()
 	if err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnreachable) {
 		err = e.mendStart(ctx, ref, err)
 	}
@@ -196,6 +201,11 @@ func (e *Engine) StopNode(ctx context.Context, name string, grace time.Duration)
 	if err != nil {
 		return fmt.Errorf("unable to stop container %s: %w", name, err)
 	}
+	release, err := e.turn(ctx)
+	if err != nil {
+		return fmt.Errorf("unable to stop container %s: %w", name, err)
+	}
+	defer release()
 	err = e.call(ctx, func(ctx context.Context) error {
 		_, err := e.api.ContainerStop(ctx, ref, client.ContainerStopOptions{Timeout: &seconds})
 		return err
@@ -248,7 +258,7 @@ func (e *Engine) RenameNode(ctx context.Context, name, newName, owner string) er
 // deleteContainer removes by ID, so that a container of the same name that comes meanwhile is safe.
 // The engine answers when the container is gone, unless somebody else is removing it already.
 func (e *Engine) deleteContainer(ctx context.Context, id string) error {
-	release, err := e.removal(ctx)
+	release, err := e.turn(ctx)
 	if err != nil {
 		return err
 	}

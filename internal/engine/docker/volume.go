@@ -102,7 +102,7 @@ func (e *Engine) RemoveVolume(ctx context.Context, name, owner string) error {
 // deleteVolume waits for an engine that has not let go of the volume yet although no container that
 // is to stay mounts it: under load it answers that a container is gone before that.
 func (e *Engine) deleteVolume(ctx context.Context, name string) error {
-	release, err := e.removal(ctx)
+	release, err := e.turn(ctx)
 	if err != nil {
 		return err
 	}
