@@ -37,6 +37,9 @@ resource "fabric_channel" "trade" {
   acls                 = { "peer/Propose" = "/Channel/Application/Writers" }
   application_policies = { LifecycleEndorsement = "MAJORITY Endorsement" }
 
+  # A peer that is added later takes the state over from another one, instead of building it up from all blocks.
+  join_from = "snapshot"
+
   deletion_protection = false
   accept_data_loss    = false
 

@@ -37,6 +37,7 @@ resource "fabric_channel_membership" "org2" {
 
   peers        = { peer0 = fabric_peer.org2.handle }
   anchor_peers = ["peer0"]
+  join_from    = "snapshot" # those that are added later
 
   orderers = {
     for name, node in local.ordering : name => {

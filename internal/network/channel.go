@@ -39,6 +39,8 @@ type ChannelSpec struct {
 	// AcceptDataLoss makes the channel anew when its ordering nodes have lost it, although peers
 	// still hold its blocks.
 	AcceptDataLoss bool
+	// FromSnapshot has peers that join the running channel begin with a snapshot of one that has it.
+	FromSnapshot bool
 	// adopted tells that somebody else made the channel.
 	adopted bool
 }
@@ -271,11 +273,12 @@ func (f *Fabric) createChannel(ctx context.Context, spec ChannelSpec, attempt *c
 	if err != nil {
 		return err
 	}
+	j := channelEntry{channel: spec.Handle, genesis: genesis, orderers: orderers}
 	group, gctx := errgroup.WithContext(ctx)
-	join := func(h Handle, join func(context.Context, Handle, string, []byte) error) {
+	join := func(h Handle, join func(context.Context, Handle, channelEntry) error) {
 		group.Go(func() error {
 			attempt.asked(h, true)
-			err := join(gctx, h, spec.Handle.Name, genesis)
+			err := join(gctx, h, j)
 			attempt.asked(h, err != nil)
 			return err
 		})
@@ -374,10 +377,20 @@ func (f *Fabric) endpoint(ctx context.Context, h Handle) (configtx.Address, erro
 	return configtx.Address{Host: host, Port: port}, err
 }
 
+// channelEntry is a channel that nodes join.
+type channelEntry struct {
+	channel Handle
+	// genesis is the block that the channel begins with.
+	genesis []byte
+	// orderers are its ordering nodes, or some of them.
+	orderers []Handle
+}
+
 // joinOrderer joins an ordering node. One that has the channel already is success when its first
 // block is ours. One that has it no more may still have its write-ahead log, over which a channel of
 // the same name would stumble: that is cleared away first.
-func (f *Fabric) joinOrderer(ctx context.Context, o Handle, channel string, genesis []byte) error {
+func (f *Fabric) joinOrderer(ctx context.Context, o Handle, j channelEntry) error {
+	channel, genesis := j.channel.Name, j.genesis
 	fail := func(err error) error { return f.nodeError(ctx, o, "join channel "+channel+" with", err) }
 	has := false
 	err := f.pollNode(ctx, o, func(ctx context.Context) (err error) {
@@ -487,27 +500,65 @@ func (f *Fabric) blockOf(ctx context.Context, h Handle, channel string, number u
 	return endorser.BlockByNumber(ctx, endorser.Peer{Name: h.Name, Conn: conn}, admin, channel, number)
 }
 
-func (f *Fabric) joinPeer(ctx context.Context, p Handle, channel string, genesis []byte) error {
+func (f *Fabric) joinPeer(ctx context.Context, p Handle, j channelEntry) error {
 	refused := patience{}
 	err := f.pollNode(ctx, p, func(ctx context.Context) error {
-		conn, err := f.grpcConn(ctx, p, peerPort)
+		peer, admin, err := f.peerAsAdmin(ctx, p)
 		if err != nil {
 			return err
 		}
-		admin, err := f.identity(ctx, p.Organization())
-		if err != nil {
-			return err
-		}
-		err = endorser.JoinChannel(ctx, endorser.Peer{Name: p.Name, Conn: conn}, admin, genesis)
-		if errors.Is(err, endorser.ErrOtherGenesis) {
+		err = endorser.JoinChannel(ctx, peer, admin, j.genesis)
+		switch {
+		case errors.Is(err, endorser.ErrOtherGenesis):
 			return permanent(err)
+		case errors.Is(err, endorser.ErrFromSnapshot): // it has joined
+			return f.sameChain(ctx, p, j)
+		case err != nil:
+			if folder, _ := endorser.SnapshotJoin(ctx, peer, admin); folder != "" {
+				return fmt.Errorf("it is joining another channel, from the snapshot in %s", folder)
+			}
 		}
 		return refused.bear(err)
 	})
 	if err != nil {
-		return f.nodeError(ctx, p, "join channel "+channel+" with", err)
+		return f.nodeError(ctx, p, "join channel "+j.channel.Name+" with", err)
 	}
 	return nil
+}
+
+// sameChain compares the last block of a peer that has no first one with that of the ordering nodes.
+func (f *Fabric) sameChain(ctx context.Context, p Handle, j channelEntry) error {
+	peer, admin, err := f.peerAsAdmin(ctx, p)
+	if err != nil {
+		return err
+	}
+	info, err := endorser.ChainInfo(ctx, peer, admin, j.channel.Name)
+	if err != nil {
+		return err
+	}
+	var failures error
+	for _, o := range j.orderers {
+		block, err := f.blockOf(ctx, o, j.channel.Name, info.GetHeight()-1)
+		if err != nil {
+			failures = errors.Join(failures, err)
+			continue
+		}
+		if !bytes.Equal(configtx.BlockHash(block), info.GetCurrentBlockHash()) {
+			return permanent(errOtherGenesis)
+		}
+		return nil
+	}
+	return failures
+}
+
+// peerAsAdmin gives what a peer is called with as the admin of its organization.
+func (f *Fabric) peerAsAdmin(ctx context.Context, p Handle) (endorser.Peer, *msp.Identity, error) {
+	conn, err := f.grpcConn(ctx, p, peerPort)
+	if err != nil {
+		return endorser.Peer{}, nil, err
+	}
+	admin, err := f.identity(ctx, p.Organization())
+	return endorser.Peer{Name: p.Name, Conn: conn}, admin, err
 }
 
 // awaitLeader waits until every ordering node of the channel knows a leader.
@@ -571,11 +622,12 @@ func (f *Fabric) UpdateChannel(ctx context.Context, spec ChannelSpec) error {
 	if err := f.reconfigure(ctx, spec, before); err != nil {
 		return err
 	}
-	group, gctx := errgroup.WithContext(ctx)
-	for _, p := range missing(spec, before, state) {
-		group.Go(func() error { return f.joinPeer(gctx, p, spec.Handle.Name, genesis) })
+	orderers, err := f.Orderers(ctx, spec.Orderers)
+	if err != nil {
+		return err
 	}
-	if err := group.Wait(); err != nil {
+	j := channelEntry{channel: spec.Handle, genesis: genesis, orderers: orderers}
+	if err := f.join(ctx, j, peersOf(spec.Organizations), missing(spec, before, state), spec.FromSnapshot); err != nil {
 		return err
 	}
 	if err := f.writeRecord(ctx, spec, nil); err != nil {

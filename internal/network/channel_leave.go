@@ -212,6 +212,9 @@ func (f *Fabric) unjoin(ctx context.Context, p Handle, channel string, options u
 	if image == "" || err != nil { // nothing can run with its volume
 		return err
 	}
+	if err := f.clearMarks(ctx, p, []Handle{p}, true); err != nil { // it may yet join from a snapshot
+		return err
+	}
 	running, awaitReady := current.Status == engine.Running, options.inTurn
 	if running && !options.unasked {
 		ask, cancel := context.WithTimeout(ctx, answerTimeout)

@@ -267,7 +267,7 @@ func (f *Fabric) FindTransaction(ctx context.Context, network, channel, txID str
 }
 
 // recordedTransaction asks the peers of the channel that run, one after the other: one that joined
-// late, or by a snapshot, may not have it.
+// late may not have it, and one that began with a snapshot cannot tell.
 func (f *Fabric) recordedTransaction(ctx context.Context, channel Handle, txID string) (*endorser.Recorded, error) {
 	record, err := f.channelRecord(ctx, channel)
 	if err != nil {
@@ -285,7 +285,7 @@ func (f *Fabric) recordedTransaction(ctx context.Context, channel Handle, txID s
 			if err == nil {
 				return found, nil
 			}
-			known = known || errors.As(err, new(*endorser.RefusedError))
+			known = known || errors.As(err, new(*endorser.RefusedError)) && !errors.Is(err, endorser.ErrFromSnapshot)
 			failures = errors.Join(failures, err)
 		}
 	}

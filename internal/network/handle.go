@@ -115,6 +115,8 @@ const (
 	labelParent   = engine.LabelPrefix + "parent"
 	labelEndpoint = engine.LabelPrefix + "endpoint"
 	labelOnce     = engine.LabelPrefix + "once"
+	labelSnapshot = engine.LabelPrefix + "snapshot"
+	labelFolder   = engine.LabelPrefix + "folder"
 )
 
 // handleOf reads a handle back from the labels of an engine object.

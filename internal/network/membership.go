@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
@@ -33,6 +32,8 @@ type MembershipSpec struct {
 	AnchorPeers []string `json:"anchor_peers,omitempty"`
 	// Orderers are the channel's ordering nodes, or some of them.
 	Orderers map[string]RemoteOrderer `json:"orderers"`
+	// FromSnapshot has peers that join later begin with a snapshot of one that has the channel.
+	FromSnapshot bool `json:"-"`
 }
 
 // MembershipState is what is known of a membership.
@@ -115,7 +116,7 @@ func (f *Fabric) CreateMembership(ctx context.Context, spec MembershipSpec) erro
 	if err := f.writeMembership(ctx, spec); err != nil {
 		return err
 	}
-	err = f.join(ctx, spec.Handle.Name, genesis, peersOf(spec.members()))
+	err = f.joinMember(ctx, spec, genesis, peersOf(spec.members()))
 	if err == nil {
 		err = f.setOwnPart(ctx, spec)
 	}
@@ -203,13 +204,10 @@ func (s MembershipSpec) present(config *configtx.Config) (configtx.OrganizationS
 	return configtx.OrganizationSummary{}, &AdmissionError{Channel: s.Handle.Name, MSPID: s.Handle.MSPID}
 }
 
-// join has peers join a channel, all at once.
-func (f *Fabric) join(ctx context.Context, channel string, genesis []byte, peers []Handle) error {
-	group, gctx := errgroup.WithContext(ctx)
-	for _, p := range peers {
-		group.Go(func() error { return f.joinPeer(gctx, p, channel, genesis) })
-	}
-	return group.Wait()
+// joinMember has peers of the membership join the channel.
+func (f *Fabric) joinMember(ctx context.Context, spec MembershipSpec, genesis []byte, peers []Handle) error {
+	j := channelEntry{channel: spec.Handle.channel(), genesis: genesis, orderers: spec.orderers()}
+	return f.join(ctx, j, peersOf(spec.members()), peers, spec.FromSnapshot)
 }
 
 // edit makes the organization's part of the channel what the spec says. Revocation lists are
@@ -315,7 +313,7 @@ func (f *Fabric) UpdateMembership(ctx context.Context, spec MembershipSpec) erro
 	if err := f.setOwnPart(ctx, spec); err != nil {
 		return err
 	}
-	return f.join(ctx, spec.Handle.Name, genesis, f.unjoined(ctx, spec, before))
+	return f.joinMember(ctx, spec, genesis, f.unjoined(ctx, spec, before))
 }
 
 // unjoined gives the peers that have yet to join. One that belonged to the channel before and does not

@@ -153,6 +153,7 @@ func peerConfig(h Handle, endpoint string) nodeconfig.Peer {
 		ChaincodeAddress:       net.JoinHostPort(h.Host(), strconv.Itoa(peerChaincodePort)),
 		MSPDir:                 keysFolder + "/msp",
 		DataDir:                dataFolder,
+		SnapshotDir:            snapshotsFolder,
 		TLS:                    nodeconfig.ServerTLS{CertFile: keysFolder + "/tls/cert.pem", KeyFile: keysFolder + "/tls/key.pem", RootFiles: []string{keysFolder + "/tls/root.pem"}},
 		Operations:             operationsEndpoint(peerOperationsPort),
 	}

@@ -63,7 +63,7 @@ func (r *backupResource) Schema(ctx context.Context, _ resource.SchemaRequest, r
 			"`restore_from` of `fabric_network` makes the network from it again, on this engine or another one.\n\n" +
 			"CAs and peers stand still one after the other while they are read, peers within `max_unavailable`, then one node of each ordering cluster that the others can spare; each is started again before the next one is stopped. " +
 			"An archive that does not come to its end leaves the one of before at `path`, and no node stopped; what an apply that was killed left stopped, the next one starts.\n\n" +
-			"It holds private keys, and is encrypted with the passphrase in the format of [age](https://age-encryption.org). Destroying the resource leaves the archive where it is. Name in `depends_on` what has to be there first.",
+			"It holds private keys, and is encrypted with the passphrase in the format of [age](https://age-encryption.org). Destroying the resource leaves the archive where it is. Name in `depends_on` what has to be there first. Terraform from 1.14 on takes a backup with the [action](../actions/backup.md) of the same name, too.",
 		Attributes: map[string]schema.Attribute{
 			"network": of,
 			"path": schema.StringAttribute{
@@ -121,16 +121,25 @@ func (r *backupResource) Create(ctx context.Context, req resource.CreateRequest,
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	result, err := f.Backup(ctx, spec)
-	if err != nil {
-		addError(&resp.Diagnostics, "Unable to back up network "+spec.Handle.Network, err)
+	result, taken := takeBackup(ctx, f, spec, &resp.Diagnostics)
+	if !taken {
 		return
-	}
-	if len(result.LeftOut) > 0 {
-		resp.Diagnostics.AddAttributeWarning(path.Root("network"), "Ordering nodes are not in the backup", strings.Join(result.LeftOut, "\n"))
 	}
 	plan.take(ctx, result, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
+}
+
+// takeBackup takes a backup, and says what is not in it.
+func takeBackup(ctx context.Context, f *network.Fabric, spec network.BackupSpec, diags *diag.Diagnostics) (result network.BackupResult, taken bool) {
+	result, err := f.Backup(ctx, spec)
+	if err != nil {
+		addError(diags, "Unable to back up network "+spec.Handle.Network, err)
+		return result, false
+	}
+	if len(result.LeftOut) > 0 {
+		diags.AddAttributeWarning(path.Root("network"), "Ordering nodes are not in the backup", strings.Join(result.LeftOut, "\n"))
+	}
+	return result, true
 }
 
 func (m *backupModel) take(ctx context.Context, result network.BackupResult, diags *diag.Diagnostics) {

@@ -44,6 +44,7 @@ type channelMembershipModel struct {
 	Peers              types.Map      `tfsdk:"peers"`
 	AnchorPeers        types.List     `tfsdk:"anchor_peers"`
 	Orderers           types.Map      `tfsdk:"orderers"`
+	JoinFrom           types.String   `tfsdk:"join_from"`
 	DeletionProtection types.Bool     `tfsdk:"deletion_protection"`
 	Status             types.String   `tfsdk:"status"`
 	LastChange         types.List     `tfsdk:"last_change"`
@@ -89,7 +90,8 @@ func (r *channelMembershipResource) Schema(ctx context.Context, _ resource.Schem
 				Optional: true, ElementType: types.StringType,
 				MarkdownDescription: "Names of the peers that peers of other organizations contact first. Defaults to the first one.",
 			},
-			"orderers": orderers,
+			"orderers":  orderers,
+			"join_from": joinFrom(),
 			"deletion_protection": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(true),
 				MarkdownDescription: "Refuse to destroy or replace the membership: its peers leave the channel then, with their ledgers of it. Defaults to `true`.",
@@ -224,6 +226,7 @@ func (m *channelMembershipModel) spec(ctx context.Context, diags *diag.Diagnosti
 		Handle:     org.With(network.KindChannelMembership, m.Channel.ValueString(), org.MSPID),
 		Definition: definitionFrom(ctx, m.Definition, diags), Peers: map[string]network.Handle{},
 		AnchorPeers: stringList(ctx, m.AnchorPeers, diags), Orderers: orderersFrom(ctx, m.Orderers, diags),
+		FromSnapshot: m.JoinFrom.ValueString() == joinFromSnapshot,
 	}
 	for name, element := range m.Peers.Elements() {
 		if peer, ok := element.(types.Object); ok {

@@ -60,6 +60,7 @@ type channelModel struct {
 	ApplicationPolicies   types.Map      `tfsdk:"application_policies"`
 	SelfManaged           types.Set      `tfsdk:"self_managed_organizations"`
 	CapabilityAttestation types.String   `tfsdk:"capability_attestation"`
+	JoinFrom              types.String   `tfsdk:"join_from"`
 	DeletionProtection    types.Bool     `tfsdk:"deletion_protection"`
 	AcceptDataLoss        types.Bool     `tfsdk:"accept_data_loss"`
 	Status                types.String   `tfsdk:"status"`
@@ -125,6 +126,7 @@ func (r *channelResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 				Optional: true, ElementType: types.StringType,
 				MarkdownDescription: "Names of organizations whose own states keep their definition and anchor peers (`fabric_channel_membership`). The channel takes them in with the `definition` given here, and then leaves both alone.",
 			},
+			"join_from": joinFrom(),
 			"batch_timeout": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString("2s"),
 				MarkdownDescription: "How long after its first transaction a block is cut, as a duration. Defaults to `2s`. SmartBFT does not look at it, but at `request_batch_max_interval` of the ordering cluster.",
@@ -176,6 +178,22 @@ func (r *channelResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 			"handle":   handleOutput("channel"),
 			"timeouts": operationTimeouts(ctx),
 		},
+	}
+}
+
+// What join_from may be.
+const (
+	joinFromGenesis  = "genesis"
+	joinFromSnapshot = "snapshot"
+)
+
+// joinFrom says how peers join a channel that has blocks.
+func joinFrom() schema.StringAttribute {
+	return schema.StringAttribute{
+		Optional: true,
+		MarkdownDescription: "What a peer begins with that joins when the channel has blocks already: `genesis` (default), its first block, so that the peer builds up the state from all blocks; or `snapshot`, the state as a peer that has the channel hands it over, one of the same organization where there is one, so that a long ledger takes minutes. " +
+			"A peer that began with a snapshot has no blocks from before it and no history of keys, and gets private data from other peers. The one that hands the snapshot over commits no blocks while it writes it, and has room for it.",
+		Validators: []validator.String{stringvalidator.OneOf(joinFromGenesis, joinFromSnapshot)},
 	}
 }
 
@@ -527,6 +545,7 @@ func (m *channelModel) spec(ctx context.Context, diags *diag.Diagnostics) networ
 	spec := network.ChannelSpec{
 		Handle: orderers.With(network.KindChannel, m.Name.ValueString(), ""), Orderers: orderers,
 		Organizations: map[string]network.ChannelOrganization{}, Config: m.config(ctx, diags), AcceptDataLoss: m.AcceptDataLoss.ValueBool(),
+		FromSnapshot: m.JoinFrom.ValueString() == joinFromSnapshot,
 	}
 	selfManaged := m.selfManaged()
 	for key, o := range m.members(ctx, diags) {

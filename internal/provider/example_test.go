@@ -23,6 +23,9 @@ func exampleFile(of string) string {
 // TestCompleteExampleShowsEveryArgument, each in its place.
 func TestCompleteExampleShowsEveryArgument(t *testing.T) {
 	for of, s := range schemas(t) {
+		if strings.HasPrefix(of, "action ") { // its page shows them: not every Terraform reads actions
+			continue
+		}
 		content, err := os.ReadFile(filepath.Join(completeExample, exampleFile(of)))
 		if err != nil {
 			t.Error(err)

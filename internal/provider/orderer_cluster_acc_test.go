@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -43,6 +44,7 @@ func TestAccClusterMembers(t *testing.T) {
 		return l.String()
 	}
 	seen := &sightings{t: t, network: name}
+	keys := &consenterKeys{t: t, on: name}
 	sweepNetwork(t, name)
 	object := func(node string) string { return name + "-" + node }
 	relisted := make([]string, 1) // filled in once it is known who leads
@@ -98,7 +100,7 @@ func TestAccClusterMembers(t *testing.T) {
 				Config: with(func(l *life) { l.nodes = "orderer3 = {}, orderer1 = {}, orderer2 = {}" }),
 				ConfigPlanChecks: foretold([]string{"orderer1", "orderer2", "orderer3"},
 					"orderer3: added to channel trade", "orderer0: removed from channel trade: endpoint, consenter, channel, and at last the node with its volume"),
-				Check: resource.ComposeTestCheckFunc(gone(t, name, "orderer0"), orderedBy(t, name, "orderer1", "orderer2", "orderer3")),
+				Check: resource.ComposeTestCheckFunc(gone(t, name, "orderer0"), orderedBy(t, name, "orderer1", "orderer2", "orderer3"), keys.take),
 			},
 			{ // What was lost is not begun anew silently,
 				PreConfig:   func() { loseNode(t, object("orderer2")) },
@@ -109,7 +111,7 @@ func TestAccClusterMembers(t *testing.T) {
 				Config: with(func(l *life) { l.cluster += "\n  accept_data_loss = true" }),
 				ConfigPlanChecks: foretold([]string{"orderer1", "orderer2", "orderer3"},
 					"orderer2: made anew with an empty volume and another key; evicted from channel trade, joined as a follower"),
-				Check: orderedBy(t, name, "orderer1", "orderer2", "orderer3"),
+				Check: resource.ComposeTestCheckFunc(orderedBy(t, name, "orderer1", "orderer2", "orderer3"), keys.another("orderer2")),
 			},
 			{ // A node that is lost and goes needs no consent.
 				PreConfig: func() { loseNode(t, object("orderer2")) },
@@ -273,6 +275,53 @@ func gone(t *testing.T, on string, nodes ...string) resource.TestCheckFunc {
 			}
 		}
 		return nil
+	}
+}
+
+// consenterKeys are the keys by which the channel knows its consenters, by their hosts.
+type consenterKeys struct {
+	t     *testing.T
+	on    string
+	known map[string]string
+}
+
+func (k *consenterKeys) take(*terraform.State) (err error) {
+	k.known, err = k.look()
+	return err
+}
+
+func (k *consenterKeys) look() (map[string]string, error) {
+	facts, err := channelFacts(k.t, k.on)
+	if err != nil {
+		return nil, err
+	}
+	keys := map[string]string{}
+	for _, c := range facts.Summary.Consenters {
+		cert, err := certificate.ParseOne([]byte(c.ServerTLSCertPEM))
+		if err != nil {
+			return nil, err
+		}
+		keys[strings.TrimSuffix(c.Host, ".example.com")] = hex.EncodeToString(cert.RawSubjectPublicKeyInfo)
+	}
+	return keys, nil
+}
+
+// another expects that a node is a consenter with another key since, and every other one with its own.
+func (k *consenterKeys) another(node string) resource.TestCheckFunc {
+	return func(*terraform.State) error {
+		now, err := k.look()
+		if err != nil {
+			return err
+		}
+		for host, before := range k.known {
+			if now[host] == "" || (now[host] == before) != (host != node) {
+				err = errors.Join(err, fmt.Errorf("the key of %s is %q, and was %q", host, now[host], before))
+			}
+		}
+		if k.known[node] == "" {
+			err = errors.Join(err, fmt.Errorf("%s was no consenter", node))
+		}
+		return err
 	}
 }
 

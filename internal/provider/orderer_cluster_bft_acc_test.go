@@ -38,6 +38,7 @@ func TestLongSmartBFT(t *testing.T) {
 	}
 	t.Cleanup(func() { clock = time.Now })
 	seen := &sightings{t: t, network: name}
+	keys := &consenterKeys{t: t, on: name}
 	sweepNetwork(t, name)
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
@@ -131,14 +132,14 @@ func TestLongSmartBFT(t *testing.T) {
 				PreConfig:        func() { evictBehindBack(t, name, "orderer1", "orderer0", "orderer2", "orderer3", "orderer4") },
 				Config:           with(func(*life) {}),
 				ConfigPlanChecks: foretold(five, "orderer1: added to channel trade, of which it is no consenter"),
-				Check: resource.ComposeTestCheckFunc(seen.check, orderedBy(t, name, five...), smartBFT(t, name),
+				Check: resource.ComposeTestCheckFunc(seen.check, orderedBy(t, name, five...), smartBFT(t, name), keys.take,
 					resource.TestCheckResourceAttr(clusterAddress, "nodes.orderer1.status", "running")),
 			},
 			{ // A volume that is lost is another consenter's.
 				PreConfig:        func() { loseNode(t, name+"-orderer2") },
 				Config:           with(func(l *life) { l.cluster += "\n  accept_data_loss = true" }),
 				ConfigPlanChecks: foretold(five, "orderer2: made anew with an empty volume and another key; evicted from channel trade, joined as a follower"),
-				Check:            resource.ComposeTestCheckFunc(orderedBy(t, name, five...), smartBFT(t, name)),
+				Check:            resource.ComposeTestCheckFunc(orderedBy(t, name, five...), smartBFT(t, name), keys.another("orderer2")),
 			},
 			{ // From five to four, and no further.
 				Config: with(func(l *life) {

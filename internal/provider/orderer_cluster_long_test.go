@@ -17,6 +17,7 @@ func TestLongClusterUnderLoad(t *testing.T) {
 		return busy(l.String())
 	}
 	u := &underLoad{t: t, network: name}
+	keys := &consenterKeys{t: t, on: name}
 	sweepNetwork(t, name)
 	three := "orderer0 = {}, orderer1 = {}, orderer2 = {}"
 	resource.Test(t, resource.TestCase{
@@ -47,12 +48,12 @@ func TestLongClusterUnderLoad(t *testing.T) {
 			{
 				PreConfig: u.next("shorter timers"),
 				Config:    with(func(l *life) { l.cluster += "\n  raft = { tick_interval = \"200ms\" }" }),
-				Check:     orderedBy(t, name, "orderer0", "orderer2", "orderer4", "orderer5", "orderer6"),
+				Check:     resource.ComposeTestCheckFunc(orderedBy(t, name, "orderer0", "orderer2", "orderer4", "orderer5", "orderer6"), keys.take),
 			},
 			{
 				PreConfig: func() { u.next("a volume lost")(); loseNode(t, name+"-orderer4") },
 				Config:    with(func(l *life) { l.cluster += "\n  accept_data_loss = true" }),
-				Check:     orderedBy(t, name, "orderer0", "orderer2", "orderer4", "orderer5", "orderer6"),
+				Check:     resource.ComposeTestCheckFunc(orderedBy(t, name, "orderer0", "orderer2", "orderer4", "orderer5", "orderer6"), keys.another("orderer4")),
 			},
 			{
 				PreConfig: u.next("back to three"),

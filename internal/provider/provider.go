@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
 	"github.com/hashicorp/terraform-plugin-framework/function"
@@ -115,7 +116,7 @@ func (p *fabricProvider) Configure(ctx context.Context, req provider.ConfigureRe
 		config.CAVersion = types.StringValue(defaultCAVersion)
 	}
 	data := newSession(config)
-	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData, resp.ListResourceData = data, data, data, data
+	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData, resp.ListResourceData, resp.ActionData = data, data, data, data, data
 }
 
 func firstNonEmpty(values ...string) string {
@@ -199,6 +200,11 @@ func (p *fabricProvider) DataSources(context.Context) []func() datasource.DataSo
 
 func (p *fabricProvider) EphemeralResources(context.Context) []func() ephemeral.EphemeralResource {
 	return []func() ephemeral.EphemeralResource{newCredentialsEphemeral}
+}
+
+// Actions are for Terraform from 1.14 on.
+func (p *fabricProvider) Actions(context.Context) []func() action.Action {
+	return []func() action.Action{newBackupAction}
 }
 
 func (p *fabricProvider) Functions(context.Context) []func() function.Function {

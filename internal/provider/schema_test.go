@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -50,6 +51,9 @@ func schemas(t *testing.T) map[string]*tfprotov6.Schema {
 	}
 	for name, s := range all.EphemeralResourceSchemas {
 		out["ephemeral resource "+name] = s
+	}
+	for name, s := range all.ActionSchemas {
+		out["action "+name] = s.Schema
 	}
 	return out
 }
@@ -293,5 +297,23 @@ func TestEverythingIsServed(t *testing.T) {
 	if len(all.ResourceSchemas) != len(p.Resources(ctx)) || len(all.DataSourceSchemas) != dataSources ||
 		len(all.Functions) != functions || len(all.EphemeralResourceSchemas) != ephemerals {
 		t.Errorf("served are %d resources, %d data sources, %d functions, %d ephemeral resources", len(all.ResourceSchemas), len(all.DataSourceSchemas), len(all.Functions), len(all.EphemeralResourceSchemas))
+	}
+}
+
+// TestActionPages: the pages of actions are written by hand, because the Terraform that the documentation is
+// made with may know of none. They say what the schema says.
+func TestActionPages(t *testing.T) {
+	for name, s := range served(t).ActionSchemas {
+		content, err := os.ReadFile("../../templates/actions/" + strings.TrimPrefix(name, "fabric_") + ".md")
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		walk(name, s.Schema.Block.Attributes, tfprotov6.SchemaObjectNestingModeInvalid, func(at string, a *tfprotov6.SchemaAttribute, _ tfprotov6.SchemaObjectNestingMode) {
+			line := regexp.MustCompile("(?m)^- `" + a.Name + "` .*" + regexp.QuoteMeta(a.Description))
+			if !line.Match(content) {
+				t.Errorf("%s is not described as %q", at, a.Description)
+			}
+		})
 	}
 }

@@ -4,8 +4,10 @@ package kill
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -49,6 +51,7 @@ var base = []string{"orderers=3"}
 
 var changes = []change{
 	{forth: "add a peer", back: "remove a peer", variables: []string{`more_peers={"peer1.org1"="org1"}`}, adds: []string{"peer1.org1"}},
+	{forth: "add a peer from a snapshot", back: "remove a peer", variables: []string{`more_peers={"peer1.org1"="org1"}`, "join_from=snapshot"}, adds: []string{"peer1.org1"}},
 	{forth: "add a consenter", back: "remove a consenter", variables: []string{"orderers=4"}, adds: []string{"orderer3"}},
 	{forth: "channel update", back: "channel update", variables: []string{"batch_timeout=1s"}},
 	{forth: "chaincode upgrade", back: "chaincode upgrade", variables: []string{"chaincode=2.0"}},
@@ -101,6 +104,8 @@ type faulting struct {
 	now picture
 	// heights are how many blocks each node has, by node and channel.
 	heights map[string]uint64
+	// between, when not nil, looks at what a disturbed command left, before the next apply.
+	between func(t *testing.T)
 }
 
 // TestAccFaults changes a network through a proxy that has one call go wrong, there and back, on and
@@ -314,6 +319,9 @@ func (s *faulting) try(t *testing.T, d *direction, f fault.Fault) {
 	ended := time.Now()
 	report := s.arm(t, fault.Fault{})
 	w.awaitNoProvider(orphanTime)
+	if s.between != nil {
+		s.between(t)
+	}
 	defer func() {
 		if t.Failed() {
 			t.Logf("the command that was disturbed:\n%s", disturbed.tail())
@@ -402,5 +410,23 @@ func (s *faulting) look(t *testing.T) map[string]uint64 {
 	if len(heights) == 0 {
 		t.Error("no node tells its blocks")
 	}
+	s.noSnapshots(ctx, t)
 	return heights
+}
+
+// noSnapshots looks for what a peer that joined from a snapshot leaves nowhere.
+func (s *faulting) noSnapshots(ctx context.Context, t *testing.T) {
+	peers, err := s.host.files.Nodes(ctx, map[string]string{engine.LabelNetwork: s.network, engine.LabelKind: string(network.KindPeer)})
+	must(t, err)
+	for _, p := range peers {
+		for _, folder := range []string{"completed/trade", "temp"} {
+			files, err := s.host.files.GetFiles(ctx, p.Name, path.Join("/var/hyperledger/node/data/snapshots", folder))
+			if err != nil && !errors.Is(err, engine.ErrNotFound) {
+				t.Error(err)
+			}
+			for _, f := range files {
+				t.Errorf("%s still has %s", p.Name, f.Name)
+			}
+		}
+	}
 }

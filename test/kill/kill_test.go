@@ -55,6 +55,14 @@ variable "chaincode" {
   default = "1.0"
 }
 
+variable "join_from" {
+  default = null
+}
+
+variable "backup" {
+  default = null
+}
+
 variable "pids" {
   type    = number
   default = null
@@ -117,6 +125,7 @@ resource "fabric_channel" "trade" {
   orderers          = fabric_orderer_cluster.this.handle
   max_message_count = 1
   batch_timeout     = var.batch_timeout
+  join_from         = var.join_from
   organizations = {
     for org in ["org1", "org2"] : org => {
       organization = fabric_organization.this[org].handle
@@ -150,6 +159,14 @@ data "fabric_query" "greeting" {
   function   = "get"
   arguments  = ["greeting"]
   depends_on = [fabric_transaction.first, fabric_peer.this] # an apply that starts a peer reads afterwards
+}
+
+resource "fabric_backup" "this" {
+  count         = var.backup == null ? 0 : 1
+  network       = fabric_network.this.handle
+  path          = var.backup
+  passphrase_wo = "canary-of-a-backup-9Zq4"
+  depends_on    = [data.fabric_query.greeting] # who reads does it before peers stand still
 }
 
 output "answer" {

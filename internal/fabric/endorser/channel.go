@@ -24,6 +24,9 @@ var (
 	ErrOtherGenesis = errors.New("the peer has joined another channel of this name")
 	// ErrBlockNotFound says that the peer has the channel but not the block.
 	ErrBlockNotFound = errors.New("the peer does not have the block")
+	// ErrFromSnapshot says that the peer began the channel with a snapshot: of what came before, it has
+	// the state and no blocks.
+	ErrFromSnapshot = errors.New("the peer began the channel with a snapshot, and has no blocks from before it")
 )
 
 const (
@@ -34,7 +37,7 @@ const (
 // JoinChannel makes the peer join the channel of the given marshalled genesis block (cscc
 // JoinChain). The identity is an admin of the peer's organization. It needs no ordering node. A
 // peer that has joined with this very block is success; one that has a channel of this name with
-// another genesis block is ErrOtherGenesis.
+// another genesis block is ErrOtherGenesis, and one that has no genesis block ErrFromSnapshot.
 func JoinChannel(ctx context.Context, target Peer, identity *msp.Identity, genesis []byte) error {
 	block := &common.Block{}
 	if err := proto.Unmarshal(genesis, block); err != nil {
@@ -63,7 +66,7 @@ func JoinChannel(ctx context.Context, target Peer, identity *msp.Identity, genes
 	}
 	held, blockErr := BlockByNumber(ctx, target, identity, channel, 0)
 	if blockErr != nil {
-		return errors.Join(err, fmt.Errorf("unable to compare genesis blocks: %w", blockErr))
+		return errors.Join(err, fmt.Errorf("unable to compare genesis blocks: %w", fromSnapshot(ctx, target, identity, channel, blockErr)))
 	}
 	// Decode has held each header to its data.
 	if _, err := configtx.Decode(held); err != nil || !bytes.Equal(configtx.BlockHash(held), configtx.BlockHash(block)) {
@@ -125,6 +128,17 @@ func BlockByNumber(ctx context.Context, target Peer, identity *msp.Identity, cha
 		return nil, fmt.Errorf("unable to fetch block %d of channel %s from %s: %w", number, channel, target.Name, err)
 	}
 	return block, nil
+}
+
+// fromSnapshot makes the refusal to give something old ErrFromSnapshot when that is why.
+func fromSnapshot(ctx context.Context, target Peer, identity *msp.Identity, channel string, refusal error) error {
+	if !isRefusal(refusal) {
+		return refusal
+	}
+	if info, err := ChainInfo(ctx, target, identity, channel); err == nil && info.GetBootstrappingSnapshotInfo() != nil {
+		return fmt.Errorf("%w: %w", ErrFromSnapshot, refusal)
+	}
+	return refusal
 }
 
 // ConfigBlock fetches the channel's current config block from the peer (cscc GetConfigBlock). A peer

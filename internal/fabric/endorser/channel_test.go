@@ -47,6 +47,9 @@ type ledgers struct {
 	unlisted bool
 	// empty makes the peer answer with nothing, successfully.
 	empty bool
+	// snapshot tells that the peer began with a snapshot, and joining where it reads one.
+	snapshot bool
+	joining  string
 }
 
 func (l *ledgers) answer(u unpacked) (*peer.ProposalResponse, error) {
@@ -82,6 +85,16 @@ func (l *ledgers) answer(u unpacked) (*peer.ProposalResponse, error) {
 		l.held["trade"] = block
 		return success(nil)
 	}
+	if function == "JoinBySnapshotStatus" {
+		return success(marshal(l.t, &peer.JoinBySnapshotStatus{InProgress: l.joining != "", BootstrappingSnapshotDir: l.joining}))
+	}
+	if function == "JoinChainBySnapshot" {
+		if u.header.GetChannelId() != "" || u.spec.GetChaincodeId().GetName() != "cscc" || l.joining != "" {
+			return refusal(500, "not how a peer is asked to join")
+		}
+		l.joining = string(args[1])
+		return success(nil)
+	}
 	channel := string(args[1])
 	block, exists := l.held[channel]
 	if !exists || u.header.GetChannelId() != channel {
@@ -89,10 +102,14 @@ func (l *ledgers) answer(u unpacked) (*peer.ProposalResponse, error) {
 	}
 	switch function {
 	case "GetChainInfo":
-		return success(marshal(l.t, &common.BlockchainInfo{Height: l.height}))
+		info := &common.BlockchainInfo{Height: l.height}
+		if l.snapshot {
+			info.BootstrappingSnapshotInfo = &common.BootstrappingSnapshotInfo{LastBlockInSnapshot: l.height - 1}
+		}
+		return success(marshal(l.t, info))
 	case "GetBlockByNumber":
 		number, err := strconv.ParseUint(string(args[2]), 10, 64)
-		if err != nil || number > 0 {
+		if err != nil || number > 0 || l.snapshot {
 			return refusal(500, "no such block")
 		}
 		return success(marshal(l.t, block))
@@ -119,6 +136,9 @@ func TestJoinChannel(t *testing.T) {
 		"refused, not held": {&ledgers{held: map[string]*common.Block{}, fault: "no admin"}, isRefusal},
 		"refused, block hidden": {&ledgers{held: map[string]*common.Block{"trade": block}, fault: "no admin"}, func(err error) bool {
 			return isRefusal(err) && !errors.Is(err, ErrOtherGenesis)
+		}},
+		"began with a snapshot": {&ledgers{held: map[string]*common.Block{"trade": block}, snapshot: true}, func(err error) bool {
+			return errors.Is(err, ErrFromSnapshot) && isRefusal(err)
 		}},
 		"refused, list hidden": {&ledgers{held: map[string]*common.Block{"trade": block}, unlisted: true}, isRefusal},
 	} {
@@ -202,5 +222,27 @@ func TestQueriesOfOtherChannels(t *testing.T) {
 		if err := query(servePeer(t, "peer0", empty.answer)); err == nil || errors.Is(err, ErrChannelNotFound) {
 			t.Errorf("%s of an empty answer: %v", name, err)
 		}
+	}
+}
+
+func TestJoinFromSnapshot(t *testing.T) {
+	identity := grpctest.Identity(t)
+	l := &ledgers{t: t}
+	target := servePeer(t, "peer0", l.answer)
+	if folder, err := SnapshotJoin(t.Context(), target, identity); err != nil || folder != "" {
+		t.Errorf("before: %q, %v", folder, err)
+	}
+	if err := JoinFromSnapshot(t.Context(), target, identity, "/snapshots/7"); err != nil {
+		t.Error(err)
+	}
+	if folder, err := SnapshotJoin(t.Context(), target, identity); err != nil || folder != "/snapshots/7" {
+		t.Errorf("meanwhile: %q, %v", folder, err)
+	}
+	if err := JoinFromSnapshot(t.Context(), target, identity, "/snapshots/8"); !isRefusal(err) {
+		t.Errorf("while it joins another one: %v", err)
+	}
+	l.fault = "no admin"
+	if _, err := SnapshotJoin(t.Context(), target, identity); !isRefusal(err) {
+		t.Errorf("refused: %v", err)
 	}
 }

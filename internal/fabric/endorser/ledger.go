@@ -36,10 +36,12 @@ type Recorded struct {
 var ErrNoCall = errors.New("the transaction is no call of a chaincode")
 
 // TransactionByID reads a transaction from the ledger of the peer (qscc GetBlockByTxID). One that the
-// peer does not know is a *RefusedError, a peer that has not joined ErrChannelNotFound.
+// peer does not know is a *RefusedError, which is ErrFromSnapshot too when a snapshot may have it; a
+// peer that has not joined is ErrChannelNotFound.
 func TransactionByID(ctx context.Context, target Peer, identity *msp.Identity, channel, txID string) (*Recorded, error) {
 	block, err := readBlock(callOnChannel(ctx, target, identity, channel, querySystemChaincode, "GetBlockByTxID", txID))
 	if err != nil {
+		err = fromSnapshot(ctx, target, identity, channel, err)
 		return nil, fmt.Errorf("unable to look for transaction %s of channel %s on %s: %w", txID, channel, target.Name, err)
 	}
 	recorded, err := findInBlock(block, txID)
