@@ -25,8 +25,10 @@ const chaincodePort = 9999
 
 // ChaincodeSpec is a chaincode on a channel, run as a service beside each peer.
 type ChaincodeSpec struct {
-	// Channel is where it is committed.
+	// Channel is where it is committed, or the membership of our organization in it.
 	Channel Handle
+	// ApproveOnly leaves the commit to somebody else.
+	ApproveOnly bool `json:"-"`
 	// Name, Version and Label are those of the definition and of the package.
 	Name, Version, Label string
 	// ValidationParameter is the endorsement policy, a marshalled peer.ApplicationPolicy.
@@ -36,6 +38,8 @@ type ChaincodeSpec struct {
 	// Indexes are CouchDB index definitions by their path below META-INF.
 	Indexes map[string][]byte
 	Server  ChaincodeServer
+	// Sequence is that of the definition which is planned; zero when the plan did not know.
+	Sequence int64 `json:"-"`
 }
 
 // ChaincodeServer says how the chaincode's servers run. Only the image of NodeOptions must be given.
@@ -49,6 +53,9 @@ type ChaincodeServer struct {
 type ChaincodeState struct {
 	// Committed is the definition in force; nil when the channel has none of that name.
 	Committed *lifecycle.Definition
+	// Approved is what an organization approved, where only its approval is asked for; nil when that is
+	// nothing. Pending is what else it approved since, although nothing here asked for it.
+	Approved, Pending *lifecycle.Definition
 	// PackageID is the package that every organization approved for it; when they differ, that of one
 	// which differs from the first, and empty when an organization's peers know of none.
 	PackageID string
@@ -61,14 +68,18 @@ type ChaincodeState struct {
 	Resting []Handle
 }
 
-// ChaincodeHandle names a chaincode: its name is CHANNEL/CHAINCODE.
+// ChaincodeHandle names a chaincode: its name is CHANNEL/CHAINCODE. On a membership it has the MSP ID of the
+// organization.
 func ChaincodeHandle(channel Handle, name string) Handle {
-	return channel.With(KindChaincode, channel.Name+"/"+name, "")
+	return channel.With(KindChaincode, channel.Name+"/"+name, channel.MSPID)
 }
 
 // chaincodeOf divides the handle of a chaincode.
 func chaincodeOf(h Handle) (channel Handle, name string) {
 	channelName, name, _ := strings.Cut(h.Name, "/")
+	if h.MSPID != "" {
+		return h.With(KindChannelMembership, channelName, h.MSPID), name
+	}
 	return h.With(KindChannel, channelName, ""), name
 }
 
@@ -112,7 +123,11 @@ func (f *Fabric) PreflightChaincode(ctx context.Context, spec ChaincodeSpec) err
 	if err != nil {
 		return err
 	}
-	if err := record.members().CheckPolicies(spec); err != nil {
+	policies, _, err := f.ChannelMembers(ctx, spec.Channel)
+	if err != nil {
+		return err
+	}
+	if err := policies.CheckPolicies(spec); err != nil {
 		return err
 	}
 	if err := f.requireLabel(ctx, spec); err != nil {
@@ -152,7 +167,8 @@ func (f *Fabric) requireLabel(ctx context.Context, spec ChaincodeSpec) error {
 
 // ReleaseChaincode brings the definition, the packages and the servers of a chaincode to what is
 // wanted: installed on every peer that runs, approved by every organization in one block, committed with the
-// next sequence, served. What is so already is left alone, so that it goes on after failures that
+// next sequence, served. Organizations that run their peers elsewhere approve by themselves: the commit
+// waits until the approvals suffice. What is so already is left alone, so that it goes on after failures that
 // pass, and can be called again after any other. A release that replaces another one removes the
 // other's servers at the end.
 func (f *Fabric) ReleaseChaincode(ctx context.Context, spec ChaincodeSpec) (ChaincodeState, error) {
@@ -206,9 +222,12 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	if err := f.awaitLevel(ctx, spec.Channel.Name, members); err != nil {
 		return state, err
 	}
-	definition, committed, err := f.nextDefinition(ctx, spec, members, packageID)
+	definition, approved, committed, err := f.nextDefinition(ctx, spec, members, packageID)
 	if err != nil {
 		return state, err
+	}
+	if spec.Sequence != 0 && spec.Sequence != definition.Sequence {
+		return state, &MovedError{Chaincode: spec.Name, Planned: spec.Sequence, Next: definition.Sequence}
 	}
 	watch := f.watchNodes(ctx)
 	err = watch.end(func() error {
@@ -216,14 +235,17 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 			return f.serve(ctx, watch, spec, p, image.ID, packageID)
 		}
 		approvers := members
-		if committed {
+		if approved {
 			approvers = nil
 		}
 		if err := f.prepareRelease(watch.ctx, spec, definition, approvers, members, rest, packed, packageID, serve); err != nil {
 			return err
 		}
+		if !committed && spec.ApproveOnly {
+			return nil // until somebody commits it, no peer calls it
+		}
 		if !committed {
-			if err := f.commitDefinition(watch.ctx, spec.Channel.Name, definition, members); err != nil {
+			if err := f.commitDefinition(watch.ctx, spec.Channel, definition, members); err != nil {
 				return err
 			}
 			committed = true
@@ -236,7 +258,11 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 		}
 		return state, err
 	}
-	state = ChaincodeState{Committed: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID, Resting: rest}
+	state = ChaincodeState{Approved: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID, Resting: rest}
+	if !committed { // the definition in force goes on with the servers that it has
+		return state, nil
+	}
+	state.Committed = &definition
 	return state, f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id != packageID })
 }
 
@@ -304,48 +330,68 @@ func (f *Fabric) withdraw(ctx context.Context, spec ChaincodeSpec, packageID str
 	return f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id == packageID })
 }
 
+// definition is that of the spec, as the first of the chaincode.
+func (s ChaincodeSpec) definition() lifecycle.Definition {
+	return lifecycle.Definition{
+		Name: s.Name, Version: s.Version, Sequence: 1, InitRequired: s.InitRequired,
+		ValidationParameter: s.ValidationParameter, Collections: s.Collections,
+	}
+}
+
 // approvalTime is how long an organization's peers may take to know what it approved: a peer that
 // joined late has to be given it by another one.
 const approvalTime = 5 * time.Second
 
-// nextDefinition gives the definition to be committed. It is committed already when the channel has
-// one with the same meaning and every organization runs this package for it; otherwise its sequence
-// is the next one.
-func (f *Fabric) nextDefinition(ctx context.Context, spec ChaincodeSpec, members []member, packageID string) (definition lifecycle.Definition, committed bool, err error) {
-	definition = lifecycle.Definition{
-		Name: spec.Name, Version: spec.Version, Sequence: 1, InitRequired: spec.InitRequired,
-		ValidationParameter: spec.ValidationParameter, Collections: spec.Collections,
-	}
+// nextDefinition gives the definition to be committed. It is approved and committed already when the
+// channel has one with the same meaning and every organization runs this package for it; otherwise its
+// sequence is the next one. Who only approves may do so after the fact, and with another package: that
+// takes no other sequence.
+func (f *Fabric) nextDefinition(ctx context.Context, spec ChaincodeSpec, members []member, packageID string) (definition lifecycle.Definition, approved, committed bool, err error) {
+	definition = spec.definition()
 	if err := definition.Validate(); err != nil {
-		return definition, false, err
+		return definition, false, false, err
 	}
 	first := members[0]
 	inForce, err := lifecycle.QueryCommitted(ctx, first.peers[0].Peer, first.admin, spec.Channel.Name, spec.Name)
 	if errors.Is(err, lifecycle.ErrNotCommitted) {
-		return definition, false, nil
+		return definition, false, false, nil
 	}
 	if err != nil {
-		return definition, false, err
+		return definition, false, false, err
 	}
 	if err := CheckCollections(inForce.Collections, definition.Collections); err != nil {
-		return definition, false, err
+		return definition, false, false, err
 	}
 	definition.Sequence = inForce.Sequence
 	if !sameMeaning(definition, inForce.Definition) {
 		definition.Sequence++
-		return definition, false, nil
+		return definition, false, false, nil
 	}
 	for _, m := range members {
-		approved, err := f.awaitApproval(ctx, spec, m, inForce.Sequence)
-		if err != nil {
-			return definition, false, err
-		}
-		if approved != packageID {
+		has, err := f.awaitApproval(ctx, spec, m, inForce.Sequence)
+		switch {
+		case err != nil:
+			return definition, false, false, err
+		case has == packageID:
+		case spec.ApproveOnly:
+			return inForce.Definition, false, true, nil
+		default:
 			definition.Sequence++
-			return definition, false, nil
+			return definition, false, false, nil
 		}
 	}
-	return inForce.Definition, true, nil
+	return inForce.Definition, true, true, nil
+}
+
+// MovedError tells that a definition would get another sequence than the plan said: somebody else has
+// changed the chaincode since.
+type MovedError struct {
+	Chaincode     string
+	Planned, Next int64
+}
+
+func (e *MovedError) Error() string {
+	return fmt.Sprintf("the plan gave chaincode %s the sequence %d, and by now it would be %d, because the definition was changed in the meantime", e.Chaincode, e.Planned, e.Next)
 }
 
 // awaitApproval gives the package that an organization approved, as soon as one of its peers tells;
@@ -420,14 +466,28 @@ func awaitCommit(ctx context.Context, channel, txID string, members []member) er
 	return group.Wait()
 }
 
-// commitDefinition commits what everybody approved, endorsed by a peer of every organization.
-func (f *Fabric) commitDefinition(ctx context.Context, channel string, definition lifecycle.Definition, members []member) error {
+// commitDefinition commits what everybody approved who has to, endorsed by a peer of every organization of
+// ours and, where the channel's policy wants more, of those that run theirs elsewhere.
+func (f *Fabric) commitDefinition(ctx context.Context, channel Handle, definition lifecycle.Definition, members []member) error {
+	partners, err := f.awaitApprovals(ctx, channel, definition, members)
+	if lifecycle.ClassOf(err) == lifecycle.ClassAlreadyDone {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("unable to commit chaincode %s: %w", definition.Name, err)
+	}
 	var endorsers []endorser.Peer
 	for _, m := range members {
 		endorsers = append(endorsers, m.peers[0].Peer)
 	}
 	first := members[0]
-	tx, err := lifecycle.Commit(ctx, first.admin, channel, definition, endorsers...)
+	commit := func() (*endorser.Transaction, error) {
+		if len(partners) == 0 {
+			return lifecycle.Commit(ctx, first.admin, channel.Name, definition, endorsers...)
+		}
+		return lifecycle.CommitThrough(ctx, first.admin, channel.Name, definition, first.peers[0].Peer, append(partners, mspIDs(members)...))
+	}
+	tx, err := commit()
 	if lifecycle.ClassOf(err) == lifecycle.ClassAlreadyDone {
 		return nil
 	}
@@ -441,7 +501,7 @@ func (f *Fabric) commitDefinition(ctx context.Context, channel string, definitio
 	for _, m := range members {
 		for _, p := range m.peers {
 			group.Go(func() error {
-				_, err := gateway.CommitStatus(gctx, p.Conn, m.admin, channel, tx.TxID)
+				_, err := gateway.CommitStatus(gctx, p.Conn, m.admin, channel.Name, tx.TxID)
 				return err
 			})
 		}

@@ -23,7 +23,16 @@ import (
 
 // server gives the handle of the server beside a peer.
 func server(spec ChaincodeSpec, peer Handle) Handle {
-	return peer.With(KindChaincode, serverPrefix(spec.Channel.Name, spec.Label)+"."+peer.Name, peer.MSPID)
+	return peer.With(serverKind(spec.Channel), serverPrefix(spec.Channel.Name, spec.Label)+"."+peer.Name, peer.MSPID)
+}
+
+// serverKind is the kind of the servers of a channel's chaincodes. Those of a membership are apart: on one
+// network, several organizations may have servers of one chaincode.
+func serverKind(channel Handle) Kind {
+	if channel.Kind == KindChannelMembership {
+		return KindChaincodeApproval
+	}
+	return KindChaincode
 }
 
 // labels of a server, by which it is found when only the chaincode is known.
@@ -264,9 +273,11 @@ func (f *Fabric) launches(ctx context.Context, peer Handle, packageID string) (l
 
 // serversOn gives the chaincode servers of a channel.
 func (f *Fabric) serversOn(ctx context.Context, channel Handle) ([]engine.Node, error) {
-	return f.engine.Nodes(ctx, map[string]string{
-		engine.LabelOwner: channel.Owner, engine.LabelKind: string(KindChaincode), labelChannel: channel.Name,
-	})
+	labels := map[string]string{engine.LabelOwner: channel.Owner, engine.LabelKind: string(serverKind(channel)), labelChannel: channel.Name}
+	if channel.Kind == KindChannelMembership {
+		labels[labelMSPID] = channel.MSPID
+	}
+	return f.engine.Nodes(ctx, labels)
 }
 
 // removeServers removes the servers of a chaincode that run certain packages.
@@ -397,9 +408,8 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 // installMissing installs on a peer the packages that the chaincode servers beside it run and that it
 // lacks: a release that came while it did not run made the server, and left the rest to its next start.
 func (f *Fabric) installMissing(ctx context.Context, p Handle) error {
-	servers, err := f.engine.Nodes(ctx, map[string]string{
-		engine.LabelOwner: p.Owner, engine.LabelNetwork: p.Network, engine.LabelKind: string(KindChaincode), labelPeer: p.Name,
-	})
+	servers, err := f.engine.Nodes(ctx, map[string]string{engine.LabelOwner: p.Owner, engine.LabelNetwork: p.Network, labelPeer: p.Name})
+	servers = slices.DeleteFunc(servers, func(s engine.Node) bool { return s.Labels[labelChaincode] == "" })
 	if err != nil || len(servers) == 0 {
 		return err
 	}
@@ -635,7 +645,7 @@ func (f *Fabric) behind(ctx context.Context, channel Handle, record channelRecor
 
 // ordered is the height of a channel by its orderers; zero when none answers.
 func (f *Fabric) ordered(ctx context.Context, record channelRecord, channel string) (height uint64, err error) {
-	orderers, err := f.Orderers(ctx, record.Orderers)
+	orderers, err := f.channelOrderers(ctx, record)
 	if err != nil {
 		return 0, err
 	}

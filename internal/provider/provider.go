@@ -164,6 +164,7 @@ func (p *fabricProvider) Resources(ctx context.Context) []func() resource.Resour
 		newChannelSignatureResource,
 		newChannelSubmissionResource,
 		newChaincodeResource,
+		newChaincodeApprovalResource,
 		newTransactionResource,
 		newBackupResource,
 	}
@@ -189,6 +190,9 @@ func (p *fabricProvider) DataSources(context.Context) []func() datasource.DataSo
 	return []func() datasource.DataSource{
 		newChannelDataSource,
 		newQueryDataSource,
+		newCommitReadinessDataSource,
+		newBlockDataSource,
+		newTransactionDataSource,
 		newConnectionProfileDataSource,
 		newNodeConfigDataSource,
 		newHealthDataSource,

@@ -165,6 +165,7 @@ var models = map[string]func() any{
 	"fabric_channel_signature":  func() any { return &channelSignatureModel{} },
 	"fabric_channel_submission": func() any { return &channelSubmissionModel{} },
 	"fabric_chaincode":          func() any { return &chaincodeModel{} },
+	"fabric_chaincode_approval": func() any { return &chaincodeModel{} },
 	"fabric_transaction":        func() any { return &transactionModel{} },
 	"fabric_crl":                func() any { return &crlModel{} },
 	"fabric_backup":             func() any { return &backupModel{} },
