@@ -93,6 +93,10 @@ func (f *Fabric) commitReadiness(ctx context.Context, spec ChaincodeSpec, oursAp
 	if members = thatRun(members); len(members) == 0 {
 		return CommitReadiness{}, &UnansweredError{Thing: spec.Channel, Cause: errNotRunning}
 	}
+	// What another organization approved a moment ago may be in a block that our peers do not have yet.
+	if _, err := f.awaitPeers(ctx, spec.Channel); err != nil {
+		return CommitReadiness{}, err
+	}
 	definition := spec.definition()
 	first := members[0]
 	inForce, err := lifecycle.QueryCommitted(ctx, first.peers[0].Peer, first.admin, spec.Channel.Name, spec.Name)

@@ -266,22 +266,6 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	return state, f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id != packageID })
 }
 
-// probation is how long a new server must have run before its definition is committed: most that
-// cannot run end within it. The approvals usually take longer to get into their block.
-const probation = time.Second
-
-// pause waits, unless the context ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // prepareRelease does what the commit needs, and what it does not need but the first call will. The
 // approvals of those who have yet to approve are sent before anything else, because their block takes
 // the longest: servers and packages are made while they wait for it. Peers that rest get their server only; installMissing does the
@@ -310,7 +294,7 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 		group.Go(func() error {
 			fresh, err := serve(gctx, p)
 			if err == nil && fresh && len(approvers) > 0 {
-				err = pause(gctx, probation)
+				err = f.awaitServer(gctx, server(spec, p), packageID)
 			}
 			return err
 		})

@@ -19,6 +19,7 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/shim"
 )
 
 // server gives the handle of the server beside a peer.
@@ -150,6 +151,27 @@ func (w *watch) end(err error) error {
 		return exited
 	}
 	return err
+}
+
+// serverTime is how long a new chaincode server may take to answer.
+const serverTime = 2 * time.Minute
+
+// awaitServer waits until a server answers as the chaincode of a package. Before that its definition is not
+// committed: the one in force would be lost to it.
+func (f *Fabric) awaitServer(ctx context.Context, h Handle, packageID string) error {
+	ctx, cancel := context.WithTimeout(ctx, serverTime)
+	defer cancel()
+	err := poll(ctx, func(ctx context.Context) error {
+		serves, err := shim.Registration(ctx, f.dialer(h, chaincodePort))
+		if err == nil && serves != packageID {
+			err = fmt.Errorf("it serves %q, and CHAINCODE_ID is %q", serves, packageID)
+		}
+		return err
+	})
+	if err != nil {
+		return f.nodeError(ctx, h, "reach", err)
+	}
+	return nil
 }
 
 // awaitServed waits until every peer has reached its server.

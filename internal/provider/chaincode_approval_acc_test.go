@@ -94,11 +94,19 @@ func (c consortium) answers(t *testing.T, peer, want, function string) resource.
 		if peer == "peer0.org2" {
 			channel = p.With(network.KindChannelMembership, "trade", "Org2MSP")
 		}
-		got, err := reads(t).Query(ctx, network.Call{Chaincode: network.ChaincodeHandle(channel, "kv"), Identity: p.Organization(), Function: function})
-		if err != nil || string(got) != want {
-			return errors.Join(err, fmt.Errorf("%s answers %q on %s, want %q", function, got, peer, want))
+		f, again := reads(t), time.NewTicker(200*time.Millisecond)
+		defer again.Stop()
+		for { // a peer of the other organization may have yet to commit what it is asked about
+			got, err := f.Query(ctx, network.Call{Chaincode: network.ChaincodeHandle(channel, "kv"), Identity: p.Organization(), Function: function})
+			if err == nil && string(got) == want {
+				return nil
+			}
+			select {
+			case <-again.C:
+			case <-ctx.Done():
+				return errors.Join(err, fmt.Errorf("%s answers %q on %s, want %q", function, got, peer, want))
+			}
 		}
-		return nil
 	}
 }
 
@@ -108,7 +116,7 @@ func (c consortium) approval(t *testing.T, version, label string) network.Chainc
 	return network.ChaincodeSpec{
 		Channel:     handleOfNode(t, c.name+"-peer0.org2").With(network.KindChannelMembership, "trade", "Org2MSP"),
 		ApproveOnly: true, Name: "kv", Version: version, Label: label,
-		Server: network.ChaincodeServer{NodeOptions: network.NodeOptions{Image: "fabricops/kv-chaincode:1.0"}},
+		Server: network.ChaincodeServer{NodeOptions: network.NodeOptions{Image: "fabricops/kv-chaincode:2.0"}},
 	}
 }
 
@@ -161,7 +169,7 @@ func approveAndCommit(t *testing.T, version string) {
 	}
 	const ledger = `
 data "fabric_block" "newest" {
-  channel    = fabric_channel_membership.org2.handle
+  channel    = fabric_channel.trade.handle
   depends_on = [fabric_chaincode.kv]
 }
 
@@ -171,7 +179,7 @@ data "fabric_transaction" "commit" {
 }
 
 data "fabric_block" "genesis" {
-  channel = fabric_channel.trade.handle
+  channel = fabric_channel_membership.org2.handle
   number  = 0
 }
 `

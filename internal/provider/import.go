@@ -365,6 +365,7 @@ func (r *transactionResource) ImportState(ctx context.Context, req resource.Impo
 		m.Arguments, m.Init = listOf(ctx, call.Arguments, &resp.Diagnostics), types.BoolValue(call.Init)
 		m.TransientWO, m.TransientWOVersion = types.MapNull(types.StringType), types.StringNull()
 		m.EndorsingOrganizations, m.Triggers = types.ListNull(types.StringType), types.MapNull(types.StringType)
+		m.ExpectedStatus = types.StringNull()
 		m.Timeouts = noTimeouts()
 		m.take(result)
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("true"))...)
