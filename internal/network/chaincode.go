@@ -26,8 +26,10 @@ const chaincodePort = 9999
 // ChaincodeSpec is a chaincode on a channel: run as a service beside each peer, or built and run by the
 // peers, or served by somebody else.
 type ChaincodeSpec struct {
-	// Channel is where it is committed.
+	// Channel is where it is committed, or the membership of our organization in it.
 	Channel Handle
+	// ApproveOnly leaves the commit to somebody else.
+	ApproveOnly bool `json:"-"`
 	// Name, Version and Label are those of the definition and of the package.
 	Name, Version, Label string
 	// ValidationParameter is the endorsement policy, a marshalled peer.ApplicationPolicy.
@@ -47,6 +49,8 @@ type ChaincodeSpec struct {
 	Verification *Verification
 	// Approvals is nil when nobody has to approve.
 	Approvals *Approvals
+	// Sequence is that of the definition which is planned; zero when the plan did not know.
+	Sequence int64 `json:"-"`
 }
 
 // ChaincodeServer says how the chaincode's servers run. Only the image of NodeOptions must be given;
@@ -63,6 +67,9 @@ type ChaincodeServer struct {
 type ChaincodeState struct {
 	// Committed is the definition in force; nil when the channel has none of that name.
 	Committed *lifecycle.Definition
+	// Approved is what an organization approved, where only its approval is asked for; nil when that is
+	// nothing. Pending is what else it approved since, although nothing here asked for it.
+	Approved, Pending *lifecycle.Definition
 	// PackageID is the package that every organization approved for it; when they differ, that of one
 	// which differs from the first, and empty when an organization's peers know of none.
 	PackageID string
@@ -79,14 +86,18 @@ type ChaincodeState struct {
 	RenewalDue []string
 }
 
-// ChaincodeHandle names a chaincode: its name is CHANNEL/CHAINCODE.
+// ChaincodeHandle names a chaincode: its name is CHANNEL/CHAINCODE. On a membership it has the MSP ID of the
+// organization.
 func ChaincodeHandle(channel Handle, name string) Handle {
-	return channel.With(KindChaincode, channel.Name+"/"+name, "")
+	return channel.With(KindChaincode, channel.Name+"/"+name, channel.MSPID)
 }
 
 // chaincodeOf divides the handle of a chaincode.
 func chaincodeOf(h Handle) (channel Handle, name string) {
 	channelName, name, _ := strings.Cut(h.Name, "/")
+	if h.MSPID != "" {
+		return h.With(KindChannelMembership, channelName, h.MSPID), name
+	}
 	return h.With(KindChannel, channelName, ""), name
 }
 
@@ -154,7 +165,11 @@ func (f *Fabric) PreflightChaincode(ctx context.Context, spec ChaincodeSpec) err
 	if err != nil {
 		return err
 	}
-	if err := record.members().CheckPolicies(spec); err != nil {
+	policies, _, err := f.ChannelMembers(ctx, spec.Channel)
+	if err != nil {
+		return err
+	}
+	if err := policies.CheckPolicies(spec); err != nil {
 		return err
 	}
 	if err := f.requireLabel(ctx, spec); err != nil {
@@ -194,7 +209,8 @@ func (f *Fabric) requireLabel(ctx context.Context, spec ChaincodeSpec) error {
 
 // ReleaseChaincode brings the definition, the packages and the servers of a chaincode to what is
 // wanted: installed on every peer that runs, approved by every organization in one block, committed with the
-// next sequence, served. What is so already is left alone, so that it goes on after failures that
+// next sequence, served. Organizations that run their peers elsewhere approve by themselves: the commit
+// waits until the approvals suffice. What is so already is left alone, so that it goes on after failures that
 // pass, and can be called again after any other. A release that replaces another one removes the
 // other's servers at the end.
 func (f *Fabric) ReleaseChaincode(ctx context.Context, spec ChaincodeSpec) (ChaincodeState, error) {
@@ -252,9 +268,12 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	if err := f.awaitLevel(ctx, spec.Channel.Name, peersIn(members)); err != nil {
 		return state, err
 	}
-	definition, committed, err := f.nextDefinition(ctx, spec, members, packageID)
+	definition, approved, committed, err := f.nextDefinition(ctx, spec, members, packageID)
 	if err != nil {
 		return state, err
+	}
+	if spec.Sequence != 0 && spec.Sequence != definition.Sequence {
+		return state, &MovedError{Chaincode: spec.Name, Planned: spec.Sequence, Next: definition.Sequence}
 	}
 	if committed {
 		if committed, err = f.released(ctx, spec, definition, packageID, image); err != nil {
@@ -262,6 +281,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 		}
 		if !committed {
 			definition.Sequence++
+			approved = false // that was another release
 		}
 	}
 	if !committed {
@@ -275,14 +295,17 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 			return f.serve(ctx, watch, spec, p, image.ID, packageID)
 		}
 		approvers := members
-		if committed {
+		if approved {
 			approvers = nil
 		}
 		if err := f.prepareRelease(watch.ctx, spec, definition, approvers, members, rest, packed, packageID, serve); err != nil {
 			return err
 		}
+		if !committed && spec.ApproveOnly {
+			return nil // until somebody commits it, no peer calls it
+		}
 		if !committed {
-			if err := f.commitDefinition(watch.ctx, spec.Channel.Name, definition, members); err != nil {
+			if err := f.commitDefinition(watch.ctx, spec.Channel, definition, members); err != nil {
 				return err
 			}
 			committed = true
@@ -295,37 +318,26 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 		}
 		return state, err
 	}
-	state = ChaincodeState{Committed: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID, Resting: rest}
+	state = ChaincodeState{Approved: &definition, PackageID: packageID, Status: engine.Running, ImageID: image.ID, Resting: rest}
 	if !spec.served() {
 		if err := f.recordChaincode(ctx, spec, members[0].peers[0].imageID, packageID); err != nil {
 			return state, err
 		}
 	}
-	err = f.removeServersThat(ctx, spec.Channel, func(labels map[string]string) bool {
-		return labels[labelChaincode] == spec.Name && (labels[labelPackage] != packageID || isNode(engine.Node{Labels: labels}) != spec.served())
-	})
-	if err != nil || !spec.Server.MutualTLS {
-		return state, err
+	if committed { // else the definition in force goes on with the servers that it has
+		state.Committed = &definition
+		if err := f.removeServersThat(ctx, spec.Channel, func(labels map[string]string) bool {
+			return labels[labelChaincode] == spec.Name && (labels[labelPackage] != packageID || isNode(engine.Node{Labels: labels}) != spec.served())
+		}); err != nil {
+			return state, err
+		}
+	}
+	if !spec.Server.MutualTLS {
+		return state, nil
 	}
 	servers, err := f.serversOf(ctx, spec.Channel, spec.Name)
 	state.RenewalAt, _ = serversDue(servers, time.Now())
 	return state, err
-}
-
-// probation is how long a new server must have run before its definition is committed: most that
-// cannot run end within it. The approvals usually take longer to get into their block.
-const probation = time.Second
-
-// pause waits, unless the context ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // prepareRelease does what the commit needs, and what it does not need but the first call will. The
@@ -352,7 +364,7 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 	serveOne := func(ctx context.Context, p Handle) error {
 		fresh, err := serve(ctx, p)
 		if err == nil && fresh && len(approvers) > 0 {
-			err = pause(ctx, probation)
+			err = f.awaitServer(ctx, spec, p, packageID)
 		}
 		return err
 	}
@@ -393,48 +405,68 @@ func (f *Fabric) withdraw(ctx context.Context, spec ChaincodeSpec, packageID str
 	return f.removeServers(ctx, spec.Channel, spec.Name, func(id string) bool { return id == packageID })
 }
 
+// definition is that of the spec, as the first of the chaincode.
+func (s ChaincodeSpec) definition() lifecycle.Definition {
+	return lifecycle.Definition{
+		Name: s.Name, Version: s.Version, Sequence: 1, InitRequired: s.InitRequired,
+		ValidationParameter: s.ValidationParameter, Collections: s.Collections,
+	}
+}
+
 // approvalTime is how long an organization's peers may take to know what it approved: a peer that
 // joined late has to be given it by another one.
 const approvalTime = 5 * time.Second
 
-// nextDefinition gives the definition to be committed. It is committed already when the channel has
-// one with the same meaning and every organization runs this package for it; otherwise its sequence
-// is the next one.
-func (f *Fabric) nextDefinition(ctx context.Context, spec ChaincodeSpec, members []member, packageID string) (definition lifecycle.Definition, committed bool, err error) {
-	definition = lifecycle.Definition{
-		Name: spec.Name, Version: spec.Version, Sequence: 1, InitRequired: spec.InitRequired,
-		ValidationParameter: spec.ValidationParameter, Collections: spec.Collections,
-	}
+// nextDefinition gives the definition to be committed. It is approved and committed already when the
+// channel has one with the same meaning and every organization runs this package for it; otherwise its
+// sequence is the next one. Who only approves may do so after the fact, and with another package: that
+// takes no other sequence.
+func (f *Fabric) nextDefinition(ctx context.Context, spec ChaincodeSpec, members []member, packageID string) (definition lifecycle.Definition, approved, committed bool, err error) {
+	definition = spec.definition()
 	if err := definition.Validate(); err != nil {
-		return definition, false, err
+		return definition, false, false, err
 	}
 	first := members[0]
 	inForce, err := lifecycle.QueryCommitted(ctx, first.peers[0].Peer, first.admin, spec.Channel.Name, spec.Name)
 	if errors.Is(err, lifecycle.ErrNotCommitted) {
-		return definition, false, nil
+		return definition, false, false, nil
 	}
 	if err != nil {
-		return definition, false, err
+		return definition, false, false, err
 	}
 	if err := CheckCollections(inForce.Collections, definition.Collections); err != nil {
-		return definition, false, err
+		return definition, false, false, err
 	}
 	definition.Sequence = inForce.Sequence
 	if !sameMeaning(definition, inForce.Definition) {
 		definition.Sequence++
-		return definition, false, nil
+		return definition, false, false, nil
 	}
 	for _, m := range members {
-		approved, err := f.awaitApproval(ctx, spec, m, inForce.Sequence)
-		if err != nil {
-			return definition, false, err
-		}
-		if approved != packageID {
+		has, err := f.awaitApproval(ctx, spec, m, inForce.Sequence)
+		switch {
+		case err != nil:
+			return definition, false, false, err
+		case has == packageID:
+		case spec.ApproveOnly:
+			return inForce.Definition, false, true, nil
+		default:
 			definition.Sequence++
-			return definition, false, nil
+			return definition, false, false, nil
 		}
 	}
-	return inForce.Definition, true, nil
+	return inForce.Definition, true, true, nil
+}
+
+// MovedError tells that a definition would get another sequence than the plan said: somebody else has
+// changed the chaincode since.
+type MovedError struct {
+	Chaincode     string
+	Planned, Next int64
+}
+
+func (e *MovedError) Error() string {
+	return fmt.Sprintf("the plan gave chaincode %s the sequence %d, and by now it would be %d, because the definition was changed in the meantime", e.Chaincode, e.Planned, e.Next)
 }
 
 // awaitApproval gives the package that an organization approved, as soon as one of its peers tells;
@@ -514,14 +546,28 @@ func awaitCommit(ctx context.Context, tx *endorser.Transaction, members []member
 	return group.Wait()
 }
 
-// commitDefinition commits what everybody approved, endorsed by a peer of every organization.
-func (f *Fabric) commitDefinition(ctx context.Context, channel string, definition lifecycle.Definition, members []member) error {
+// commitDefinition commits what everybody approved who has to, endorsed by a peer of every organization of
+// ours and, where the channel's policy wants more, of those that run theirs elsewhere.
+func (f *Fabric) commitDefinition(ctx context.Context, channel Handle, definition lifecycle.Definition, members []member) error {
+	partners, err := f.awaitApprovals(ctx, channel, definition, members)
+	if lifecycle.ClassOf(err) == lifecycle.ClassAlreadyDone {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("unable to commit chaincode %s: %w", definition.Name, err)
+	}
 	var endorsers []endorser.Peer
 	for _, m := range members {
 		endorsers = append(endorsers, m.peers[0].Peer)
 	}
 	first := members[0]
-	tx, err := lifecycle.Commit(ctx, first.admin, channel, definition, endorsers...)
+	commit := func() (*endorser.Transaction, error) {
+		if len(partners) == 0 {
+			return lifecycle.Commit(ctx, first.admin, channel.Name, definition, endorsers...)
+		}
+		return lifecycle.CommitThrough(ctx, first.admin, channel.Name, definition, first.peers[0].Peer, append(partners, mspIDs(members)...))
+	}
+	tx, err := commit()
 	if lifecycle.ClassOf(err) == lifecycle.ClassAlreadyDone {
 		return nil
 	}
@@ -538,7 +584,7 @@ func (f *Fabric) commitDefinition(ctx context.Context, channel string, definitio
 				if p.handle == first.peers[0].handle { // one of them sends it again when it does not come
 					_, err = gateway.Await(gctx, p.Conn, m.admin, tx)
 				} else {
-					_, err = gateway.CommitStatus(gctx, p.Conn, m.admin, channel, tx.TxID)
+					_, err = gateway.CommitStatus(gctx, p.Conn, m.admin, channel.Name, tx.TxID)
 				}
 				return err
 			})

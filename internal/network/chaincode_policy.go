@@ -79,11 +79,40 @@ type ChannelMembers struct {
 // ChannelMembers gives the members of a channel as its record has them; ok is false of a channel that
 // is not there yet.
 func (f *Fabric) ChannelMembers(ctx context.Context, channel Handle) (members ChannelMembers, ok bool, err error) {
+	if channel.Kind == KindChannelMembership {
+		return f.membersBeside(ctx, channel)
+	}
 	record, err := f.channelRecord(ctx, channel)
 	if errors.Is(err, ErrLost) {
 		return ChannelMembers{}, false, nil
 	}
 	return record.members(), err == nil, err
+}
+
+// membersBeside gives the members of a channel of which we only have a membership, by its configuration: of
+// the others nobody here knows how many peers they have.
+func (f *Fabric) membersBeside(ctx context.Context, membership Handle) (members ChannelMembers, ok bool, err error) {
+	record, err := f.channelRecord(ctx, membership)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrLost) {
+		return members, false, nil
+	}
+	if err != nil {
+		return members, false, err
+	}
+	facts, err := f.inspectChannel(ctx, membership)
+	if err != nil {
+		return members, false, err
+	}
+	members = record.members()
+	for _, o := range facts.Summary.ApplicationOrganizations {
+		members.Peers[o.Definition.ID] += 0
+	}
+	for path := range facts.Summary.Policies {
+		if name, ok := strings.CutPrefix(path, "/Channel/Application/"); ok && !strings.Contains(name, "/") {
+			members.Policies = append(members.Policies, name)
+		}
+	}
+	return members, true, nil
 }
 
 func (r channelRecord) members() ChannelMembers {
@@ -92,6 +121,11 @@ func (r channelRecord) members() ChannelMembers {
 		m.Peers[o.Organization.MSPID] = len(o.Peers)
 	}
 	return m
+}
+
+// Elsewhere tells whether an organization of the channel runs its peers itself.
+func (m ChannelMembers) Elsewhere() bool {
+	return slices.Contains(slices.Collect(maps.Values(m.Peers)), 0)
 }
 
 // CheckPolicies refuses policies of a chaincode that these members could not meet, with

@@ -15,15 +15,26 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/shim"
 )
 
 // server gives the handle of the server beside a peer.
 func server(spec ChaincodeSpec, peer Handle) Handle {
-	return peer.With(KindChaincode, serverPrefix(spec.Channel.Name, spec.Label)+"."+peer.Name, peer.MSPID)
+	return peer.With(serverKind(spec.Channel), serverPrefix(spec.Channel.Name, spec.Label)+"."+peer.Name, peer.MSPID)
+}
+
+// serverKind is the kind of the servers of a channel's chaincodes. Those of a membership are apart: on one
+// network, several organizations may have servers of one chaincode.
+func serverKind(channel Handle) Kind {
+	if channel.Kind == KindChannelMembership {
+		return KindChaincodeApproval
+	}
+	return KindChaincode
 }
 
 // labels of a server, by which it is found when only the chaincode is known.
@@ -174,6 +185,47 @@ func (w *watch) end(err error) error {
 	return err
 }
 
+// serverTime is how long a new chaincode server may take to answer.
+const serverTime = 2 * time.Minute
+
+// probation is how long a new server that cannot be asked from here must have run: most that cannot run end
+// within it.
+const probation = time.Second
+
+// awaitServer waits until the server beside a peer answers as the chaincode of a package. Before that its
+// definition is not committed: the one in force would be lost to it.
+func (f *Fabric) awaitServer(ctx context.Context, spec ChaincodeSpec, peer Handle, packageID string) error {
+	ctx, cancel := context.WithTimeout(ctx, serverTime)
+	defer cancel()
+	h, peers := server(spec, peer), insecure.NewCredentials()
+	if spec.Server.MutualTLS {
+		var err error
+		if peers, err = f.peersCredentials(ctx, h); err != nil {
+			return f.nodeError(ctx, h, "reach", err)
+		}
+	}
+	dial := f.dialer(h, chaincodePort)
+	err := poll(ctx, func(ctx context.Context) error {
+		if conn, err := dial(ctx); err == nil {
+			_ = conn.Close()
+		} else if errors.Is(err, engine.ErrNotPublished) {
+			return permanent(err)
+		}
+		serves, err := shim.Registration(ctx, dial, peers)
+		if err == nil && serves != packageID {
+			err = fmt.Errorf("it serves %q, and CHAINCODE_ID is %q", serves, packageID)
+		}
+		return err
+	})
+	if errors.Is(err, engine.ErrNotPublished) { // the engine's containers have no address here
+		return pause(ctx, probation)
+	}
+	if err != nil {
+		return f.nodeError(ctx, h, "reach", err)
+	}
+	return nil
+}
+
 // awaitServed waits until every peer has reached its server.
 func (f *Fabric) awaitServed(ctx context.Context, spec ChaincodeSpec, members []member, packageID string) error {
 	group, gctx := errgroup.WithContext(ctx)
@@ -309,9 +361,11 @@ func (f *Fabric) launches(ctx context.Context, peer Handle, packageID string) (l
 
 // serversOn gives the chaincode servers of a channel, and the records of chaincodes that have none.
 func (f *Fabric) serversOn(ctx context.Context, channel Handle) ([]engine.Node, error) {
-	return f.engine.Nodes(ctx, map[string]string{
-		engine.LabelOwner: channel.Owner, engine.LabelKind: string(KindChaincode), labelChannel: channel.Name,
-	})
+	labels := map[string]string{engine.LabelOwner: channel.Owner, engine.LabelKind: string(serverKind(channel)), labelChannel: channel.Name}
+	if channel.Kind == KindChannelMembership {
+		labels[labelMSPID] = channel.MSPID
+	}
+	return f.engine.Nodes(ctx, labels)
 }
 
 // serversOf gives the servers of a chaincode.
@@ -469,10 +523,10 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 // made the server beside it, or the record of a chaincode without servers, and left the rest to its next
 // start.
 func (f *Fabric) installMissing(ctx context.Context, p Handle) error {
-	servers, err := f.engine.Nodes(ctx, map[string]string{
-		engine.LabelOwner: p.Owner, engine.LabelNetwork: p.Network, engine.LabelKind: string(KindChaincode),
+	servers, err := f.engine.Nodes(ctx, map[string]string{engine.LabelOwner: p.Owner, engine.LabelNetwork: p.Network})
+	servers = slices.DeleteFunc(servers, func(s engine.Node) bool {
+		return s.Labels[labelChaincode] == "" || isNode(s) && s.Labels[labelPeer] != p.Name
 	})
-	servers = slices.DeleteFunc(servers, func(s engine.Node) bool { return isNode(s) && s.Labels[labelPeer] != p.Name })
 	if err != nil || len(servers) == 0 {
 		return err
 	}

@@ -3,6 +3,7 @@ package network
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"google.golang.org/grpc/credentials"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
@@ -96,6 +99,40 @@ func (f *Fabric) furnishServer(ctx context.Context, h, peer Handle, now time.Tim
 	return f.engine.PutFiles(ctx, h.Object(), nodeRoot, files)
 }
 
+// serverTLS reads the TLS files of a server and its peer.
+func (f *Fabric) serverTLS(ctx context.Context, h Handle) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, folder := range []string{path.Dir(serverTLSRoot), peersTLSFolder} {
+		files, err := f.engine.GetFiles(ctx, h.Object(), nodeRoot+"/"+folder)
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			out[file.Name] = file.Content
+		}
+	}
+	return out, nil
+}
+
+// peersCredentials are those with which the peer of a server reaches it.
+func (f *Fabric) peersCredentials(ctx context.Context, h Handle) (credentials.TransportCredentials, error) {
+	own, err := f.serverTLS(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := certificate.ParseKeyPair(own[peersTLSCert], own[peersTLSKey])
+	if err != nil {
+		return nil, err
+	}
+	roots, err := certPool([]string{string(own[serverTLSRoot])})
+	if err != nil {
+		return nil, err
+	}
+	return credentials.NewTLS(&tls.Config{
+		MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: h.Host(), Certificates: []tls.Certificate{pair.TLS()},
+	}), nil
+}
+
 // serverRenewal is when the certificates of a server fall due; zero for one without.
 func serverRenewal(h Handle, labels map[string]string) time.Time {
 	end, err := time.Parse(time.RFC3339, labels[labelTLSEnds])
@@ -129,15 +166,9 @@ func (f *Fabric) introduce(ctx context.Context, h, peer Handle, packageID string
 	fail := func(err error) error {
 		return fmt.Errorf("unable to give %s the certificate by which it reaches %s: %w", peer, h, err)
 	}
-	own := map[string][]byte{}
-	for _, folder := range []string{path.Dir(serverTLSRoot), peersTLSFolder} {
-		files, err := f.engine.GetFiles(ctx, h.Object(), nodeRoot+"/"+folder)
-		if err != nil {
-			return fail(err)
-		}
-		for _, file := range files {
-			own[file.Name] = file.Content
-		}
+	own, err := f.serverTLS(ctx, h)
+	if err != nil {
+		return fail(err)
 	}
 	wanted, err := lifecycle.Connection{
 		Address:     net.JoinHostPort(h.Host(), strconv.Itoa(chaincodePort)),

@@ -24,6 +24,7 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/orderer"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/participation"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/retry"
 )
 
 // ChannelSpec is an application channel.
@@ -214,13 +215,16 @@ func mayPass(err error) bool {
 	return !errors.As(err, new(*NodeError)) && !errors.As(err, new(*RecordedError))
 }
 
-// persist does the work again after failures that may pass, until the context ends.
+// persist does the work again after failures that may pass, until the context ends. A failure after more
+// than one attempt is a *retry.Error.
 func persist(ctx context.Context, mayPass func(error) bool, work func() error) error {
 	pace := backoff.NewExponentialBackOff()
 	pace.InitialInterval, pace.MaxInterval = 100*time.Millisecond, 2*time.Second
 	var last error
+	started, attempts := time.Now(), 0
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		last = work()
+		attempts++
 		if last != nil && !mayPass(last) {
 			return struct{}{}, backoff.Permanent(last)
 		}
@@ -229,10 +233,13 @@ func persist(ctx context.Context, mayPass func(error) bool, work func() error) e
 	if err == nil {
 		return nil
 	}
-	if last != nil {
+	if last == nil {
+		return err
+	}
+	if attempts == 1 {
 		return last
 	}
-	return err
+	return &retry.Error{Attempts: attempts, Elapsed: time.Since(started), Err: last, Stopped: context.Cause(ctx)}
 }
 
 // channelAttempt is what taking a channel back must know of its making.

@@ -365,3 +365,15 @@ func (f *Fabric) once(ctx context.Context, h Handle, imageID string, entrypoint 
 	}
 	return f.engine.RunOnce(ctx, spec)
 }
+
+// pause waits, unless the context ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -32,6 +32,9 @@ type channelRecord struct {
 	Genesis string `json:"genesis"`
 	// Adopted tells that somebody else made the channel, and that we do not remove it.
 	Adopted bool `json:"adopted,omitempty"`
+	// elsewhere are the ordering nodes of a channel of which we only have a membership; then Orderers
+	// is zero.
+	elsewhere []Handle
 }
 
 const (
@@ -39,7 +42,13 @@ const (
 	genesisFile = "genesis.block"
 )
 
+// channelRecord reads the record of a channel. A membership stands for a channel whose one member is its
+// organization.
 func (f *Fabric) channelRecord(ctx context.Context, channel Handle) (channelRecord, error) {
+	if channel.Kind == KindChannelMembership {
+		spec, err := f.membershipRecord(ctx, channel)
+		return channelRecord{Organizations: spec.members(), elsewhere: spec.orderers()}, err
+	}
 	record, _, err := f.channelRecordWithGenesis(ctx, channel)
 	return record, err
 }
@@ -61,6 +70,14 @@ func (f *Fabric) channelRecordWithGenesis(ctx context.Context, channel Handle) (
 		return channelRecord{}, nil, &LostError{Thing: channel, Volume: channel.record()}
 	}
 	return record, files[genesisFile], nil
+}
+
+// channelOrderers gives the ordering nodes of a channel.
+func (f *Fabric) channelOrderers(ctx context.Context, record channelRecord) ([]Handle, error) {
+	if record.elsewhere != nil {
+		return record.elsewhere, nil
+	}
+	return f.Orderers(ctx, record.Orderers)
 }
 
 func hashOf(content []byte) string {

@@ -17,6 +17,7 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/certificate"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/gateway"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/nodeconfig"
 	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
@@ -215,18 +216,31 @@ func (f *Fabric) FindChaincode(ctx context.Context, network, channel, name strin
 	if err != nil {
 		return ChaincodeSpec{}, err
 	}
+	if err == nil && len(servers) == 0 { // on a membership
+		servers, err = f.engine.Nodes(ctx, map[string]string{
+			engine.LabelKind: string(KindChaincodeApproval), engine.LabelNetwork: network, labelChannel: channel, labelChaincode: name,
+		})
+		if err != nil {
+			return ChaincodeSpec{}, err
+		}
+	}
 	if at := slices.IndexFunc(servers, isNode); at > 0 { // a record beside servers is of a release that did not come to its end
 		servers = servers[at:]
 	}
 	if len(servers) == 0 {
 		return ChaincodeSpec{}, fmt.Errorf("no server of chaincode %s on channel %s of network %s: %w", name, channel, network, ErrNotFound)
 	}
+	return askedOf(servers[0])
+}
+
+// askedOf reads from a server what was asked for of its chaincode.
+func askedOf(server engine.Node) (ChaincodeSpec, error) {
 	spec := ChaincodeSpec{}
-	if err := json.Unmarshal([]byte(servers[0].Labels[labelInputs]), &spec); err != nil {
-		return spec, fmt.Errorf("unable to read what was asked for of chaincode %s: %w", name, err)
+	if err := json.Unmarshal([]byte(server.Labels[labelInputs]), &spec); err != nil {
+		return spec, fmt.Errorf("unable to read what was asked for of chaincode %s: %w", server.Labels[labelChaincode], err)
 	}
 	if spec.served() {
-		spec.Server.ImageID = servers[0].ImageID
+		spec.Server.ImageID = server.ImageID
 	}
 	return spec, nil
 }
@@ -267,32 +281,42 @@ func (f *Fabric) FindTransaction(ctx context.Context, network, channel, txID str
 }
 
 // recordedTransaction asks the peers of the channel that run, one after the other: one that joined
-// late may not have it, and one that began with a snapshot cannot tell.
-func (f *Fabric) recordedTransaction(ctx context.Context, channel Handle, txID string) (*endorser.Recorded, error) {
+// late, or by a snapshot, may not have it.
+func (f *Fabric) recordedTransaction(ctx context.Context, channel Handle, txID string) (found *endorser.Recorded, err error) {
+	err = f.askLedger(ctx, channel, "transaction "+txID, func(p endorser.Peer, admin *msp.Identity) error {
+		found, err = endorser.TransactionByID(ctx, p, admin, channel.Name, txID)
+		return err
+	})
+	return found, err
+}
+
+// askLedger asks the peers of the channel that run, one after the other, until one has what is looked for.
+// It fails with ErrNotFound when all say that they have not, and with *UnansweredError when none answers.
+func (f *Fabric) askLedger(ctx context.Context, channel Handle, what string, ask func(endorser.Peer, *msp.Identity) error) error {
 	record, err := f.channelRecord(ctx, channel)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	members, err := f.members(ctx, record)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var failures error
 	known := false
 	for _, m := range thatRun(members) {
 		for _, p := range m.peers {
-			found, err := endorser.TransactionByID(ctx, p.Peer, m.admin, channel.Name, txID)
+			err := ask(p.Peer, m.admin)
 			if err == nil {
-				return found, nil
+				return nil
 			}
 			known = known || errors.As(err, new(*endorser.RefusedError)) && !errors.Is(err, endorser.ErrFromSnapshot)
 			failures = errors.Join(failures, err)
 		}
 	}
 	if known { // whoever answered does not have it
-		return nil, fmt.Errorf("no transaction %s on %s: %w: %w", txID, channel, ErrNotFound, failures)
+		return fmt.Errorf("no %s on %s: %w: %w", what, channel, ErrNotFound, failures)
 	}
-	return nil, &UnansweredError{Thing: channel, Cause: failures}
+	return &UnansweredError{Thing: channel, Cause: failures}
 }
 
 // signer gives the handle of who signed: the organization, whose admin then did, or an identity of it.

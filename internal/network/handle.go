@@ -23,6 +23,9 @@ const (
 	KindChaincode      Kind = "chaincode"
 	// KindChannelMembership is an organization's own part of a channel that another state owns.
 	KindChannelMembership Kind = "channel_membership"
+	// KindChaincodeApproval is an organization's own part of a chaincode that another state commits: its
+	// approval, and the servers beside its peers.
+	KindChaincodeApproval Kind = "chaincode_approval"
 	KindLease             Kind = "lease"
 	// KindCRL is the revocation list of an organization, whose MSP ID is its name.
 	KindCRL Kind = "crl"
@@ -133,7 +136,7 @@ func handleOf(labels map[string]string) Handle {
 
 // String names the thing for messages: "peer peer0.org1".
 func (h Handle) String() string {
-	word := map[Kind]string{KindCA: "CA", KindOrdererCluster: "ordering cluster", KindStateDatabase: "state database", KindChannelMembership: "membership in channel"}[h.Kind]
+	word := map[Kind]string{KindCA: "CA", KindOrdererCluster: "ordering cluster", KindStateDatabase: "state database", KindChannelMembership: "membership in channel", KindChaincodeApproval: "approval of chaincode"}[h.Kind]
 	if word == "" {
 		word = string(h.Kind)
 	}

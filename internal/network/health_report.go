@@ -81,7 +81,7 @@ func (f *Fabric) CheckHealth(ctx context.Context, network Handle) (Health, error
 }
 
 // nodeKinds are what is a node, in the order in which they need each other.
-var nodeKinds = []Kind{KindCA, KindOrderer, KindStateDatabase, KindPeer, KindChaincode}
+var nodeKinds = []Kind{KindCA, KindOrderer, KindStateDatabase, KindPeer, KindChaincode, KindChaincodeApproval}
 
 // everyNode finds the nodes of a network by their labels: those with a container, and those of which
 // the volume alone is left.

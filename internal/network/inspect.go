@@ -51,7 +51,7 @@ func (f *Fabric) inspectChannel(ctx context.Context, channel Handle) (ChannelFac
 	if err != nil {
 		return ChannelFacts{}, err
 	}
-	orderers, err := f.Orderers(ctx, record.Orderers)
+	orderers, err := f.channelOrderers(ctx, record)
 	if err != nil {
 		return ChannelFacts{}, err
 	}

@@ -28,7 +28,7 @@ func (w Filter) labels(kind Kind) map[string]string {
 // ListedKinds are the kinds of things that can be listed, what others rest on first.
 var ListedKinds = []Kind{
 	KindNetwork, KindCA, KindOrganization, KindIdentity, KindCRL, KindOrdererCluster, KindOrderer, KindPeer,
-	KindChannel, KindChannelMembership, KindChaincode,
+	KindChannel, KindChannelMembership, KindChaincode, KindChaincodeApproval,
 }
 
 // List gives everything of a kind that the engine has, whoever made it, in the order of networks and names.
@@ -42,10 +42,13 @@ func (f *Fabric) List(ctx context.Context, kind Kind, filter Filter) ([]Handle, 
 		found, err = f.listVolumes(ctx, filter.labels(kind))
 	case KindIdentity, KindCRL, KindChannelMembership:
 		found, err = f.listOfOrganizations(ctx, kind, filter)
-	case KindChaincode:
-		found, err = f.listNodes(ctx, filter.labels(KindChaincode), func(n engine.Node) (Handle, bool) {
-			channel := handleOf(n.Labels).With(KindChannel, n.Labels[labelChannel], "")
-			return ChaincodeHandle(channel, n.Labels[labelChaincode]), true
+	case KindChaincode, KindChaincodeApproval:
+		found, err = f.listNodes(ctx, filter.labels(kind), func(n engine.Node) (Handle, bool) {
+			h := handleOf(n.Labels)
+			if kind == KindChaincode {
+				h.MSPID = ""
+			}
+			return h.With(kind, n.Labels[labelChannel]+"/"+n.Labels[labelChaincode], h.MSPID), true
 		})
 	case KindOrdererCluster:
 		found, err = f.listNodes(ctx, filter.labels(KindOrderer), func(n engine.Node) (Handle, bool) {

@@ -307,13 +307,21 @@ func (f *Fabric) UpdateMembership(ctx context.Context, spec MembershipSpec) erro
 	if err := f.leavePeers(ctx, spec.Handle.Name, leaving, unjoinOptions{inTurn: true}); err != nil {
 		return err
 	}
+	for _, p := range leaving {
+		if err := f.removeServersBeside(ctx, spec.Handle, p); err != nil {
+			return err
+		}
+	}
 	if err := f.writeMembership(ctx, spec); err != nil {
 		return err
 	}
 	if err := f.setOwnPart(ctx, spec); err != nil {
 		return err
 	}
-	return f.joinMember(ctx, spec, genesis, f.unjoined(ctx, spec, before))
+	if err := f.joinMember(ctx, spec, genesis, f.unjoined(ctx, spec, before)); err != nil {
+		return err
+	}
+	return f.extendChaincodes(ctx, spec.Handle)
 }
 
 // unjoined gives the peers that have yet to join. One that belonged to the channel before and does not
@@ -364,6 +372,9 @@ func (f *Fabric) DeleteMembership(ctx context.Context, spec MembershipSpec) (rem
 // leaveMembership takes peers out of the channel and forgets the membership.
 func (f *Fabric) leaveMembership(ctx context.Context, h Handle, peers []Handle) error {
 	if err := f.leavePeers(ctx, h.Name, peers, unjoinOptions{}); err != nil {
+		return err
+	}
+	if err := f.removeAllServers(ctx, h); err != nil {
 		return err
 	}
 	if _, err := f.membershipRecord(ctx, h); errors.Is(err, ErrNotFound) || errors.Is(err, ErrLost) {

@@ -369,7 +369,7 @@ func (f *Fabric) leaveMemberships(ctx context.Context, h Handle) error {
 	for _, m := range memberships {
 		org := m.member().without(h)
 		m.Peers, m.AnchorPeers = org.Peers, org.AnchorPeers
-		failed = append(failed, f.writeMembership(ctx, m))
+		failed = append(failed, f.removeServersBeside(ctx, m.Handle, h), f.writeMembership(ctx, m))
 	}
 	return errors.Join(append(failed, err)...)
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/gateway"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
@@ -25,6 +27,9 @@ type Call struct {
 	// Organizations are the MSP IDs whose peers endorse; none means every organization that has
 	// peers on the channel.
 	Organizations []string
+	// Expected is the validation code that the transaction must get, such as ENDORSEMENT_POLICY_FAILURE;
+	// empty for VALID.
+	Expected string `json:",omitempty"`
 	// Init marks the call that initialises a chaincode whose definition requires it.
 	Init bool
 	// Occasion tells calls apart that are the same but for why they are made.
@@ -54,6 +59,25 @@ func (c Call) transient() map[string][]byte {
 	return out
 }
 
+// expects tells whether a failure is what the transaction was to end with, and gives it as a result.
+func (c Call) expects(err error) (TransactionResult, bool) {
+	invalid := new(gateway.InvalidError)
+	if !errors.As(err, &invalid) || invalid.Code.String() != c.Expected {
+		return TransactionResult{}, false
+	}
+	return TransactionResult{TxID: invalid.TxID, Block: invalid.Block}, true
+}
+
+// UnexpectedError tells that a transaction is valid that was to be found invalid.
+type UnexpectedError struct {
+	TransactionResult
+	Expected string
+}
+
+func (e *UnexpectedError) Error() string {
+	return fmt.Sprintf("transaction %s is valid, in block %d, and was to end with %s", e.TxID, e.Block, e.Expected)
+}
+
 // NoPeerError tells that an organization which is to endorse has no peer of ours on the channel.
 type NoPeerError struct {
 	MSPID, Channel string
@@ -75,14 +99,21 @@ const mismatchAttempts = 8
 // restored, a call that is on the ledger already is not made again.
 func (f *Fabric) SubmitTransaction(ctx context.Context, call Call) (TransactionResult, error) {
 	channel, name := chaincodeOf(call.Chaincode)
-	members, signer, err := f.callers(ctx, channel, call)
+	record, err := f.channelRecord(ctx, channel)
 	if err != nil {
 		return TransactionResult{}, err
 	}
-	if members, err = endorsing(members, channel.Name, call.Organizations); err != nil {
+	members, signer, err := f.callers(ctx, record, call)
+	if err != nil {
 		return TransactionResult{}, err
 	}
-	if f.adopts(channel.Owner) {
+	through := channel.Kind == KindChannelMembership || record.partners(call.Organizations)
+	if !through {
+		if members, err = endorsing(members, channel.Name, call.Organizations); err != nil {
+			return TransactionResult{}, err
+		}
+	}
+	if f.adopts(channel.Owner) && channel.Kind == KindChannel {
 		if result, err := f.submitted(ctx, channel, call); err != nil || result.TxID != "" {
 			return result, err
 		}
@@ -95,14 +126,54 @@ func (f *Fabric) SubmitTransaction(ctx context.Context, call Call) (TransactionR
 			return mismatches < mismatchAttempts
 		}
 		invalid := new(gateway.InvalidError)
-		return errors.As(err, &invalid) && invalid.Conflict()
+		return errors.As(err, &invalid) && invalid.Conflict() && invalid.Code.String() != call.Expected
 	}
 	result, err := retry.Do(ctx, policy, func(ctx context.Context) (TransactionResult, error) {
+		if through {
+			return submitThrough(ctx, channel.Name, name, call, signer, members)
+		}
 		return submit(ctx, channel.Name, name, call, signer, members)
 	})
+	if expected, ok := call.expects(err); ok {
+		result, err = expected, nil
+	} else if err == nil && call.Expected != "" && call.Expected != peer.TxValidationCode_VALID.String() {
+		return result, &UnexpectedError{TransactionResult: result, Expected: call.Expected}
+	}
 	if err == nil {
 		f.noteSubmitted(ctx, channel, call, result.TxID)
 	}
+	return result, err
+}
+
+// partners tells whether one of these organizations runs its peers elsewhere.
+func (r channelRecord) partners(mspIDs []string) bool {
+	for _, o := range r.Organizations {
+		if len(o.Peers) == 0 && slices.Contains(mspIDs, o.Organization.MSPID) {
+			return true
+		}
+	}
+	return false
+}
+
+// submitThrough has a peer of ours collect the endorsements, also of organizations whose peers nobody here
+// knows: those that were named, or whom the endorsement policy asks for.
+func submitThrough(ctx context.Context, channel, chaincode string, call Call, signer *msp.Identity, members []member) (TransactionResult, error) {
+	own := members[0]
+	if i := slices.IndexFunc(members, func(m member) bool { return m.handle.MSPID == call.Identity.MSPID }); i >= 0 {
+		own = members[i]
+	}
+	tx, err := gateway.Endorse(ctx, own.turn(0).Conn, signer, gateway.Request{
+		Channel: channel, Chaincode: chaincode, Function: call.Function, Args: call.arguments()[1:], Transient: call.transient(),
+		Init: call.Init, Organizations: call.Organizations,
+	})
+	if err != nil {
+		return TransactionResult{}, err
+	}
+	result := TransactionResult{TxID: tx.TxID}
+	if result.Payload, err = tx.Result(); err != nil {
+		return result, err
+	}
+	result.Block, err = gateway.SubmitAndWait(ctx, own.turn(0).Conn, signer, tx)
 	return result, err
 }
 
@@ -171,7 +242,11 @@ func endorse(ctx context.Context, channel, chaincode string, call Call, signer *
 // Query calls a chaincode on a peer of the signer's organization, for its answer only.
 func (f *Fabric) Query(ctx context.Context, call Call) ([]byte, error) {
 	channel, name := chaincodeOf(call.Chaincode)
-	members, signer, err := f.callers(ctx, channel, call)
+	record, err := f.channelRecord(ctx, channel)
+	if err != nil {
+		return nil, err
+	}
+	members, signer, err := f.callers(ctx, record, call)
 	if err != nil {
 		return nil, err
 	}
@@ -199,11 +274,7 @@ func (f *Fabric) Query(ctx context.Context, call Call) ([]byte, error) {
 	return nil, last
 }
 
-func (f *Fabric) callers(ctx context.Context, channel Handle, call Call) ([]member, *msp.Identity, error) {
-	record, err := f.channelRecord(ctx, channel)
-	if err != nil {
-		return nil, nil, err
-	}
+func (f *Fabric) callers(ctx context.Context, record channelRecord, call Call) ([]member, *msp.Identity, error) {
 	members, err := f.members(ctx, record)
 	if err != nil {
 		return nil, nil, err

@@ -100,21 +100,28 @@ var collectionType = types.ObjectType{AttrTypes: map[string]attr.Type{
 	"max_peer_count": types.Int64Type, "block_to_live": types.Int64Type, "member_only_read": types.BoolType, "member_only_write": types.BoolType,
 }}
 
+// The checks of policies. Fabric takes for members whom one signature alone admits.
+var (
+	endorsementPolicyCheck = check{wants: "an endorsement policy", summary: "Policy that does not parse", problem: func(text string) error {
+		_, err := policy.ParseApplicationPolicy(text)
+		return err
+	}}
+	memberPolicyCheck = check{wants: "a signature policy of alternatives", summary: "Not a member policy", problem: func(text string) error {
+		members, err := policy.Parse(text)
+		if err == nil && !members.Alternatives() {
+			err = fmt.Errorf("the member policy %s asks for several signatures at once, and members are those whom one admits: join them with OR", members)
+		}
+		return err
+	}}
+)
+
 func (r *chaincodeResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_chaincode"
 }
 
 func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
-	on := handleInput("Handle of the `fabric_channel` that the chaincode is committed on. Changing it replaces the chaincode.", network.KindChannel)
+	on := handleInput("Handle of the `fabric_channel` that the chaincode is committed on; or of the organization's `fabric_channel_membership`, where another state owns the channel. Changing it replaces the chaincode.", network.KindChannel, network.KindChannelMembership)
 	on.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
-	endorsementPolicy := check{wants: "an endorsement policy", summary: "Policy that does not parse", problem: func(text string) error {
-		_, err := policy.ParseApplicationPolicy(text)
-		return err
-	}}
-	memberPolicy := check{wants: "a signature policy", summary: "Policy that does not parse", problem: func(text string) error {
-		_, err := policy.Parse(text)
-		return err
-	}}
 	count := func(what string) schema.Int64Attribute {
 		return schema.Int64Attribute{
 			Optional: true, Computed: true, Default: int64default.StaticInt64(0), MarkdownDescription: what,
@@ -128,6 +135,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A chaincode on a channel, run as a service: one server beside each peer of the channel; or, with `package`, built and run by the peers, or served by somebody else. Its package is made by the provider, the same bytes for the same input, so that its package ID is known at plan. " +
 			"It is installed on every peer that runs (on a stopped one when its `fabric_peer` is started again), approved by every organization in one block, committed, and created when a query would be served. A changed `version`, package or policy is an upgrade with the next sequence. " +
+			"Organizations that run their peers in states of their own approve it by `fabric_chaincode_approval`: the plan warns whose approval is missing, and the apply waits, until its timeout, until those that the channel's policy `LifecycleEndorsement` wants are there. " +
 			"Destroying it removes the servers; the definition stays on the ledger, because Fabric cannot take it away.",
 		Attributes: map[string]schema.Attribute{
 			"channel": on,
@@ -176,7 +184,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 			"endorsement_policy": schema.StringAttribute{
 				Optional:            true,
 				MarkdownDescription: "Endorsement policy, for example `AND('Org1MSP.peer', 'Org2MSP.peer')`, or the path of a policy of the channel. Defaults to the channel's `/Channel/Application/Endorsement`.",
-				Validators:          []validator.String{endorsementPolicy},
+				Validators:          []validator.String{endorsementPolicyCheck},
 			},
 			"init_required": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
@@ -189,12 +197,12 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 					"member_policy": schema.StringAttribute{
 						Optional:            true,
 						MarkdownDescription: "Who may hold the data, for example `OR('Org1MSP.member', 'Org2MSP.member')`. Needed.",
-						Validators:          []validator.String{memberPolicy},
+						Validators:          []validator.String{memberPolicyCheck},
 					},
 					"endorsement_policy": schema.StringAttribute{
 						Optional:            true,
 						MarkdownDescription: "Endorsement policy of writes to the collection. Defaults to the chaincode's.",
-						Validators:          []validator.String{endorsementPolicy},
+						Validators:          []validator.String{endorsementPolicyCheck},
 					},
 					"required_peer_count": count("How many other peers must have received the data before an endorsement is given. Defaults to 0."),
 					"max_peer_count":      count("How many other peers the data is sent to at endorsement. Defaults to 0."),
@@ -321,13 +329,8 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if config.Label.IsNull() {
-		plan.Label = types.StringUnknown()
-		if !plan.Name.IsUnknown() && !plan.Version.IsUnknown() && !plan.fromArchive() {
-			plan.Label = types.StringValue(plan.Name.ValueString() + "_" + plan.Version.ValueString())
-		}
-	}
-	plan.planPackage(ctx, &resp.Diagnostics)
+	plan.planLabel(&config)
+	plan.planPackage(ctx, network.KindChaincode, &resp.Diagnostics)
 	plan.planVerification(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
@@ -337,11 +340,8 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	} else {
 		plan.planApprovals(ctx, nil, &resp.Diagnostics)
 	}
-	plan.Status, plan.Sequence, plan.ImageID = types.StringValue(string(engine.Running)), types.Int64Unknown(), types.StringUnknown()
-	plan.RenewalAt, plan.RenewalDue = types.StringUnknown(), types.ListValueMust(types.StringType, nil)
-	if plan.Server.IsNull() {
-		plan.ImageID, plan.RenewalAt = types.StringNull(), types.StringNull()
-	}
+	plan.Status, plan.Sequence = types.StringValue(string(engine.Running)), types.Int64Unknown()
+	plan.planServers(&prior)
 	same := false
 	if exists {
 		same = plan.keepMeaning(ctx, &prior, &resp.Diagnostics)
@@ -352,21 +352,58 @@ func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 		approved := plan.Approvals.IsNull() || plan.image().Equal(prior.image()) // else the image takes a release
 		if same && approved && prior.Status.Equal(plan.Status) && !changed(prior.Version, plan.Version, prior.Label, plan.Label, prior.PackageID, plan.PackageID, prior.InitRequired, plan.InitRequired) {
 			plan.Sequence = prior.Sequence
-			if plan.Server.Equal(prior.Server) && len(prior.RenewalDue.Elements()) == 0 {
-				plan.RenewalAt = prior.RenewalAt
-			}
-		}
-		if !plan.Server.IsNull() && plan.image().Equal(prior.image()) && !prior.ImageID.IsNull() {
-			plan.ImageID = prior.ImageID
 		}
 		if plan.sameIndexes(ctx, &prior) {
 			plan.Indexes = prior.Indexes
 		}
 	}
+	if exists && prior.Status.Equal(plan.Status) && plan.otherDefinition(&prior, same) {
+		plan.Sequence = types.Int64Value(prior.Sequence.ValueInt64() + 1)
+	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	if !same {
 		r.checkPolicies(ctx, &plan, &resp.Diagnostics)
 	}
+	if !exists || !plan.Sequence.Equal(prior.Sequence) {
+		r.warnOfMissingApprovals(ctx, &plan, &resp.Diagnostics)
+	}
+}
+
+// planServers plans what is known of the servers. Prior is the model of the state; its zero value when there
+// is none.
+func (m *chaincodeModel) planServers(prior *chaincodeModel) {
+	m.ImageID, m.RenewalAt, m.RenewalDue = types.StringUnknown(), types.StringUnknown(), types.ListValueMust(types.StringType, nil)
+	switch {
+	case m.Server.IsNull():
+		m.ImageID, m.RenewalAt = types.StringNull(), types.StringNull()
+		return
+	case m.image().Equal(prior.image()) && !prior.ImageID.IsNull():
+		m.ImageID = prior.ImageID
+	}
+	stay := m.Server.Equal(prior.Server) && m.PackageID.Equal(prior.PackageID) && prior.Status.ValueString() == string(engine.Running)
+	if stay && len(prior.RenewalDue.Elements()) == 0 {
+		m.RenewalAt = prior.RenewalAt
+	}
+}
+
+// planLabel makes the label where none is given.
+func (m *chaincodeModel) planLabel(config *chaincodeModel) {
+	if !config.Label.IsNull() {
+		return
+	}
+	m.Label = types.StringUnknown()
+	if !m.Name.IsUnknown() && !m.Version.IsUnknown() && !m.fromArchive() {
+		m.Label = types.StringValue(m.Name.ValueString() + "_" + m.Version.ValueString())
+	}
+}
+
+// otherDefinition tells whether it is known that this takes another definition than there was, or another
+// package, which every organization approves with the next one. Same are policies and collections.
+func (m *chaincodeModel) otherDefinition(prior *chaincodeModel, same bool) bool {
+	if m.Version.IsUnknown() || m.PackageID.IsUnknown() || m.InitRequired.IsUnknown() || m.EndorsementPolicy.IsUnknown() || m.Collections.IsUnknown() {
+		return false
+	}
+	return !same || changed(prior.Version, m.Version, prior.PackageID, m.PackageID, prior.InitRequired, m.InitRequired)
 }
 
 // sameRelease tells whether package, servers and definition are what they were, but for the policies.
@@ -465,7 +502,7 @@ func policyAttribute(whose network.Whose) path.Path {
 	return at.AtName("endorsement_policy")
 }
 
-func (m *chaincodeModel) planPackage(ctx context.Context, diags *diag.Diagnostics) {
+func (m *chaincodeModel) planPackage(ctx context.Context, kind network.Kind, diags *diag.Diagnostics) {
 	m.PackageID, m.Handle = types.StringUnknown(), types.ObjectUnknown(handleTypes)
 	channel := handleMember(m.Channel, "name")
 	if !m.Package.IsNull() {
@@ -476,7 +513,7 @@ func (m *chaincodeModel) planPackage(ctx context.Context, diags *diag.Diagnostic
 	}
 	if !m.Name.IsUnknown() {
 		name := types.StringValue(channel.ValueString() + "/" + m.Name.ValueString())
-		m.Handle = planHandle(ctx, m.Channel, network.KindChaincode, name, types.StringNull(), diags)
+		m.Handle = planHandle(ctx, m.Channel, kind, name, handleMember(m.Channel, "msp_id"), diags)
 	}
 	if !m.Package.IsNull() || m.Label.IsUnknown() || !known(ctx, m.Indexes) {
 		return
@@ -587,6 +624,7 @@ func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) netw
 	var s serverModel
 	diags.Append(m.Server.As(ctx, &s, basetypes.ObjectAsOptions{})...)
 	options := (&runModel{Image: s.Image, ImageID: m.ImageID, Limits: s.Limits}).options(ctx, diags)
+	spec.Sequence = m.Sequence.ValueInt64()
 	spec.Server = network.ChaincodeServer{NodeOptions: options, Env: stringMap(ctx, s.Env, diags), Command: stringList(ctx, s.Command, diags), MutualTLS: s.MutualTLS.ValueBool()}
 	return spec
 }

@@ -82,6 +82,10 @@ func wayOut(err error) string {
 		return "Start or repair the nodes that are not at work first, or change fewer nodes in one apply. If the nodes are lost for good, no configuration of the channel can be changed any more."
 	case errors.As(err, new(*network.StillConsenterError)):
 		return "It has to leave the consenters first: by the owner of the cluster, who takes the node out of external_consenters, or by remove_consenter of a fabric_channel_proposal."
+	case errors.As(err, new(*network.UnapprovedError)):
+		return "Let them approve the same definition: by fabric_chaincode_approval in their own states, with the same version, sequence, init_required, collections and policies, written alike; or by peer lifecycle chaincode approveformyorg. What is here is approved and waits until create or update of timeouts; apply again to go on. data fabric_commit_readiness tells who has approved."
+	case errors.As(err, new(*network.MovedError)):
+		return "Plan again: the next plan shows what is there now, and what would become of it."
 	case errors.As(err, new(*network.AddressError)):
 		return "Give the new node another address, or go in two applies."
 	case errors.As(err, &exists):

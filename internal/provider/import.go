@@ -331,26 +331,31 @@ func (r *chaincodeResource) ImportState(ctx context.Context, req resource.Import
 		if state.Committed == nil {
 			return fmt.Errorf("channel %s has no chaincode %s: %w", parts[1], parts[2], network.ErrNotFound)
 		}
-		run := &runModel{}
-		run.take(ctx, spec.Server.NodeOptions, &resp.Diagnostics)
-		m.Channel, m.Name, m.Label = handleValue(spec.Channel), types.StringValue(spec.Name), types.StringValue(spec.Label)
-		m.Version, m.InitRequired = types.StringValue(state.Committed.Version), types.BoolValue(state.Committed.InitRequired)
-		m.Handle, m.Timeouts = handleValue(h), noTimeouts()
-		m.Server, m.Package = types.ObjectNull(serverTypes), types.ObjectNull(packageTypes) // where a package came from, nobody keeps
-		if spec.Server.Image != "" {
-			m.Server = types.ObjectValueMust(serverTypes, map[string]attr.Value{
-				"image": types.StringValue(spec.Server.Image), "env": mapOf(ctx, spec.Server.Env, &resp.Diagnostics),
-				"command": listOf(ctx, spec.Server.Command, &resp.Diagnostics), "limits": run.Limits,
-				"mutual_tls": types.BoolValue(spec.Server.MutualTLS),
-			})
-		}
-		m.takePolicy(state.Committed.ValidationParameter)
-		m.takeCollections(ctx, network.Collections(state.Committed.Collections), &resp.Diagnostics)
-		m.takeIndexes(ctx, spec.Indexes, &resp.Diagnostics)
-		state.ImageID = spec.Server.ImageID
-		m.merge(state)
+		m.takeImported(ctx, h, spec, state, &resp.Diagnostics)
 		return nil
 	})
+}
+
+// takeImported writes what was asked for of a chaincode, and its definition.
+func (m *chaincodeModel) takeImported(ctx context.Context, h network.Handle, spec network.ChaincodeSpec, state network.ChaincodeState, diags *diag.Diagnostics) {
+	run := &runModel{}
+	run.take(ctx, spec.Server.NodeOptions, diags)
+	m.Channel, m.Name, m.Label = handleValue(spec.Channel), types.StringValue(spec.Name), types.StringValue(spec.Label)
+	m.Version, m.InitRequired = types.StringValue(state.Committed.Version), types.BoolValue(state.Committed.InitRequired)
+	m.Handle, m.Timeouts = handleValue(h), noTimeouts()
+	m.Server, m.Package = types.ObjectNull(serverTypes), types.ObjectNull(packageTypes) // where a package came from, nobody keeps
+	if spec.Server.Image != "" {
+		m.Server = types.ObjectValueMust(serverTypes, map[string]attr.Value{
+			"image": types.StringValue(spec.Server.Image), "env": mapOf(ctx, spec.Server.Env, diags),
+			"command": listOf(ctx, spec.Server.Command, diags), "limits": run.Limits,
+			"mutual_tls": types.BoolValue(spec.Server.MutualTLS),
+		})
+	}
+	m.takePolicy(state.Committed.ValidationParameter)
+	m.takeCollections(ctx, network.Collections(state.Committed.Collections), diags)
+	m.takeIndexes(ctx, spec.Indexes, diags)
+	state.ImageID = spec.Server.ImageID
+	m.merge(state)
 }
 
 // ImportState takes NETWORK/CHANNEL/TRANSACTION_ID.
@@ -365,6 +370,7 @@ func (r *transactionResource) ImportState(ctx context.Context, req resource.Impo
 		m.Arguments, m.Init = listOf(ctx, call.Arguments, &resp.Diagnostics), types.BoolValue(call.Init)
 		m.TransientWO, m.TransientWOVersion = types.MapNull(types.StringType), types.StringNull()
 		m.EndorsingOrganizations, m.Triggers = types.ListNull(types.StringType), types.MapNull(types.StringType)
+		m.ExpectedStatus = types.StringNull()
 		m.Timeouts = noTimeouts()
 		m.take(result)
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("true"))...)

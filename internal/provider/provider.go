@@ -167,6 +167,7 @@ func (p *fabricProvider) Resources(ctx context.Context) []func() resource.Resour
 		newChaincodeResource,
 		newReleaseProposalResource,
 		newReleaseApprovalResource,
+		newChaincodeApprovalResource,
 		newTransactionResource,
 		newBackupResource,
 	}
@@ -192,6 +193,9 @@ func (p *fabricProvider) DataSources(context.Context) []func() datasource.DataSo
 	return []func() datasource.DataSource{
 		newChannelDataSource,
 		newQueryDataSource,
+		newCommitReadinessDataSource,
+		newBlockDataSource,
+		newTransactionDataSource,
 		newConnectionProfileDataSource,
 		newNodeConfigDataSource,
 		newHealthDataSource,

@@ -39,7 +39,7 @@ func (d *queryDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, 
 		MarkdownDescription: "The answer of a chaincode to a query. A peer of the identity's organization executes the call; nothing is written to the ledger." + readDuringPlan +
 			" Whoever reads the state reads the answer.",
 		Attributes: map[string]schema.Attribute{
-			"chaincode": handleArgument("Handle of the `fabric_chaincode` to call.", network.KindChaincode),
+			"chaincode": handleArgument("Handle of the `fabric_chaincode` or `fabric_chaincode_approval` to call.", network.KindChaincode, network.KindChaincodeApproval),
 			"identity":  handleArgument("Handle of the `fabric_identity` that signs, or of a `fabric_organization`, whose admin then does.", network.KindIdentity, network.KindOrganization),
 			"function": schema.StringAttribute{
 				Required:            true,

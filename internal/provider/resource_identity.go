@@ -70,6 +70,7 @@ var resourceIdentities = map[string]resourceIdentity{
 	"fabric_channel":            {[]identityPart{ofNetwork, ofName}, ownHandle},
 	"fabric_channel_membership": {[]identityPart{ofNetwork, ofMSPID, ofChannel}, ownHandle},
 	"fabric_chaincode":          {[]identityPart{ofNetwork, ofChannel, inChannel("name", "Its name in the channel.")}, ownHandle},
+	"fabric_chaincode_approval": {[]identityPart{ofNetwork, ofMSPID, ofChannel, inChannel("name", "Name of the chaincode in the channel.")}, ownHandle},
 	"fabric_transaction":        {[]identityPart{ofNetwork, ofChannel, inChannel("transaction_id", "Its transaction ID.")}, transactionHandle},
 }
 
@@ -107,7 +108,7 @@ func importBlocks(things ...network.Handle) string {
 	for n, h := range things {
 		resourceType := "fabric_" + string(h.Kind)
 		name := importLabel.ReplaceAllString(h.Name, "_")
-		if h.Kind == network.KindIdentity || h.Kind == network.KindChannelMembership { // each organization has its own
+		if slices.Contains([]network.Kind{network.KindIdentity, network.KindChannelMembership, network.KindChaincodeApproval}, h.Kind) { // each organization has its own
 			name = importLabel.ReplaceAllString(h.MSPID+"_"+h.Name, "_")
 		}
 		blocks[n] = fmt.Sprintf("  import {\n    to = %s.%s\n    id = %q\n  }", resourceType, name, resourceIdentities[resourceType].importID(h))

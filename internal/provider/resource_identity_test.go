@@ -105,6 +105,7 @@ var identityHandles = map[string]struct {
 	"fabric_channel":            {network.Handle{Kind: network.KindChannel, Name: "trade"}, "dev/trade"},
 	"fabric_channel_membership": {network.Handle{Kind: network.KindChannelMembership, Name: "trade", MSPID: "Org2MSP"}, "dev/Org2MSP/trade"},
 	"fabric_chaincode":          {network.Handle{Kind: network.KindChaincode, Name: "trade/asset"}, "dev/trade/asset"},
+	"fabric_chaincode_approval": {network.Handle{Kind: network.KindChaincodeApproval, Name: "trade/asset", MSPID: "Org2MSP"}, "dev/Org2MSP/trade/asset"},
 	"fabric_transaction":        {network.Handle{Kind: network.KindChaincode, Name: "trade/asset"}, "dev/trade/" + strings.Repeat("0a", 32)},
 }
 

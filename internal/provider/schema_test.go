@@ -171,6 +171,7 @@ var models = map[string]func() any{
 	"fabric_chaincode":          func() any { return &chaincodeModel{} },
 	"fabric_release_proposal":   func() any { return &releaseProposalModel{} },
 	"fabric_release_approval":   func() any { return &releaseApprovalModel{} },
+	"fabric_chaincode_approval": func() any { return &chaincodeModel{} },
 	"fabric_transaction":        func() any { return &transactionModel{} },
 	"fabric_crl":                func() any { return &crlModel{} },
 	"fabric_backup":             func() any { return &backupModel{} },

@@ -43,6 +43,7 @@ type transactionModel struct {
 	TransientWO            types.Map      `tfsdk:"transient_wo"`
 	TransientWOVersion     types.String   `tfsdk:"transient_wo_version"`
 	EndorsingOrganizations types.List     `tfsdk:"endorsing_organizations"`
+	ExpectedStatus         types.String   `tfsdk:"expected_status"`
 	Init                   types.Bool     `tfsdk:"init"`
 	Triggers               types.Map      `tfsdk:"triggers"`
 	Result                 types.String   `tfsdk:"result"`
@@ -56,7 +57,7 @@ func (r *transactionResource) Metadata(_ context.Context, req resource.MetadataR
 }
 
 func (r *transactionResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
-	of := handleInput("Handle of the `fabric_chaincode` to call.", network.KindChaincode)
+	of := handleInput("Handle of the `fabric_chaincode` to call, or of a `fabric_chaincode_approval`.", network.KindChaincode, network.KindChaincodeApproval)
 	of.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
 	by := handleInput("Handle of the `fabric_identity` that signs, or of a `fabric_organization`, whose admin then does.", network.KindIdentity, network.KindOrganization)
 	by.PlanModifiers = []planmodifier.Object{objectplanmodifier.RequiresReplace()}
@@ -64,7 +65,7 @@ func (r *transactionResource) Schema(ctx context.Context, _ resource.SchemaReque
 		MarkdownDescription: "A transaction: submitted once, and again when anything of it or one of its `triggers` changes. It is created when it is committed and valid. " +
 			"Destroying it does nothing, because a ledger forgets nothing. An apply that is killed before it could write its state submits the transaction again: let the chaincode take a repetition. " +
 			"In the apply that restores a network from a backup, or takes one back by its `owner_id`, a transaction that is on the ledger is found there, and not submitted again. " +
-			"A transaction of which only the ledger knows is imported by its ID. The ledger does not tell `triggers`, `transient_wo_version` and `endorsing_organizations`: the first apply after the import takes them up as they are, and submits nothing.",
+			"A transaction of which only the ledger knows is imported by its ID. The ledger does not tell `triggers`, `transient_wo_version`, `endorsing_organizations` and `expected_status`: the first apply after the import takes them up as they are, and submits nothing.",
 		Attributes: map[string]schema.Attribute{
 			"chaincode": of,
 			"identity":  by,
@@ -90,8 +91,15 @@ func (r *transactionResource) Schema(ctx context.Context, _ resource.SchemaReque
 			},
 			"endorsing_organizations": schema.ListAttribute{
 				Optional: true, ElementType: types.StringType,
-				MarkdownDescription: "MSP IDs of the organizations whose peers endorse. Defaults to every organization that has peers of this network on the channel.",
+				MarkdownDescription: "MSP IDs of the organizations whose peers endorse. Defaults to every organization that has peers of this network on the channel; of a `fabric_channel_membership`, to those whom the endorsement policy asks for. Peers of organizations that run theirs elsewhere are found by gossip.",
 				PlanModifiers:       []planmodifier.List{listplanmodifier.RequiresReplaceIf(otherList, submitsAgain, submitsAgain)},
+			},
+			"expected_status": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: "Validation code that the transaction must get. Defaults to `VALID`. Another one, such as `ENDORSEMENT_POLICY_FAILURE` with too few `endorsing_organizations`, shows that the channel refuses what it should: " +
+					"the transaction is on the ledger and changes nothing, and a valid one is an error.",
+				Validators:    []validator.String{stringvalidator.OneOf(validationCodes...)},
+				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIf(otherText, submitsAgain, submitsAgain)},
 			},
 			"init": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
@@ -122,6 +130,9 @@ func (r *transactionResource) Schema(ctx context.Context, _ resource.SchemaReque
 		},
 	}
 }
+
+// validationCodes are those that a transaction can end with by what it is.
+var validationCodes = []string{"VALID", "ENDORSEMENT_POLICY_FAILURE", "MVCC_READ_CONFLICT", "PHANTOM_READ_CONFLICT"}
 
 // importedKey is the private state entry of a transaction that was imported, until the next apply of
 // it: what no ledger tells is taken from the configuration then, and submits nothing.
@@ -160,6 +171,7 @@ func (m *transactionModel) call(ctx context.Context, diags *diag.Diagnostics) ne
 		Chaincode: handleFrom(ctx, m.Chaincode, diags), Identity: handleFrom(ctx, m.Identity, diags),
 		Function: m.Function.ValueString(), Arguments: stringList(ctx, m.Arguments, diags),
 		Organizations: stringList(ctx, m.EndorsingOrganizations, diags), Init: m.Init.ValueBool(),
+		Expected: m.ExpectedStatus.ValueString(),
 	}
 }
 

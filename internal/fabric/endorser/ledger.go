@@ -39,16 +39,25 @@ var ErrNoCall = errors.New("the transaction is no call of a chaincode")
 // peer does not know is a *RefusedError, which is ErrFromSnapshot too when a snapshot may have it; a
 // peer that has not joined is ErrChannelNotFound.
 func TransactionByID(ctx context.Context, target Peer, identity *msp.Identity, channel, txID string) (*Recorded, error) {
-	block, err := readBlock(callOnChannel(ctx, target, identity, channel, querySystemChaincode, "GetBlockByTxID", txID))
+	block, err := BlockByTxID(ctx, target, identity, channel, txID)
 	if err != nil {
-		err = fromSnapshot(ctx, target, identity, channel, err)
-		return nil, fmt.Errorf("unable to look for transaction %s of channel %s on %s: %w", txID, channel, target.Name, err)
+		return nil, fromSnapshot(ctx, target, identity, channel, err)
 	}
 	recorded, err := findInBlock(block, txID)
 	if err != nil {
 		return nil, fmt.Errorf("unable to read transaction %s of channel %s on %s: %w", txID, channel, target.Name, err)
 	}
 	return recorded, nil
+}
+
+// BlockByTxID fetches the block that holds a transaction. One that the peer does not know is a
+// *RefusedError, a peer that has not joined ErrChannelNotFound.
+func BlockByTxID(ctx context.Context, target Peer, identity *msp.Identity, channel, txID string) (*common.Block, error) {
+	block, err := readBlock(callOnChannel(ctx, target, identity, channel, querySystemChaincode, "GetBlockByTxID", txID))
+	if err != nil {
+		return nil, fmt.Errorf("unable to look for transaction %s of channel %s on %s: %w", txID, channel, target.Name, err)
+	}
+	return block, nil
 }
 
 // findInBlock finds the transaction. One that was sent twice may be in a block twice: the valid one

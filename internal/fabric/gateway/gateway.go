@@ -187,7 +187,7 @@ type Result struct {
 // invalid one is an *InvalidError.
 func SubmitTransaction(ctx context.Context, conn grpc.ClientConnInterface, identity *msp.Identity, request Request) (*Result, error) {
 	return retry.Do(ctx, conflictPolicy, func(ctx context.Context) (*Result, error) {
-		transaction, err := endorse(ctx, conn, identity, request)
+		transaction, err := Endorse(ctx, conn, identity, request)
 		if err != nil {
 			return nil, fmt.Errorf("unable to have a call of chaincode %s on channel %s endorsed: %w", request.Chaincode, request.Channel, err)
 		}
@@ -203,7 +203,9 @@ func SubmitTransaction(ctx context.Context, conn grpc.ClientConnInterface, ident
 	})
 }
 
-func endorse(ctx context.Context, conn grpc.ClientConnInterface, identity *msp.Identity, request Request) (*endorser.Transaction, error) {
+// Endorse has the peer collect endorsements of a call, as SubmitTransaction does, and gives the
+// transaction to submit.
+func Endorse(ctx context.Context, conn grpc.ClientConnInterface, identity *msp.Identity, request Request) (*endorser.Transaction, error) {
 	proposal, err := request.propose(identity)
 	if err != nil {
 		return nil, err

@@ -13,9 +13,11 @@ import (
 	"strings"
 
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer/lifecycle"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/gateway"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
 )
 
@@ -173,22 +175,46 @@ func readinessOf(ctx context.Context, target endorser.Peer, identity *msp.Identi
 // committed already is of ClassAlreadyDone, another sequence than the next of ClassOutOfStep, missing
 // approvals of ClassWaitForOthers.
 func Commit(ctx context.Context, identity *msp.Identity, channel string, definition Definition, peers ...endorser.Peer) (*endorser.Transaction, error) {
-	transaction, err := propose(ctx, identity, channel, definition, "CommitChaincodeDefinition", &lifecycle.CommitChaincodeDefinitionArgs{
+	transaction, err := propose(ctx, identity, channel, definition, commitFunction, commitArgs(definition), peers)
+	return transaction, explainCommit(ctx, identity, channel, definition, peers, err)
+}
+
+// CommitThrough is Commit where some of the peers are known to a gateway peer alone: it collects the
+// endorsements of one peer of each organization (MSP ID), and has to know them by gossip.
+func CommitThrough(ctx context.Context, identity *msp.Identity, channel string, definition Definition, peer endorser.Peer, organizations []string) (*endorser.Transaction, error) {
+	args, err := marshalArgs(commitArgs(definition))
+	if err != nil {
+		return nil, err
+	}
+	transaction, err := gateway.Endorse(ctx, peer.Conn, identity, gateway.Request{
+		Channel: channel, Chaincode: systemChaincode, Function: commitFunction, Args: [][]byte{args}, Organizations: organizations,
+	})
+	return transaction, explainCommit(ctx, identity, channel, definition, []endorser.Peer{peer}, err)
+}
+
+const commitFunction = "CommitChaincodeDefinition"
+
+func commitArgs(definition Definition) proto.Message {
+	return &lifecycle.CommitChaincodeDefinitionArgs{
 		Name: definition.Name, Version: definition.Version, Sequence: definition.Sequence,
 		EndorsementPlugin: definition.EndorsementPlugin, ValidationPlugin: definition.ValidationPlugin,
 		ValidationParameter: definition.ValidationParameter, Collections: definition.Collections,
 		InitRequired: definition.InitRequired,
-	}, peers)
+	}
+}
+
+// explainCommit gives the class of a failure to have a commit endorsed, by what the peers hold.
+func explainCommit(ctx context.Context, identity *msp.Identity, channel string, definition Definition, peers []endorser.Peer, err error) error {
 	if err == nil {
-		return transaction, nil
+		return nil
 	}
 	failure := fmt.Errorf("unable to commit chaincode %s on channel %s: %w", definition.Name, channel, err)
-	if !refused(err) {
-		return nil, failure
+	if !refused(err) && !abandoned(err) {
+		return failure
 	}
 	explained := outOfStep(ctx, peers[0], identity, channel, definition, failure)
 	if ClassOf(explained) != ClassPermanent {
-		return nil, explained
+		return explained
 	}
 	// Each peer speaks for what it has seen; one that lags may miss an approval that others have.
 	var missing []string
@@ -208,9 +234,9 @@ func Commit(ctx context.Context, identity *msp.Identity, channel string, definit
 		}
 	}
 	if len(missing) > 0 {
-		return nil, &Error{ClassWaitForOthers, fmt.Errorf("%w; the approval is missing of %s", failure, strings.Join(missing, ", "))}
+		return &Error{ClassWaitForOthers, fmt.Errorf("%w; the approval is missing of %s", failure, strings.Join(missing, ", "))}
 	}
-	return nil, failure
+	return failure
 }
 
 // QueryCommitted gives the definition in force of one chaincode and who has approved it. A chaincode
@@ -319,8 +345,7 @@ func invoke(ctx context.Context, target endorser.Peer, identity *msp.Identity, c
 }
 
 func proposalOf(identity *msp.Identity, channel, function string, args proto.Message) (*endorser.Proposal, error) {
-	// Every peer hashes these bytes and every organization's approval is compared by them.
-	marshalled, err := proto.MarshalOptions{Deterministic: true}.Marshal(args)
+	marshalled, err := marshalArgs(args)
 	if err != nil {
 		return nil, err
 	}
@@ -329,7 +354,18 @@ func proposalOf(identity *msp.Identity, channel, function string, args proto.Mes
 	})
 }
 
+// marshalArgs gives the bytes that every peer hashes, and by which every organization's approval is compared.
+func marshalArgs(args proto.Message) ([]byte, error) {
+	return proto.MarshalOptions{Deterministic: true}.Marshal(args)
+}
+
 func refused(err error) bool {
 	var refusal *endorser.RefusedError
 	return errors.As(err, &refusal)
+}
+
+// abandoned tells whether a gateway peer was refused by one of those that it asked.
+func abandoned(err error) bool {
+	var failed *gateway.Error
+	return errors.As(err, &failed) && failed.Code == codes.Aborted
 }

@@ -94,6 +94,13 @@ func (p Policy) String() string {
 // Equal tells whether both policies have the same canonical form.
 func (p Policy) Equal(other Policy) bool { return p.String() == other.String() }
 
+// Alternatives tells whether any one of the principals meets the policy: it is made of ORs alone.
+func (p Policy) Alternatives() bool {
+	all := !p.IsZero()
+	p.root.walk(func(n *node) { all = all && (n.principal != nil || n.n == 1) })
+	return all
+}
+
 // Principals gives every principal that the policy names, once, in canonical order.
 func (p Policy) Principals() []Principal {
 	var all []Principal
