@@ -76,12 +76,12 @@ type way struct {
 }
 
 var ways = []way{
-	{what: "quorum lost with the leader", seldom: true, fault: (*brokenCluster).loseQuorum},
-	{what: "quorum lost, leader left", seldom: true, fault: (*brokenCluster).loseFollowers},
 	{what: "leader killed", fault: (*brokenCluster).killLeader},
 	{what: "follower killed", fault: (*brokenCluster).killFollower},
 	{what: "leader paused", seldom: true, fault: (*brokenCluster).pauseLeader},
 	{what: "leader cut off", seldom: true, fault: (*brokenCluster).cutLeader},
+	{what: "quorum lost with the leader", seldom: true, fault: (*brokenCluster).loseQuorum},
+	{what: "quorum lost, leader left", seldom: true, fault: (*brokenCluster).loseFollowers},
 }
 
 // clusterSizes are the sizes of ordering clusters that are broken, where none is asked for.
