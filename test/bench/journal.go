@@ -126,10 +126,11 @@ func (j *journal) follow(ctx context.Context, id, name string) {
 }
 
 // listen reads what is logged after a moment, until the container ends, and gives the last line's.
-func (j *journal) listen(ctx context.Context, id string, d *diary, seen time.Time) (time.Time, error) {
+func (j *journal) listen(ctx context.Context, id string, d *diary, since time.Time) (seen time.Time, err error) {
+	seen = since
 	options := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: true}
-	if !seen.IsZero() {
-		options.Since = fmt.Sprintf("%d.%09d", seen.Unix(), seen.Nanosecond())
+	if !since.IsZero() {
+		options.Since = fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond())
 	}
 	stream, err := j.api.ContainerLogs(ctx, id, options)
 	if err != nil {
@@ -150,10 +151,12 @@ func (j *journal) listen(ctx context.Context, id string, d *diary, seen time.Tim
 		if err != nil {
 			return seen, err
 		}
-		if !at.After(seen) {
+		if !at.After(since) {
 			continue
 		}
-		seen = at
+		if at.After(seen) { // the two streams of a container need not be in order
+			seen = at
+		}
 		j.mu.Lock()
 		d.read(at, line)
 		j.mu.Unlock()
