@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -25,8 +28,6 @@ const (
 	recovery = 3 * time.Minute
 	// withoutQuorum is how long a cluster is held without a quorum.
 	withoutQuorum = 20 * time.Second
-	// inHand is how long a node may take to write the block that a quorum had agreed on before it was lost.
-	inHand = 2 * time.Second
 	// around is how long blocks are watched after a follower failed.
 	around = 3 * time.Second
 )
@@ -66,13 +67,15 @@ func (o outage) firstBlock() float64  { return o.FirstBlock }
 func (o outage) firstCommit() float64 { return o.FirstCommit }
 func (o outage) everyCommit() float64 { return o.EveryCommit }
 
-// ways are all faults.
-var ways = []struct {
+// way is a kind of fault.
+type way struct {
 	what string
 	// seldom: it is done a tenth as often as the kills.
 	seldom bool
 	fault  func(*brokenCluster, context.Context, standing) (outage, error)
-}{
+}
+
+var ways = []way{
 	{what: "leader killed", fault: (*brokenCluster).killLeader},
 	{what: "follower killed", fault: (*brokenCluster).killFollower},
 	{what: "leader paused", seldom: true, fault: (*brokenCluster).pauseLeader},
@@ -94,7 +97,37 @@ func (b *bench) runFaults(ctx context.Context) error {
 			return err
 		}
 	}
+	if b.settings.earlier == "" {
+		return nil
+	}
+	text, err := os.ReadFile(b.settings.earlier)
+	if err != nil {
+		return fmt.Errorf("unable to read what an earlier run measured: %w", err)
+	}
+	earlier := report{}
+	if err := json.Unmarshal(text, &earlier); err != nil {
+		return fmt.Errorf("unable to read what an earlier run measured: %w", err)
+	}
+	b.report.Faults.add(earlier.Faults)
 	return nil
+}
+
+// add counts what another run measured of clusters of the same sizes.
+func (f *faultsReport) add(other faultsReport) {
+	for i := range f.Clusters {
+		c := &f.Clusters[i]
+		for _, o := range other.Clusters {
+			if o.Orderers != c.Orderers {
+				continue
+			}
+			c.Faults = append(c.Faults, o.Faults...)
+			c.Load.Seconds += o.Load.Seconds
+			c.Load.Acknowledged += o.Load.Acknowledged
+			c.Load.SentAgain += o.Load.SentAgain
+			c.Load.HeldBack += o.Load.HeldBack
+			c.Load.Rate = float64(c.Load.Acknowledged) / c.Load.Seconds
+		}
+	}
 }
 
 func (b *bench) breakCluster(ctx context.Context, size int) error {
@@ -164,7 +197,10 @@ func (c *brokenCluster) breakAll(ctx context.Context) error {
 	}
 	for _, way := range ways {
 		times := c.settings.faults
-		if way.seldom {
+		switch {
+		case !strings.Contains(way.what, c.settings.only):
+			continue
+		case way.seldom:
 			times = max(1, times/10)
 		}
 		for i := range times {
@@ -232,7 +268,7 @@ func (c *brokenCluster) settled(ctx context.Context) (standing, error) {
 			return err
 		}
 		if now.leader != was {
-			under = highest(orderers, time.Now()) + 1
+			under = top(orderers, time.Now()) + 1
 		}
 		for _, d := range append(orderers, c.journal.look(c.peers)...) {
 			if d.reached(under).IsZero() {
@@ -322,7 +358,7 @@ func (c *brokenCluster) measure(ctx context.Context, some []string, began time.T
 			return errors.New("no leader is elected")
 		}
 		orderers := c.journal.look(c.orderers)
-		fresh := highest(orderers, known) + 1
+		fresh := top(orderers, known) + 1
 		ordered, _ := reached(orderers, fresh)
 		first, every := reached(c.journal.look(c.peers), fresh)
 		if every.IsZero() {
@@ -380,7 +416,7 @@ func (c *brokenCluster) killFollower(ctx context.Context, now standing) (outage,
 	if err := c.kill(ctx, follower); err != nil {
 		return outage{}, err
 	}
-	next := highest(c.journal.look(c.orderers), began) + 1
+	next := top(c.journal.look(c.orderers), began) + 1
 	out := outage{Detection: -1, Election: -1}
 	waiting, cancel := context.WithTimeout(ctx, recovery)
 	defer cancel()
@@ -488,21 +524,24 @@ func (c *brokenCluster) withoutQuorum(ctx context.Context, down, left []string) 
 	return out, stoodStill(c.journal.look(c.orderers), c.journal.look(c.peers), c.load.Report().LastBlockBetween(lost, back), lost, back)
 }
 
-// stoodStill fails when something was ordered while there was no quorum. It goes by blocks: those that a node wrote
-// until the loss, and shortly after it, were agreed on by a quorum before; no other may come, neither to a node nor
-// to a client that is told of its transaction, until the quorum is back. When a client is told does not matter.
+// stoodStill fails when something was ordered while there was no quorum. It goes by blocks: one that a leader had cut
+// before the loss may have been agreed on by then, and a node may write it, and a client be told of it, at any time
+// afterwards. What was cut later, if the leader was left, must not come to any node or client until the quorum is back.
 func stoodStill(orderers, peers []*diary, told uint64, lost, back time.Time) error {
-	agreed := highest(orderers, lost.Add(inHand))
-	if agreed == 0 {
+	var cut uint64
+	for _, d := range orderers {
+		cut = max(cut, highest(d.cut, lost))
+	}
+	if cut == 0 {
 		return errors.New("no block is known from before the quorum was lost")
 	}
 	for _, d := range append(slices.Clone(orderers), peers...) {
-		if most := d.highest(back); most > agreed {
-			return fmt.Errorf("%s wrote block %d while there was no quorum, which was lost at block %d", d.name, most, agreed)
+		if most := highest(d.blocks, back); most > cut {
+			return fmt.Errorf("%s wrote block %d while there was no quorum; the last block that was cut before is %d", d.name, most, cut)
 		}
 	}
-	if told > agreed {
-		return fmt.Errorf("a transaction of block %d was acknowledged while there was no quorum, which was lost at block %d", told, agreed)
+	if told > cut {
+		return fmt.Errorf("a transaction of block %d was acknowledged while there was no quorum; the last block that was cut before is %d", told, cut)
 	}
 	return nil
 }

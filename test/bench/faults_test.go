@@ -16,11 +16,19 @@ func at(seconds float64) time.Time {
 	return midnight.Add(time.Duration(seconds * float64(time.Second)))
 }
 
+// made has a node cut blocks as the leader, in the same way.
+func made(d *diary, pairs ...float64) *diary {
+	for i := 0; i < len(pairs); i += 2 {
+		d.cut = append(d.cut, block{at: at(pairs[i]), number: uint64(pairs[i+1])})
+	}
+	return d
+}
+
 // wrote is a diary of blocks: pairs of a moment and a number.
 func wrote(name string, pairs ...float64) *diary {
 	d := &diary{name: name}
 	for i := 0; i < len(pairs); i += 2 {
-		d.blocks = append(d.blocks, written{at: at(pairs[i]), number: uint64(pairs[i+1])})
+		d.blocks = append(d.blocks, block{at: at(pairs[i]), number: uint64(pairs[i+1])})
 	}
 	return d
 }
@@ -45,8 +53,11 @@ func TestDiaryReads(t *testing.T) {
 	if !slices.Equal(d.leaderships, leaders) {
 		t.Errorf("leaders are %v, want %v", d.leaderships, leaders)
 	}
-	if blocks := []written{{at(5), 17}, {at(8), 18}}; !slices.Equal(d.blocks, blocks) {
+	if blocks := []block{{at(5), 17}, {at(8), 18}}; !slices.Equal(d.blocks, blocks) {
 		t.Errorf("blocks are %v, want %v", d.blocks, blocks)
+	}
+	if cut := []block{{at(7), 98}}; !slices.Equal(d.cut, cut) {
+		t.Errorf("cut were %v, want %v", d.cut, cut)
 	}
 }
 
@@ -60,21 +71,30 @@ func TestStoodStill(t *testing.T) {
 	}{
 		{
 			name: "nothing until the quorum is back", told: 7,
-			orderers: []*diary{wrote("left", 8, 6, 9, 7, 31, 8), wrote("killed", 8, 6, 32, 7, 32, 8)}, peers: []*diary{wrote("peer", 9, 6, 10, 7, 31, 8)},
-		},
-		{name: "what was agreed on before is written at once", told: 7, orderers: []*diary{wrote("left", 9, 6, 10.1, 7, 31, 8)}, peers: []*diary{wrote("peer", 9, 6, 10.2, 7)}},
-		{name: "the killed node alone has it", told: 7, orderers: []*diary{wrote("left", 9, 6, 31, 7), wrote("killed", 9, 6, 9.9, 7)}, peers: []*diary{wrote("peer", 10, 7)}},
-		{name: "a peer and a client that hear of it late", told: 7, orderers: []*diary{wrote("left", 9, 7)}, peers: []*diary{wrote("peer", 9, 6, 29, 7)}},
-		{
-			name: "a node orders on", told: 7, orderers: []*diary{wrote("left", 9, 7), wrote("other", 9, 7, 22, 8)}, peers: []*diary{wrote("peer", 9, 7)},
-			says: "other wrote block 8 while there was no quorum, which was lost at block 7",
+			orderers: []*diary{wrote("left", 8, 6, 9, 7, 31, 8), made(wrote("killed", 8, 6, 32, 7, 32, 8), 7, 6, 8.5, 7)}, peers: []*diary{wrote("peer", 9, 6, 10, 7, 31, 8)},
 		},
 		{
-			name: "a peer has a block that no ordering node had", told: 7, orderers: []*diary{wrote("left", 9, 7, 31, 8)}, peers: []*diary{wrote("peer", 9, 7, 29.9, 8)},
+			name: "what was agreed on before, and is written late", told: 8,
+			orderers: []*diary{made(wrote("left", 9, 7, 29, 8, 31, 9), 8, 7, 9.9, 8)}, peers: []*diary{wrote("peer", 9, 7, 29.1, 8)},
+		},
+		{
+			name: "what a leader that was left cuts comes when the quorum is back", told: 7,
+			orderers: []*diary{made(wrote("left", 9, 7, 31, 8, 31, 9), 8, 7, 11, 8, 12, 9)}, peers: []*diary{wrote("peer", 9, 7, 31, 8)},
+		},
+		{
+			name: "a node orders on", told: 7, orderers: []*diary{made(wrote("left", 9, 7, 22, 8), 8, 7, 21, 8)}, peers: []*diary{wrote("peer", 9, 7)},
+			says: "left wrote block 8 while there was no quorum; the last block that was cut before is 7",
+		},
+		{
+			name: "a node orders on at once", told: 7, orderers: []*diary{made(wrote("left", 9, 7, 10.2, 8), 8, 7, 10.1, 8)}, peers: []*diary{wrote("peer", 9, 7)},
+			says: "left wrote block 8",
+		},
+		{
+			name: "a peer has a block that no ordering node had", told: 7, orderers: []*diary{made(wrote("left", 9, 7, 31, 8), 8, 7)}, peers: []*diary{wrote("peer", 9, 7, 29.9, 8)},
 			says: "peer wrote block 8",
 		},
 		{
-			name: "a client is told of a later block", told: 8, orderers: []*diary{wrote("left", 9, 7, 31, 8)}, peers: []*diary{wrote("peer", 9, 7, 31, 8)},
+			name: "a client is told of a later block", told: 8, orderers: []*diary{made(wrote("left", 9, 7, 31, 8), 8, 7)}, peers: []*diary{wrote("peer", 9, 7, 31, 8)},
 			says: "a transaction of block 8 was acknowledged while there was no quorum",
 		},
 		{name: "nothing was read", orderers: []*diary{wrote("left")}, peers: []*diary{wrote("peer")}, says: "no block is known"},
@@ -149,7 +169,7 @@ func TestReached(t *testing.T) {
 	if first, every := reached([]*diary{quick, wrote("late", 1, 6)}, 7); !first.Equal(at(8)) || !every.IsZero() {
 		t.Errorf("while one has not: the first at %s, every one at %s", first, every)
 	}
-	if got := highest([]*diary{quick, slow}, at(8.5)); got != 7 {
+	if got := top([]*diary{quick, slow}, at(8.5)); got != 7 {
 		t.Errorf("the highest is %d", got)
 	}
 }
@@ -164,6 +184,17 @@ func TestLongestGap(t *testing.T) {
 		if gap, ended := longestGap(peers, at(c.from), at(c.to)); gap.Seconds() != c.gap || ended != c.ended {
 			t.Errorf("from %v to %v it is %s, ended %t", c.from, c.to, gap, ended)
 		}
+	}
+}
+
+func TestAddFaults(t *testing.T) {
+	f := faultsReport{Clusters: []clusterFaults{{Orderers: 5, Faults: make([]outage, 1), Load: loadReport{Seconds: 10, Acknowledged: 400, HeldBack: 1}}}}
+	f.add(faultsReport{Clusters: []clusterFaults{
+		{Orderers: 3, Faults: make([]outage, 4), Load: loadReport{Seconds: 10}},
+		{Orderers: 5, Faults: make([]outage, 2), Load: loadReport{Seconds: 30, Acknowledged: 800, SentAgain: 3}},
+	}})
+	if want := (loadReport{Seconds: 40, Rate: 30, Acknowledged: 1200, SentAgain: 3, HeldBack: 1}); len(f.Clusters) != 1 || len(f.Clusters[0].Faults) != 3 || f.Clusters[0].Load != want {
+		t.Errorf("got %+v", f)
 	}
 }
 

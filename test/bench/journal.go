@@ -31,7 +31,8 @@ type journal struct {
 type diary struct {
 	name        string
 	leaderships []leadership
-	blocks      []written
+	// cut are the blocks that it made as the leader, blocks those that it wrote.
+	cut, blocks []block
 	// started is when the container was last started here: what was logged before says nothing of now.
 	started time.Time
 }
@@ -44,8 +45,8 @@ type leadership struct {
 	term         int
 }
 
-// written is a block that an ordering node or a peer writes to its ledger.
-type written struct {
+// block is one that a leader cuts, or that an ordering node or a peer writes to its ledger.
+type block struct {
 	at     time.Time
 	number uint64
 }
@@ -53,6 +54,8 @@ type written struct {
 var (
 	// raftLine is what an ordering node logs of leaders.
 	raftLine = regexp.MustCompile(`raft\.node: (\w+) (elected|lost|changed) leader (?:from \w+ to )?(\w+) at term (\d+).*channel=trade`)
+	// cutLine is what a leader logs when it has cut a block, which it then proposes to the others.
+	cutLine = regexp.MustCompile(`Created block \[(\d+)\], there are \d+ blocks in flight.*channel=trade`)
 	// blockLine is what an ordering node logs when it writes a block, or a peer when it has committed one.
 	blockLine = regexp.MustCompile(`Writing block \[(\d+)\] \(Raft index: \d+\) to ledger.*channel=trade|\[trade\] Committed block \[(\d+)\] with`)
 )
@@ -63,21 +66,25 @@ func (d *diary) read(at time.Time, text string) {
 		term, _ := strconv.Atoi(m[4]) // digits
 		d.leaderships = append(d.leaderships, leadership{at: at, node: m[1], leader: m[3], lost: m[2] == "lost", term: term})
 	}
+	if m := cutLine.FindStringSubmatch(text); m != nil {
+		number, _ := strconv.ParseUint(m[1], 10, 64) // digits
+		d.cut = append(d.cut, block{at: at, number: number})
+	}
 	if m := blockLine.FindStringSubmatch(text); m != nil {
 		number, _ := strconv.ParseUint(m[1]+m[2], 10, 64) // digits
-		d.blocks = append(d.blocks, written{at: at, number: number})
+		d.blocks = append(d.blocks, block{at: at, number: number})
 	}
 }
 
-// highest is the highest block that the node wrote until a moment.
-func (d *diary) highest(until time.Time) uint64 {
-	var highest uint64
-	for _, b := range d.blocks {
+// highest is the highest of some blocks until a moment; 0 when there is none.
+func highest(blocks []block, until time.Time) uint64 {
+	var out uint64
+	for _, b := range blocks {
 		if !b.at.After(until) {
-			highest = max(highest, b.number)
+			out = max(out, b.number)
 		}
 	}
-	return highest
+	return out
 }
 
 // reached is when the node first wrote a block at or above a number; the zero time when it has none.
@@ -90,11 +97,11 @@ func (d *diary) reached(number uint64) time.Time {
 	return time.Time{}
 }
 
-// highest is the highest block that any of the nodes wrote until a moment.
-func highest(nodes []*diary, until time.Time) uint64 {
+// top is the highest block that any of the nodes wrote until a moment.
+func top(nodes []*diary, until time.Time) uint64 {
 	var out uint64
 	for _, d := range nodes {
-		out = max(out, d.highest(until))
+		out = max(out, highest(d.blocks, until))
 	}
 	return out
 }
@@ -119,10 +126,11 @@ func (j *journal) follow(ctx context.Context, id, name string) {
 }
 
 // listen reads what is logged after a moment, until the container ends, and gives the last line's.
-func (j *journal) listen(ctx context.Context, id string, d *diary, seen time.Time) (time.Time, error) {
+func (j *journal) listen(ctx context.Context, id string, d *diary, since time.Time) (seen time.Time, err error) {
+	seen = since
 	options := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: true}
-	if !seen.IsZero() {
-		options.Since = fmt.Sprintf("%d.%09d", seen.Unix(), seen.Nanosecond())
+	if !since.IsZero() {
+		options.Since = fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond())
 	}
 	stream, err := j.api.ContainerLogs(ctx, id, options)
 	if err != nil {
@@ -143,10 +151,12 @@ func (j *journal) listen(ctx context.Context, id string, d *diary, seen time.Tim
 		if err != nil {
 			return seen, err
 		}
-		if !at.After(seen) {
+		if !at.After(since) {
 			continue
 		}
-		seen = at
+		if at.After(seen) { // the two streams of a container need not be in order
+			seen = at
+		}
 		j.mu.Lock()
 		d.read(at, line)
 		j.mu.Unlock()
@@ -161,7 +171,7 @@ func (j *journal) look(ids []string) []*diary {
 	var out []*diary
 	for _, id := range ids {
 		d := j.diaries[id]
-		out = append(out, &diary{name: d.name, leaderships: slices.Clip(d.leaderships), blocks: slices.Clip(d.blocks), started: d.started})
+		out = append(out, &diary{name: d.name, leaderships: slices.Clip(d.leaderships), cut: slices.Clip(d.cut), blocks: slices.Clip(d.blocks), started: d.started})
 	}
 	return out
 }

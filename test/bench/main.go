@@ -21,6 +21,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/configtx"
@@ -45,8 +46,10 @@ type settings struct {
 	// changes is how often a network is changed under load, large how often a large one is planned.
 	changes, large int
 	// faults is how often the leader, and a follower, of each ordering cluster is killed under load, and
-	// orderers the size of the only one; 0 for all.
+	// orderers the size of the only one; 0 for all. only is a part of the name of the faults that are
+	// wanted, and earlier the file of a run whose faults count too.
 	faults, orderers            int
+	only, earlier               string
 	batch                       configtx.Batch
 	example, growing, terraform string
 	// provider is a binary to measure; empty: one is built.
@@ -86,6 +89,8 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	flags.IntVar(&s.large, "large", 1, "how often a large network is made, to plan a change of it")
 	flags.IntVar(&s.faults, "faults", 0, "how often the leader and a follower of three and of five orderers are killed under load")
 	flags.IntVar(&s.orderers, "orderers", 0, "kill only those of a cluster of this size")
+	flags.StringVar(&s.only, "only", "", "only the faults whose name contains this: killed, paused, cut, quorum")
+	flags.StringVar(&s.earlier, "merge", "", "count the faults too that an earlier run wrote to this file by -json")
 	flags.DurationVar(&s.batch.Timeout, "batch-timeout", 0, "batch timeout of the channel; 0 is Fabric's default of 2s")
 	maxMessages := flags.Uint("max-messages", 0, "transactions of a block; 0 is the default, 1 cuts a block at once")
 	flags.StringVar(&s.example, "example", filepath.Join("examples", "quickstart"), "folder of the example")
@@ -110,6 +115,8 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 		return s, out, errors.New("at least one of -runs, -changes, -large and -faults must be more than 0, and none less")
 	case s.orderers != 0 && !slices.Contains(clusterSizes, s.orderers):
 		return s, out, fmt.Errorf("-orderers must be one of %d", clusterSizes)
+	case !slices.ContainsFunc(ways, func(w way) bool { return strings.Contains(w.what, s.only) }):
+		return s, out, fmt.Errorf("no fault is called %q", s.only)
 	case s.plans < 1:
 		return s, out, errors.New("at least one plan is needed")
 	}
