@@ -11,7 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,8 +114,8 @@ resource "fabric_identity" "crowd" {
 	})
 }
 
-// TestAccSecrets runs Terraform and the provider as users do, and searches all that they write for
-// every key and every secret that the engine holds.
+// TestAccSecrets runs Terraform and the provider as users do, has the provider crash with keys in its memory,
+// and searches all that they write for every key and every secret that the engine holds.
 func TestAccSecrets(t *testing.T) {
 	binary := terraformUnderTest(t)
 	name := networkName(t)
@@ -150,12 +153,20 @@ func TestAccSecrets(t *testing.T) {
 	}
 	w.run("plan", "-detailed-exitcode")
 
+	w.write("carol.tf", `resource "fabric_identity" "carol" {
+  organization = fabric_organization.org1.handle
+  name         = "carol"
+}
+`)
+	w.crash("fabric_identity.carol: Creating...")
+	w.run("apply", "-auto-approve")
+
 	secrets := engineSecrets(t, name)
 	if len(secrets) < 10 {
 		t.Fatalf("the engine holds only %d secrets", len(secrets))
 	}
 	read := w.search(secrets)
-	for _, file := range []string{"terraform.tfstate", "first.json", "second.json", "state.json", "trace.log"} {
+	for _, file := range []string{"terraform.tfstate", "first.json", "second.json", "state.json", "crash.txt", "trace.log"} {
 		if read[file] == 0 {
 			t.Errorf("%s was not searched", file)
 		}
@@ -167,16 +178,16 @@ func TestAccSecrets(t *testing.T) {
 
 // workspace is a folder in which Terraform works with the provider's own binary.
 type workspace struct {
-	t              *testing.T
-	terraform, dir string
-	env            []string
+	t                        *testing.T
+	terraform, provider, dir string
+	env                      []string
 }
 
 func newWorkspace(t *testing.T, binary string) *workspace {
 	t.Helper()
-	w := &workspace{t: t, terraform: binary, dir: t.TempDir()}
 	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, "terraform-provider-fabric"), "../..")
+	w := &workspace{t: t, terraform: binary, provider: filepath.Join(bin, "terraform-provider-fabric"), dir: t.TempDir()}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", w.provider, "../..")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("unable to build the provider: %v\n%s", err, out)
 	}
@@ -234,6 +245,71 @@ func (w *workspace) capture(name string, arguments ...string) {
 		w.t.Fatalf("terraform %s: %v\n%s", strings.Join(arguments, " "), err, out)
 	}
 	w.write(name, out)
+}
+
+// crash applies, and has the provider crash with all that the runtime and the kernel would tell when Terraform
+// says a text. What the provider tells of it is in Terraform's log.
+func (w *workspace) crash(when string) {
+	w.t.Helper()
+	command := exec.CommandContext(w.t.Context(), "sh", "-c", `ulimit -c unlimited; exec "$@"`, "sh", w.terraform, "apply", "-auto-approve", "-no-color")
+	command.Dir, command.Env = w.dir, append(slices.Clone(w.env), "GOTRACEBACK=crash")
+	said := &listener{text: when, heard: func() {
+		if err := signalAll(w.provider, syscall.SIGABRT); err != nil {
+			w.t.Error(err)
+		}
+	}}
+	command.Stdout, command.Stderr = said, said
+	if err := command.Run(); err == nil {
+		w.t.Fatalf("nothing crashed:\n%s", said.all.String())
+	}
+	w.write("crash.txt", said.all.String())
+	log, err := os.ReadFile(filepath.Join(w.dir, "trace.log"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if text := string(log); !strings.Contains(text, "SIGABRT") || !strings.Contains(text, "goroutine ") {
+		w.t.Errorf("the log does not tell of the crash:\n%s", said.all.String())
+	}
+	if cores, err := filepath.Glob(filepath.Join(w.dir, "core*")); err != nil || len(cores) > 0 {
+		w.t.Errorf("the crash left %v, %v", cores, err)
+	}
+}
+
+// listener keeps what is said, and does something when it hears a text.
+type listener struct {
+	all   strings.Builder
+	text  string
+	heard func()
+}
+
+func (l *listener) Write(said []byte) (int, error) {
+	before := strings.Contains(l.all.String(), l.text)
+	n, err := l.all.Write(said)
+	if !before && strings.Contains(l.all.String(), l.text) {
+		l.heard()
+	}
+	return n, err
+}
+
+// signalAll signals the processes of a program.
+func signalAll(program string, signal syscall.Signal) error {
+	links, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		return err
+	}
+	for _, link := range links {
+		if at, err := os.Readlink(link); err != nil || at != program { // it may have ended meanwhile
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		if err != nil {
+			return err
+		}
+		if err := syscall.Kill(pid, signal); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // search looks for private keys and for the secrets in every file that Terraform left, and gives how

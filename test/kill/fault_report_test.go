@@ -87,10 +87,16 @@ func tables(runs []sweepRun) string {
 		tried, failed, _ := count(of)
 		var took []float64
 		for _, r := range of {
-			took = append(took, r.Converged)
+			if r.Outcome == converged {
+				took = append(took, r.Converged)
+			}
 		}
 		slices.Sort(took)
-		fmt.Fprintf(&out, "| %s | %d | %d | %.1f s | %.1f s |\n", key, tried, failed, took[len(took)/2], took[len(took)-1])
+		median, longest := "–", "–"
+		if len(took) > 0 {
+			median, longest = fmt.Sprintf("%.1f s", took[len(took)/2]), fmt.Sprintf("%.1f s", took[len(took)-1])
+		}
+		fmt.Fprintf(&out, "| %s | %d | %d | %s | %s |\n", key, tried, failed, median, longest)
 	})
 	fmt.Fprintf(&out, "\n| tried, by fault |")
 	for _, side := range fault.Sides {
@@ -138,5 +144,25 @@ func grouped(results []result, key func(result) string, each func(string, []resu
 	}
 	for _, k := range slices.Sorted(maps.Keys(groups)) {
 		each(k, groups[k])
+	}
+}
+
+// TestTables: the points of all runs count, and those that failed are told one by one.
+func TestTables(t *testing.T) {
+	point := func(change, outcome string, seconds float64) result {
+		return result{Change: change, Side: fault.CA, Kind: fault.Refuse, Call: 3, Struck: "connection to ca.org1", Outcome: outcome, Converged: seconds}
+	}
+	text := tables([]sweepRun{
+		{Seed: 1, Time: "6m0s", Results: []result{point("destroy", converged, 4), point("create", failure, 0)}},
+		{Seed: 2, Time: "1h0m0s", Results: []result{point("destroy", converged, 6), point("destroy", notReached, 0)}},
+	})
+	for _, want := range []string{
+		"1 (6m0s), 2 (1h0m0s). 3 points tried, 1 failures; 1 more",
+		"| destroy | 2 | 0 | 6.0 s | 6.0 s |", "| create | 1 | 1 | – | – |", "| refuse | 0 | 0 | 3 | 0 | 0 | 0 | 0 |",
+		"| create | CA, call 3: refuse | connection to ca.org1 |",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
 	}
 }

@@ -439,6 +439,23 @@ func TestPull(t *testing.T) {
 	})
 }
 
+// A removal whose answer got lost is asked for again: the volume is gone, and was not lost.
+func TestARemovalOfAVolumeWithoutAnAnswer(t *testing.T) {
+	d := newDaemon(t)
+	d.on("GET /volumes/v", gives(fields{"Name": "v", "Labels": map[string]string{engine.LabelOwner: "o"}}))
+	var asked atomic.Int32
+	d.on("DELETE /volumes/v", func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 {
+			drops(w, r)
+			return
+		}
+		answers(http.StatusNotFound, "no such volume")(w, r)
+	})
+	if err := d.engine(t, Options{}).RemoveVolume(t.Context(), "v", "o"); err != nil || asked.Load() != 2 {
+		t.Errorf("asked %d times it gave %v", asked.Load(), err)
+	}
+}
+
 func TestLeakedEndpointsAreTakenOff(t *testing.T) {
 	d := newDaemon(t)
 	id, owner := strings.Repeat("a", 64), map[string]string{engine.LabelOwner: "o"}

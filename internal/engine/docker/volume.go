@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -100,7 +101,8 @@ func (e *Engine) RemoveVolume(ctx context.Context, name, owner string) error {
 }
 
 // deleteVolume waits for an engine that has not let go of the volume yet although no container that
-// is to stay mounts it: under load it answers that a container is gone before that.
+// is to stay mounts it: under load it answers that a container is gone before that. One that gave no answer
+// is asked once more: a volume that is gone by then must not be taken for one that was lost.
 func (e *Engine) deleteVolume(ctx context.Context, name string) error {
 	release, err := e.turn(ctx)
 	if err != nil {
@@ -109,11 +111,16 @@ func (e *Engine) deleteVolume(ctx context.Context, name string) error {
 	defer release()
 	pace := backoff.NewExponentialBackOff()
 	pace.InitialInterval, pace.MaxInterval = 50*time.Millisecond, time.Second
+	unanswered := false
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		err := e.call(ctx, func(ctx context.Context) error {
 			_, err := e.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
 			return err
 		})
+		if errors.Is(err, engine.ErrUnreachable) && !unanswered {
+			unanswered = true
+			return struct{}{}, err
+		}
 		if err == nil || !cerrdefs.IsConflict(err) {
 			return struct{}{}, permanent(err)
 		}
