@@ -101,6 +101,7 @@ func (f *Fabric) SubmitTransaction(ctx context.Context, call Call) (TransactionR
 		return submit(ctx, channel.Name, name, call, signer, members)
 	})
 	if err == nil {
+		f.answered.Store(result.TxID, true) // the next call of the same is another one
 		f.noteSubmitted(ctx, channel, call, result.TxID)
 	}
 	return result, err
