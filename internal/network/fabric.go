@@ -34,8 +34,8 @@ type Fabric struct {
 	orderPatience time.Duration
 	// adopted holds the owners whose objects are taken back, see Adopt.
 	adopted sync.Map
-	// resubmitted are the transactions that were found instead of being submitted again.
-	resubmitted sync.Map
+	// answered are the transactions that this process has given to somebody, submitted or found.
+	answered sync.Map
 }
 
 // New gives the use cases over an engine.

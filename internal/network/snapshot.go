@@ -117,12 +117,22 @@ func (f *Fabric) joinFromSnapshot(ctx context.Context, j channelEntry, source Ha
 	fail := func(err error) error {
 		return f.nodeError(ctx, source, "take a snapshot of channel "+j.channel.Name+" at", err)
 	}
-	from, err := f.engine.Node(ctx, source.Object())
-	if err != nil {
-		return fail(err)
+	images := map[Handle]string{}
+	for _, p := range busy {
+		n, err := f.engine.Node(ctx, p.Object())
+		if err != nil {
+			return fail(err)
+		}
+		if n.Adopted != "" { // no source is
+			return &NodeError{
+				Action: "join channel " + j.channel.Name + " from a snapshot with " + p.String(),
+				Cause:  errors.New("it is adopted, and where it keeps its files is known to who made it"), Next: `set join_from = "genesis"`,
+			}
+		}
+		images[p] = n.ImageID
 	}
 	// No sibling is taken down meanwhile: while it writes the snapshot, the source commits no blocks.
-	turn, err := f.await(ctx, source, leaseSpec("snapshot-"+source.Name, source, from.ImageID))
+	turn, err := f.await(ctx, source, leaseSpec("snapshot-"+source.Name, source, images[source]))
 	if err != nil {
 		return fail(err)
 	}
@@ -135,12 +145,12 @@ func (f *Fabric) joinFromSnapshot(ctx context.Context, j channelEntry, source Ha
 	if err := f.clearMarks(ctx, j.channel, busy, true); err != nil { // of another channel
 		return err
 	}
-	block, err := f.takeSnapshot(ctx, source, from.ImageID, j.channel.Name)
+	block, err := f.takeSnapshot(ctx, source, images[source], j.channel.Name)
 	if err != nil {
 		return fail(err)
 	}
 	for _, p := range targets {
-		if err := f.carrySnapshot(ctx, source, p, j.channel.Name, block); err != nil {
+		if err := f.carrySnapshot(ctx, source, p, images[p], j.channel.Name, block); err != nil {
 			return f.nodeError(ctx, p, "carry the snapshot of channel "+j.channel.Name+" to", err)
 		}
 	}
@@ -162,7 +172,7 @@ func incomingSnapshot(block uint64) string {
 // takeSnapshot has the source write a snapshot of a channel, and gives the block after which it is. The
 // block is chosen here, so that the mark can name the snapshot before it exists: the last one, or, when
 // blocks come faster than they can be named, one that is about to come. A snapshot that somebody else
-// took is used, and left.
+// took, or asked for, is used, and left.
 func (f *Fabric) takeSnapshot(ctx context.Context, source Handle, imageID, channel string) (uint64, error) {
 	ahead := uint64(0)
 	for {
@@ -171,18 +181,30 @@ func (f *Fabric) takeSnapshot(ctx context.Context, source Handle, imageID, chann
 			return 0, err
 		}
 		block := height - 1 + ahead
+		peer, admin, err := f.peerAsAdmin(ctx, source)
+		if err != nil {
+			return 0, err
+		}
+		pending, err := snapshot.Pending(ctx, peer.Conn, admin, channel)
+		if err != nil {
+			return 0, err
+		}
 		there, err := f.hasSnapshot(ctx, source, channel, block)
 		if err != nil {
 			return 0, err
 		}
-		if there {
-			return block, f.createMark(ctx, source, imageID, channel, "")
+		switch asked := slices.Contains(pending, block); {
+		case asked && ahead > 0:
+			ahead++
+			continue
+		case asked || there:
+			if err := f.createMark(ctx, source, imageID, channel, ""); err != nil {
+				return 0, err
+			}
+			_, err := f.awaitSnapshot(ctx, source, channel, block)
+			return block, err
 		}
 		if err := f.createMark(ctx, source, imageID, channel, completedSnapshot(channel, block)); err != nil {
-			return 0, err
-		}
-		peer, admin, err := f.peerAsAdmin(ctx, source)
-		if err != nil {
 			return 0, err
 		}
 		if err = snapshot.Generate(ctx, peer.Conn, admin, channel, block); err == nil {
@@ -246,21 +268,11 @@ func (f *Fabric) hasSnapshot(ctx context.Context, source Handle, channel string,
 }
 
 // carrySnapshot copies the snapshot to the volume of the peer that is to join.
-func (f *Fabric) carrySnapshot(ctx context.Context, source, target Handle, channel string, block uint64) error {
-	to, err := f.engine.Node(ctx, target.Object())
-	if err != nil {
+func (f *Fabric) carrySnapshot(ctx context.Context, source, target Handle, imageID, channel string, block uint64) error {
+	if err := f.createMark(ctx, target, imageID, channel, incomingSnapshot(block)); err != nil {
 		return err
 	}
-	if to.Adopted != "" {
-		return &NodeError{
-			Action: "carry a snapshot to " + target.String(), Cause: errors.New("it is adopted, and where it keeps its files is known to who made it"),
-			Next: `set join_from = "genesis"`,
-		}
-	}
-	if err := f.createMark(ctx, target, to.ImageID, channel, incomingSnapshot(block)); err != nil {
-		return err
-	}
-	if err := f.runBeside(ctx, target, to.ImageID, []string{"rm"}, "-rf", incomingSnapshot(block)); err != nil {
+	if err := f.runBeside(ctx, target, imageID, []string{"rm"}, "-rf", incomingSnapshot(block)); err != nil {
 		return err
 	}
 	return f.engine.ReadArchive(ctx, markOf(source), completedSnapshot(channel, block), func(content io.Reader) error {

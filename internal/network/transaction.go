@@ -140,6 +140,7 @@ func (f *Fabric) SubmitTransaction(ctx context.Context, call Call) (TransactionR
 		return result, &UnexpectedError{TransactionResult: result, Expected: call.Expected}
 	}
 	if err == nil {
+		f.answered.Store(result.TxID, true) // the next call of the same is another one
 		f.noteSubmitted(ctx, channel, call, result.TxID)
 	}
 	return result, err

@@ -41,7 +41,7 @@ func (f *Fabric) submitted(ctx context.Context, channel Handle, call Call) (Tran
 		return TransactionResult{}, err
 	}
 	for _, id := range strings.Fields(string(files[file])) {
-		if _, given := f.resubmitted.Load(id); given {
+		if _, given := f.answered.Load(id); given {
 			continue
 		}
 		found, err := f.recordedTransaction(ctx, channel, id)
@@ -51,7 +51,7 @@ func (f *Fabric) submitted(ctx context.Context, channel Handle, call Call) (Tran
 		if err != nil {
 			return TransactionResult{}, err
 		}
-		f.resubmitted.Store(id, true)
+		f.answered.Store(id, true)
 		return TransactionResult{TxID: id, Block: found.Block, Payload: found.Result}, nil
 	}
 	return TransactionResult{}, nil

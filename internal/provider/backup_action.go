@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -12,6 +13,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/action/schema"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -21,7 +24,10 @@ import (
 // backupAction takes a backup whenever it is invoked, and keeps nothing of it in a state.
 type backupAction struct{ configured }
 
-var _ action.ActionWithConfigure = &backupAction{}
+var (
+	_ action.ActionWithConfigure  = &backupAction{}
+	_ action.ActionWithModifyPlan = &backupAction{}
+)
 
 func newBackupAction() action.Action { return &backupAction{} }
 
@@ -29,7 +35,7 @@ func newBackupAction() action.Action { return &backupAction{} }
 type backupActionModel struct {
 	Network        types.Object   `tfsdk:"network"`
 	Path           types.String   `tfsdk:"path"`
-	PassphraseWO   types.String   `tfsdk:"passphrase_wo"`
+	PassphraseFile types.String   `tfsdk:"passphrase_file"`
 	MaxUnavailable types.Int64    `tfsdk:"max_unavailable"`
 	Timeouts       timeouts.Value `tfsdk:"timeouts"`
 }
@@ -61,10 +67,11 @@ func (a *backupAction) Schema(ctx context.Context, _ action.SchemaRequest, resp 
 				MarkdownDescription: "Path of the archive, a local file in a folder that is there. An archive of before is replaced when the new one is whole.",
 				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
-			"passphrase_wo": schema.StringAttribute{
-				Required: true, WriteOnly: true,
-				MarkdownDescription: "Passphrase that the archive is encrypted with, 12 characters or more. Whoever has it and the archive has every key of the network; without it, the archive is worth nothing. Write-only.",
-				Validators:          []validator.String{stringvalidator.LengthAtLeast(12)},
+			// Terraform hands no write-only value to an action yet, and writes every other one into the plan.
+			"passphrase_file": schema.StringAttribute{
+				Required:            true,
+				MarkdownDescription: "Path of a local file with the passphrase that the archive is encrypted with, in one line of 12 characters or more. Whoever has it and the archive has every key of the network; without it, the archive is worth nothing.",
+				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
 			"max_unavailable": schema.Int64Attribute{
 				Optional:            true,
@@ -74,6 +81,30 @@ func (a *backupAction) Schema(ctx context.Context, _ action.SchemaRequest, resp 
 			"timeouts": limit,
 		},
 	}
+}
+
+// ModifyPlan refuses a file that holds no passphrase.
+func (a *backupAction) ModifyPlan(ctx context.Context, req action.ModifyPlanRequest, resp *action.ModifyPlanResponse) {
+	var config backupActionModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
+	if !resp.Diagnostics.HasError() && !config.PassphraseFile.IsUnknown() {
+		config.passphrase(&resp.Diagnostics)
+	}
+}
+
+// passphrase reads the passphrase.
+func (m *backupActionModel) passphrase(diags *diag.Diagnostics) string {
+	at := path.Root("passphrase_file")
+	content, err := os.ReadFile(m.PassphraseFile.ValueString())
+	if err != nil {
+		diags.AddAttributeError(at, "Unable to read the passphrase", sentence(err))
+		return ""
+	}
+	text := strings.TrimRight(string(content), "\r\n")
+	if len(text) < shortestPassphrase || strings.ContainsAny(text, "\r\n") {
+		diags.AddAttributeError(at, "Not a passphrase", fmt.Sprintf("The file must hold one line of %d characters or more.", shortestPassphrase))
+	}
+	return text
 }
 
 // Invoke takes the backup.
@@ -88,7 +119,7 @@ func (a *backupAction) Invoke(ctx context.Context, req action.InvokeRequest, res
 	defer cancel()
 	spec := network.BackupSpec{
 		Handle: handleFrom(ctx, config.Network, &resp.Diagnostics), Path: config.Path.ValueString(),
-		Passphrase: config.PassphraseWO.ValueString(), MaxUnavailable: int(config.MaxUnavailable.ValueInt64()),
+		Passphrase: config.passphrase(&resp.Diagnostics), MaxUnavailable: int(config.MaxUnavailable.ValueInt64()),
 	}
 	if resp.Diagnostics.HasError() {
 		return

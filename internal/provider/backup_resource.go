@@ -30,6 +30,9 @@ var _ resource.ResourceWithConfigure = &backupResource{}
 
 func newBackupResource() resource.Resource { return &backupResource{} }
 
+// shortestPassphrase is how many characters the passphrase of an archive has at least.
+const shortestPassphrase = 12
+
 // backupModel is a fabric_backup.
 type backupModel struct {
 	Network        types.Object   `tfsdk:"network"`
@@ -75,7 +78,7 @@ func (r *backupResource) Schema(ctx context.Context, _ resource.SchemaRequest, r
 			"passphrase_wo": schema.StringAttribute{
 				Required: true, WriteOnly: true, Sensitive: true,
 				MarkdownDescription: "Passphrase that the archive is encrypted with, 12 characters or more. Whoever has it and the archive has every key of the network; without it, the archive is worth nothing. Write-only: another one is used for the next backup that is taken, so change `triggers` with it.",
-				Validators:          []validator.String{stringvalidator.LengthAtLeast(12)},
+				Validators:          []validator.String{stringvalidator.LengthAtLeast(shortestPassphrase)},
 			},
 			"max_unavailable": schema.Int64Attribute{
 				Optional: true, Computed: true, Default: int64default.StaticInt64(1),

@@ -38,9 +38,8 @@ terraform {
   }
 }
 
-variable "passphrase" {
-  type      = string
-  ephemeral = true
+variable "passphrase_file" {
+  type = string
 }
 
 resource "fabric_network" "this" {
@@ -69,9 +68,9 @@ resource "fabric_organization" "org1" {
 
 action "fabric_backup" "triggered" {
   config {
-    network       = fabric_network.this.handle
-    path          = %q
-    passphrase_wo = var.passphrase
+    network         = fabric_network.this.handle
+    path            = %q
+    passphrase_file = var.passphrase_file
   }
 }
 
@@ -79,21 +78,19 @@ action "fabric_backup" "by_hand" {
   config {
     network         = fabric_network.this.handle
     path            = %q
-    passphrase_wo   = var.passphrase
+    passphrase_file = var.passphrase_file
     max_unavailable = 1
     timeouts        = { invoke = "3m" }
   }
 }
 `, name, triggered, byHand))
-	with := func(passphrase string) *terraform { // not by an argument, which Terraform logs
-		options := Options{TerraformPath: newer, Log: logWriter{t}, Trace: true, Env: []string{"TF_VAR_passphrase=" + passphrase}}
-		made, err := newTerraform(options, cliConfig, scratch, &root{dir: dir})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return made
+	good, short := filepath.Join(scratch, "passphrase"), filepath.Join(scratch, "short")
+	write(t, good, actionPassphrase+"\n")
+	write(t, short, "too short\n")
+	terraform, err := newTerraform(Options{TerraformPath: newer, Log: logWriter{t}, Trace: true, Env: []string{"TF_VAR_passphrase_file=" + good}}, cliConfig, scratch, &root{dir: dir})
+	if err != nil {
+		t.Fatal(err)
 	}
-	terraform := with(actionPassphrase)
 	run := func(ctx context.Context, arguments ...string) {
 		t.Helper()
 		if _, err := terraform.run(ctx, arguments...); err != nil {
@@ -105,7 +102,7 @@ action "fabric_backup" "by_hand" {
 	first := whole(t, triggered)
 	run(t.Context(), "plan", "-detailed-exitcode", "-input=false")
 
-	if _, err := with("too short").run(t.Context(), "apply", "-auto-approve", "-input=false", "-invoke=action.fabric_backup.by_hand"); err == nil || !strings.Contains(err.Error(), "passphrase_wo") {
+	if _, err := terraform.run(t.Context(), "apply", "-auto-approve", "-input=false", "-var=passphrase_file="+short, "-invoke=action.fabric_backup.by_hand"); err == nil || !strings.Contains(err.Error(), "one line of 12 characters") {
 		t.Errorf("a short passphrase: %v", err)
 	}
 	if _, err := os.Stat(byHand); !os.IsNotExist(err) {
@@ -119,7 +116,8 @@ action "fabric_backup" "by_hand" {
 		t.Error("the other action was invoked too")
 	}
 	run(t.Context(), "plan", "-detailed-exitcode", "-input=false")
-	for _, file := range []string{filepath.Join(dir, "terraform.tfstate"), terraform.traceLog} {
+	run(t.Context(), "plan", "-input=false", "-invoke=action.fabric_backup.by_hand", "-out="+planFile)
+	for _, file := range []string{filepath.Join(dir, "terraform.tfstate"), filepath.Join(dir, planFile), terraform.traceLog} {
 		if content, err := os.ReadFile(file); err != nil || bytes.Contains(content, []byte(actionPassphrase)) {
 			t.Errorf("%s has the passphrase, or cannot be read: %v", filepath.Base(file), err)
 		}

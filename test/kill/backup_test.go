@@ -15,7 +15,7 @@ import (
 )
 
 // killedBackups is how many backups TestLongKilledBackup has end in the middle.
-const killedBackups = 8
+const killedBackups = 6
 
 // TestLongKilledBackup kills the provider in the middle of backups, at calls of the engine: while nodes are
 // stopped, while they are read, when they are started. The next apply must have every node run again, with
