@@ -15,7 +15,11 @@ resource "fabric_orderer_cluster" "this" {
     }
     orderer1 = { key_version = 1 }
     # Only of a node that something else made, and that was adopted by an import.
-    orderer2 = { container = null }
+    orderer2 = {
+      container = null
+      # Only of a node whose organization has no CA here.
+      material_directory = null
+    }
   }
 
   # Elections take 1 to 2 s instead of 5 to 10 s.

@@ -8,6 +8,9 @@ resource "fabric_peer" "org1" {
   # Only of a peer that something else made, and that was adopted by an import.
   container = null
 
+  # Only of a peer whose organization has no CA here.
+  material_directory = null
+
   # How it is reached from outside the network, and where.
   advertised_address = "${each.key}.org1.example.com:7051"
   sans               = ["${each.key}.org1.example.org", "192.0.2.10"]

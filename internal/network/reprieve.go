@@ -54,9 +54,16 @@ func (r *reprieve) begin() error {
 	return context.Cause(r.of)
 }
 
-// downError says of a node that could not be brought back in time that it is down.
+// downError completes the error of work that was cut short: it says what by, and of a node that could not be
+// brought back in time that it is down.
 func (f *Fabric) downError(r *reprieve, h Handle, err error) error {
-	if err == nil || !r.begun.Load() || r.of.Err() == nil {
+	if err == nil || r.of.Err() == nil {
+		return err
+	}
+	if cause := context.Cause(r.of); !errors.Is(err, cause) { // calls say that they were cancelled, also by a deadline
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	if !r.begun.Load() {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r), answerTimeout)

@@ -93,6 +93,18 @@ func TestReprieveEnds(t *testing.T) {
 	})
 }
 
+// TestReprieveTellsDeadlines: what a deadline ended was not cancelled by anybody.
+func TestReprieveTellsDeadlines(t *testing.T) {
+	r := newRig(t)
+	r.make()
+	of, end := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer end()
+	<-of.Done()
+	if _, err := r.fabric.ensure(of, r.node(existing, limited)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 // TestReprieveNeedsADown: before a node is taken down there is nothing to bring back.
 func TestReprieveNeedsADown(t *testing.T) {
 	of, interrupt := context.WithCancel(t.Context())

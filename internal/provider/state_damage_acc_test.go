@@ -28,7 +28,7 @@ terraform {
 }
 
 provider "fabric" {
-  fabric_version = "3.1.1"
+  fabric_version = "RELEASE"
 }
 
 variable "owner_id" {
@@ -256,9 +256,16 @@ func (d *damaged) says(output string, texts ...string) {
 
 // TestLongStateDamage damages the state of a network in every way that is known of: nothing on the engine is
 // touched before somebody says so, nothing is made a second time, no key is replaced, and the next apply
-// leaves an empty plan.
+// leaves an empty plan. Every resource is imported by its ID on the way.
 func TestLongStateDamage(t *testing.T) {
 	requireLong(t)
+	for _, release := range []string{"3.1.1", "2.5.9"} {
+		t.Run(release, func(t *testing.T) { damage(t, release) })
+	}
+}
+
+func damage(t *testing.T, release string) {
+	t.Helper()
 	if os.Getenv(resource.EnvTfAcc) == "" {
 		t.Skipf("acceptance tests run when %s is set", resource.EnvTfAcc)
 	}
@@ -269,7 +276,7 @@ func TestLongStateDamage(t *testing.T) {
 	name := networkName(t)
 	sweepNetwork(t, name)
 	d := &damaged{workspace: newWorkspace(t, binary), network: name}
-	d.write("main.tf", strings.ReplaceAll(damagedConfig, "NETWORK", name))
+	d.write("main.tf", strings.NewReplacer("NETWORK", name, "RELEASE", release).Replace(damagedConfig))
 	d.run(d.apply()...)
 	d.unchanged()
 	whole, before := d.keep(), d.picture()
