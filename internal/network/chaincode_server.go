@@ -555,7 +555,7 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 		return state, err
 	}
 	peers := peersOf(record.Organizations)
-	if recorded := slices.ContainsFunc(servers, func(s engine.Node) bool { return !isNode(s) }); recorded && !slices.ContainsFunc(servers, isNode) {
+	if slices.ContainsFunc(servers, isRecord) && !slices.ContainsFunc(servers, isNode) {
 		state.Status = engine.Running // as far as the engine knows
 	} else {
 		state.Status, state.ImageID = serverStatus(servers, peers)
