@@ -43,6 +43,8 @@ type settings struct {
 	runs, plans int
 	// changes is how often a network is changed under load, large how often a large one is planned.
 	changes, large int
+	// packings is how often a folder of source is packed.
+	packings int
 	// faults is how often the leader, and a follower, of each ordering cluster is killed under load.
 	faults                      int
 	batch                       configtx.Batch
@@ -82,6 +84,7 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	flags.IntVar(&s.plans, "plans", 3, "how many plans are timed in each run")
 	flags.IntVar(&s.changes, "changes", 3, "how often a network is changed under load")
 	flags.IntVar(&s.large, "large", 1, "how often a large network is made, to plan a change of it")
+	flags.IntVar(&s.packings, "packings", 3, "how often 50 MB of source are packed")
 	flags.IntVar(&s.faults, "faults", 0, "how often the leader and a follower of three and of five orderers are killed under load")
 	flags.DurationVar(&s.batch.Timeout, "batch-timeout", 0, "batch timeout of the channel; 0 is Fabric's default of 2s")
 	maxMessages := flags.Uint("max-messages", 0, "transactions of a block; 0 is the default, 1 cuts a block at once")
@@ -103,8 +106,8 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	switch {
 	case flags.NArg() > 0:
 		return s, out, fmt.Errorf("unknown argument %q", flags.Arg(0))
-	case min(s.runs, s.changes, s.large, s.faults) < 0 || s.runs+s.changes+s.large+s.faults == 0:
-		return s, out, errors.New("at least one of -runs, -changes, -large and -faults must be more than 0, and none less")
+	case min(s.runs, s.changes, s.large, s.packings, s.faults) < 0 || s.runs+s.changes+s.large+s.packings+s.faults == 0:
+		return s, out, errors.New("at least one of -runs, -changes, -large, -packings and -faults must be more than 0, and none less")
 	case s.plans < 1:
 		return s, out, errors.New("at least one plan is needed")
 	}
