@@ -102,8 +102,11 @@ func (s goSource) id(label string) string {
 // peerWithGo is an image of a peer that has a builder for golang, and the Go of this machine for it to build with.
 func peerWithGo(t *testing.T, version string, s goSource) string {
 	t.Helper()
-	// Compiled once here, the dependencies are not compiled again by every peer.
-	cache := t.TempDir()
+	// Compiled here, the dependencies are not compiled again by every peer, nor for the next test.
+	cache, err := filepath.Abs("../../bin/golang-cache")
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("GOCACHE", cache)
 	s.run("build", "-trimpath", "-o", filepath.Join(t.TempDir(), "chaincode"), ".")
 	name := networkName(t) + "/fabric-peer-with-go:" + version
