@@ -192,7 +192,7 @@ func (e *LabelTakenError) Error() string {
 
 func (f *Fabric) requireLabel(ctx context.Context, spec ChaincodeSpec) error {
 	packageID, err := spec.packageID()
-	if err != nil {
+	if err != nil || !spec.served() {
 		return err
 	}
 	servers, err := f.serversOn(ctx, spec.Channel)
@@ -200,7 +200,7 @@ func (f *Fabric) requireLabel(ctx context.Context, spec ChaincodeSpec) error {
 		return err
 	}
 	for _, s := range servers {
-		if other := s.Labels[labelChaincode]; other != spec.Name && s.Labels[labelPackage] == packageID {
+		if other := s.Labels[labelChaincode]; isNode(s) && other != spec.Name && s.Labels[labelPackage] == packageID {
 			return &LabelTakenError{Label: spec.Label, Chaincode: other, Channel: spec.Channel.Name}
 		}
 	}

@@ -664,7 +664,7 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 	peers := peersOf(record.Organizations)
 	wait := waiting(peers, servers)
 	peers = slices.DeleteFunc(peers, func(p Handle) bool { return wait[p] })
-	if recorded := slices.ContainsFunc(servers, func(s engine.Node) bool { return !isNode(s) }); recorded && !slices.ContainsFunc(servers, isNode) {
+	if slices.ContainsFunc(servers, isRecord) && !slices.ContainsFunc(servers, isNode) {
 		state.Status = engine.Running // as far as the engine knows
 	} else {
 		state.Status, state.ImageID = serverStatus(servers, peers)

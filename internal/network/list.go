@@ -84,7 +84,7 @@ func (f *Fabric) listNodes(ctx context.Context, labels map[string]string, of fun
 	nodes, err := f.engine.Nodes(ctx, labels)
 	var found []Handle
 	for _, n := range nodes {
-		if !isNode(n) {
+		if !isNode(n) && !isRecord(n) {
 			continue
 		}
 		if h, ok := of(n); ok {

@@ -136,10 +136,15 @@ func serverIDs(t *testing.T, network, chaincode string) map[string]string {
 
 // answers expects the answer of a query of chaincode kv on a peer of org1.
 func (c contracts) answers(t *testing.T, want, function string, arguments ...string) resource.TestCheckFunc {
+	return c.answersAt(t, "peer0.org1", want, function, arguments...)
+}
+
+// answersAt expects it of a peer of org1 by its name.
+func (c contracts) answersAt(t *testing.T, name, want, function string, arguments ...string) resource.TestCheckFunc {
 	return func(*terraform.State) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		peer := handleOfNode(t, c.name+"-peer0.org1")
+		peer := handleOfNode(t, c.name+"-"+name)
 		got, err := reads(t).Query(ctx, network.Call{
 			Chaincode: network.ChaincodeHandle(peer.With(network.KindChannel, "trade", ""), "kv"), Identity: peer.Organization(),
 			Function: function, Arguments: arguments,

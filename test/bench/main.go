@@ -45,6 +45,8 @@ type settings struct {
 	runs, plans int
 	// changes is how often a network is changed under load, large how often a large one is planned.
 	changes, large int
+	// packings is how often a folder of source is packed.
+	packings int
 	// faults is how often the leader, and a follower, of each ordering cluster is killed under load, and
 	// orderers the size of the only one; 0 for all. only is a part of the name of the faults that are
 	// wanted, and earlier the file of a run whose faults count too.
@@ -87,6 +89,7 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	flags.IntVar(&s.plans, "plans", 3, "how many plans are timed in each run")
 	flags.IntVar(&s.changes, "changes", 3, "how often a network is changed under load")
 	flags.IntVar(&s.large, "large", 1, "how often a large network is made, to plan a change of it")
+	flags.IntVar(&s.packings, "packings", 3, "how often 50 MB of source are packed")
 	flags.IntVar(&s.faults, "faults", 0, "how often the leader and a follower of three and of five orderers are killed under load")
 	flags.IntVar(&s.orderers, "orderers", 0, "kill only those of a cluster of this size")
 	flags.StringVar(&s.only, "only", "", "only the faults whose name contains this: killed, paused, cut, quorum")
@@ -111,8 +114,8 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	switch {
 	case flags.NArg() > 0:
 		return s, out, fmt.Errorf("unknown argument %q", flags.Arg(0))
-	case min(s.runs, s.changes, s.large, s.faults) < 0 || s.runs+s.changes+s.large+s.faults == 0:
-		return s, out, errors.New("at least one of -runs, -changes, -large and -faults must be more than 0, and none less")
+	case min(s.runs, s.changes, s.large, s.packings, s.faults) < 0 || s.runs+s.changes+s.large+s.packings+s.faults == 0:
+		return s, out, errors.New("at least one of -runs, -changes, -large, -packings and -faults must be more than 0, and none less")
 	case s.orderers != 0 && !slices.Contains(clusterSizes, s.orderers):
 		return s, out, fmt.Errorf("-orderers must be one of %d", clusterSizes)
 	case !slices.ContainsFunc(ways, func(w way) bool { return strings.Contains(w.what, s.only) }):

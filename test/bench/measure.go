@@ -71,6 +71,11 @@ func (b *bench) rounds(ctx context.Context) error {
 			return err
 		}
 	}
+	for range b.settings.packings {
+		if err := b.runPacking(); err != nil {
+			return err
+		}
+	}
 	if b.settings.faults > 0 {
 		return b.runFaults(ctx)
 	}

@@ -25,6 +25,7 @@ type report struct {
 	Provider   providerReport  `json:"provider"`
 	Changes    changesReport   `json:"changes"`
 	Large      largeReport     `json:"large"`
+	Packing    packingReport   `json:"packing"`
 	Faults     faultsReport    `json:"faults"`
 }
 
@@ -170,6 +171,7 @@ func (r *report) targets() []target {
 		out = append(out, r.bringUpTargets()...)
 	}
 	out = append(out, r.changeTargets()...)
+	out = append(out, r.packingTargets()...)
 	size := float64(r.Provider.BinaryBytes) / megabyte
 	return append(out, target{"provider binary, stripped", fmt.Sprintf("%.1f MB", size), "at most 30 MB", size <= binaryMegabyte, true})
 }

@@ -133,7 +133,7 @@ func TestBatchOverride(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, args := range [][]string{{"-runs", "0", "-changes", "0", "-large", "0"}, {"-runs", "-1"}, {"-plans", "0"}, {"-orderers", "4"}, {"-only", "burnt"}, {"quickstart"}, {"-unknown"}} {
+	for _, args := range [][]string{{"-runs", "0", "-changes", "0", "-large", "0", "-packings", "0"}, {"-runs", "-1"}, {"-plans", "0"}, {"-orderers", "4"}, {"-only", "burnt"}, {"quickstart"}, {"-unknown"}} {
 		if _, _, err := parse(args, &strings.Builder{}); err == nil {
 			t.Errorf("%q was accepted", args)
 		}
