@@ -64,13 +64,9 @@ func (f *Fabric) ProposeRelease(ctx context.Context, spec ChaincodeSpec, package
 	if err != nil {
 		return "", err
 	}
-	state, err := f.ReadChaincode(ctx, ChaincodeHandle(spec.Channel, spec.Name))
+	sequence, err := f.nextSequence(ctx, ChaincodeHandle(spec.Channel, spec.Name))
 	if err != nil {
 		return "", err
-	}
-	sequence := int64(1)
-	if state.Committed != nil {
-		sequence = state.Committed.Sequence + 1
 	}
 	r, err := releaseOf(spec, sequence, packageID, image.ID)
 	if err != nil {
@@ -81,6 +77,25 @@ func (f *Fabric) ProposeRelease(ctx context.Context, spec ChaincodeSpec, package
 		return "", err
 	}
 	return signoff.Propose(r, by, expires)
+}
+
+// nextSequence gives the sequence that a new definition of a chaincode would have. Peers that have just
+// joined a channel are waited for.
+func (f *Fabric) nextSequence(ctx context.Context, chaincode Handle) (sequence int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	err = poll(ctx, func(ctx context.Context) error {
+		state, err := f.ReadChaincode(ctx, chaincode)
+		if err != nil && !errors.As(err, new(*UnansweredError)) {
+			return permanent(err)
+		}
+		sequence = 1
+		if state.Committed != nil {
+			sequence = state.Committed.Sequence + 1
+		}
+		return err
+	})
+	return sequence, err
 }
 
 // ApproveRelease has somebody approve a release, and gives the text to be handed back.
