@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
@@ -111,14 +112,7 @@ func (f *Fabric) ApproveRelease(ctx context.Context, p signoff.Proposal, approve
 type OtherReleaseError struct{ Differences []string }
 
 func (e *OtherReleaseError) Error() string {
-	text := "the proposal is one of another release: "
-	for i, d := range e.Differences {
-		if i > 0 {
-			text += "; "
-		}
-		text += d
-	}
-	return text
+	return "the proposal is one of another release: " + strings.Join(e.Differences, "; ")
 }
 
 // RequireProposed fails with *OtherReleaseError when the proposal is not one of this release.
