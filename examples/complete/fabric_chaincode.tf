@@ -35,5 +35,26 @@ resource "fabric_chaincode" "asset" {
     "prices/value.json" = jsonencode({ index = { fields = [{ value = "desc" }] }, ddoc = "value", name = "value", type = "json" })
   }
 
+  # Package and image are accepted only with signatures of these keys.
+  verification = var.signed == null ? null : {
+    public_keys       = var.signed.public_keys
+    package_signature = var.signed.package_signature
+    image_signature   = var.signed.image_signature
+    image_payload     = var.signed.image_payload
+  }
+
+  # A release that one person proposed takes place when another one has approved it, and is put on record.
+  approvals = var.audit == null ? null : {
+    proposal = fabric_release_proposal.asset.proposal
+    required = 1
+    given    = { org2 = fabric_release_approval.org2.approval }
+    audit = {
+      chaincode    = var.audit
+      identity     = fabric_organization.this["org1"].handle
+      put_function = "put"
+      get_function = "get"
+    }
+  }
+
   timeouts = { create = "3m", update = "3m", delete = "3m" }
 }

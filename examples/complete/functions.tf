@@ -3,6 +3,9 @@ locals {
   # The package ID before there is a package, for a chaincode server that is run by other means.
   package_id = provider::fabric::package_id({ channel = "trade", label = "asset_1.0" })
 
+  # The package itself, to be signed before it is released.
+  package = base64sha256(provider::fabric::chaincode_package({ channel = "trade", label = "asset_1.0" }))
+
   # Parsed, in the canonical form, with the MSP IDs that it names.
   policy = provider::fabric::endorsement_policy("OR('Org2MSP.peer', 'Org1MSP.peer')")
 
@@ -22,6 +25,7 @@ output "functions" {
   description = "What the functions say."
   value = {
     package_id = local.package_id
+    package    = local.package
     policy     = local.policy
     root       = local.root.subject
     chain      = local.chain

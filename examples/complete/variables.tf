@@ -83,6 +83,23 @@ variable "external_consenters" {
   default = {}
 }
 
+variable "signed" {
+  description = "By whom chaincode is signed, and the signatures; null takes what is not signed."
+  type = object({
+    public_keys       = list(string)
+    package_signature = string
+    image_signature   = string
+    image_payload     = string
+  })
+  default = null
+}
+
+variable "audit" {
+  description = "Handle of the fabric_chaincode that keeps the records of releases; null lets chaincode be released without approvals."
+  type        = object({ kind = string, network = string, domain = string, owner_id = string, name = string, msp_id = string })
+  default     = null
+}
+
 variable "consensus" {
   description = "How the ordering nodes agree: raft, or bft, which needs four of them."
   type        = string

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
@@ -64,13 +65,9 @@ func (f *Fabric) ProposeRelease(ctx context.Context, spec ChaincodeSpec, package
 	if err != nil {
 		return "", err
 	}
-	state, err := f.ReadChaincode(ctx, ChaincodeHandle(spec.Channel, spec.Name))
+	sequence, err := f.nextSequence(ctx, ChaincodeHandle(spec.Channel, spec.Name))
 	if err != nil {
 		return "", err
-	}
-	sequence := int64(1)
-	if state.Committed != nil {
-		sequence = state.Committed.Sequence + 1
 	}
 	r, err := releaseOf(spec, sequence, packageID, image.ID)
 	if err != nil {
@@ -81,6 +78,25 @@ func (f *Fabric) ProposeRelease(ctx context.Context, spec ChaincodeSpec, package
 		return "", err
 	}
 	return signoff.Propose(r, by, expires)
+}
+
+// nextSequence gives the sequence that a new definition of a chaincode would have. Peers that have just
+// joined a channel are waited for.
+func (f *Fabric) nextSequence(ctx context.Context, chaincode Handle) (sequence int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	defer cancel()
+	err = poll(ctx, func(ctx context.Context) error {
+		state, err := f.ReadChaincode(ctx, chaincode)
+		if err != nil && !errors.As(err, new(*UnansweredError)) {
+			return permanent(err)
+		}
+		sequence = 1
+		if state.Committed != nil {
+			sequence = state.Committed.Sequence + 1
+		}
+		return err
+	})
+	return sequence, err
 }
 
 // ApproveRelease has somebody approve a release, and gives the text to be handed back.
@@ -96,14 +112,7 @@ func (f *Fabric) ApproveRelease(ctx context.Context, p signoff.Proposal, approve
 type OtherReleaseError struct{ Differences []string }
 
 func (e *OtherReleaseError) Error() string {
-	text := "the proposal is one of another release: "
-	for i, d := range e.Differences {
-		if i > 0 {
-			text += "; "
-		}
-		text += d
-	}
-	return text
+	return "the proposal is one of another release: " + strings.Join(e.Differences, "; ")
 }
 
 // RequireProposed fails with *OtherReleaseError when the proposal is not one of this release.

@@ -128,7 +128,9 @@ func (m *chaincodeModel) planApprovals(ctx context.Context, prior *chaincodeMode
 		return
 	}
 	const summary = "Release that was not approved"
-	addApprovalError(diags, summary, a.Proposal.RefuseExpired(time.Now()))
+	if prior != nil { // what is new here may have been released, and be on record
+		addApprovalError(diags, summary, a.Proposal.RefuseExpired(time.Now()))
+	}
 	if _, err := a.Proposal.Approvers(a.Required, a.Given, nil); err != nil {
 		addApprovalError(diags, summary, err)
 	}

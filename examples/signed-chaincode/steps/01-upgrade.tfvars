@@ -1,0 +1,1 @@
+chaincode_version = "2.0"
