@@ -86,7 +86,7 @@ func TestVerification(t *testing.T) {
 		return s
 	}
 	id, digest := "sha256:"+strings.Repeat("a", 64), "sha256:"+strings.Repeat("b", 64)
-	packed, _, err := ChaincodePackage("trade", "kv_1.0", nil)
+	packed, _, err := ChaincodePackage("trade", "kv_1.0", nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
