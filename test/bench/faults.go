@@ -584,9 +584,10 @@ func (r *report) faultTables() []table {
 			header: []string{"what", "times", "noticed, by the timers at most", "noticed", "leader elected", "first block", "first commit", "every peer commits"},
 		}
 		for _, way := range ways {
-			row := []string{way.what, strconv.Itoa(len(c.figures(way.what, outage.everyCommit))), r.Faults.bound(way.what)}
+			times := len(c.figures(way.what, outage.everyCommit))
+			row := []string{way.what, strconv.Itoa(times), r.Faults.bound(way.what)}
 			for _, of := range []func(outage) float64{outage.detection, outage.election, outage.firstBlock, outage.firstCommit, outage.everyCommit} {
-				row = append(row, spread(c.figures(way.what, of)))
+				row = append(row, spread(c.figures(way.what, of), times))
 			}
 			t.rows = append(t.rows, row)
 		}
@@ -609,11 +610,16 @@ func (c clusterFaults) figures(what string, of func(outage) float64) []float64 {
 	return slices.Sorted(slices.Values(out))
 }
 
-// spread gives the median, the 95th percentile and the most of sorted figures.
-func spread(sorted []float64) string {
+// spread gives the median, the 95th percentile and the most of sorted figures, and how many there are where that is
+// not every time.
+func spread(sorted []float64, times int) string {
 	if len(sorted) == 0 {
 		return "-"
 	}
 	p95 := sorted[(len(sorted)*95+99)/100-1]
-	return fmt.Sprintf("%.2f / %.2f / %.2f", summarize(sorted).Median, p95, last(sorted))
+	text := fmt.Sprintf("%.2f / %.2f / %.2f", summarize(sorted).Median, p95, last(sorted))
+	if len(sorted) < times {
+		text += fmt.Sprintf(" (%d times)", len(sorted))
+	}
+	return text
 }

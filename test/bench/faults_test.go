@@ -210,7 +210,7 @@ func TestFaultTables(t *testing.T) {
 	if len(tables) != 1 {
 		t.Fatalf("%d tables", len(tables))
 	}
-	want := []string{"leader killed", "2", "9.50", "6.00 / 6.00 / 6.00", "7.50 / 8.50 / 8.50", "7.60 / 8.60 / 8.60", "8.00 / 9.00 / 9.00", "9.75 / 10.00 / 10.00"}
+	want := []string{"leader killed", "2", "9.50", "6.00 / 6.00 / 6.00 (1 times)", "7.50 / 8.50 / 8.50", "7.60 / 8.60 / 8.60", "8.00 / 9.00 / 9.00", "9.75 / 10.00 / 10.00"}
 	if got := tables[0].rows[0]; !slices.Equal(got, want) {
 		t.Errorf("the row is %q, want %q", got, want)
 	}
