@@ -292,8 +292,8 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 	}
 	for _, p := range beside {
 		group.Go(func() error {
-			fresh, err := serve(gctx, p)
-			if err == nil && fresh && len(approvers) > 0 {
+			_, err := serve(gctx, p)
+			if err == nil && len(approvers) > 0 { // one that an earlier attempt made may be as silent as a new one
 				err = f.awaitServer(gctx, server(spec, p), packageID)
 			}
 			return err
