@@ -697,7 +697,7 @@ resource "fabric_transaction" "values" {
 		`The data is sent to 1 other peers at most, and 2 must have it.`,
 		`OutOf(2, 'Org1MSP.peer') asks for more signatures than it names principals`,
 		`AND('Org1MSP.member', 'Org2MSP.member') asks for several signatures at once`,
-		`Wrong kind of handle with fabric_chaincode_approval.values`, `this wants the handle of fabric_channel_membership, and got the handle of fabric_channel trade`,
+		`Wrong kind of handle with fabric_chaincode_approval.values`, `This wants the handle of fabric_channel_membership, and got the handle of fabric_channel trade`,
 		`Not a chaincode name with fabric_chaincode_approval.values`, `At collections["b"].member_policy: A collection needs a member_policy`,
 		`Wrong kind of handle with data.fabric_commit_readiness.values`, `Attribute sequence value must be at least 1`, `Policy that does not parse with data.fabric_commit_readiness.values`,
 		`Wrong kind of handle with data.fabric_block.values`, `Attribute number value must be at least 0`, `Attribute expected_status value must be one of`,
