@@ -22,3 +22,13 @@ resource "fabric_transaction" "price" {
   transient_wo_version    = "1"
   endorsing_organizations = ["Org1MSP"]
 }
+
+# A call that org2 has not endorsed is refused by every peer, as the endorsement policy wants it.
+resource "fabric_transaction" "refused" {
+  chaincode               = fabric_chaincode.asset.handle
+  identity                = fabric_identity.clerk.handle
+  function                = "put"
+  arguments               = ["asset1", "red"]
+  endorsing_organizations = ["Org1MSP"]
+  expected_status         = "ENDORSEMENT_POLICY_FAILURE"
+}

@@ -362,8 +362,8 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 		group.Go(func() error { return awaitCommit(gctx, tx, members) })
 	}
 	serveOne := func(ctx context.Context, p Handle) error {
-		fresh, err := serve(ctx, p)
-		if err == nil && fresh && len(approvers) > 0 {
+		_, err := serve(ctx, p)
+		if err == nil && len(approvers) > 0 { // one that an earlier attempt made may be as silent as a new one
 			err = f.awaitServer(ctx, spec, p, packageID)
 		}
 		return err

@@ -57,6 +57,18 @@ func (e *UnsatisfiableError) Error() string {
 	return fmt.Sprintf("the peers of channel %s (%s) cannot meet %s, which is %s: they sign in the role peer, each once", e.Channel, strings.Join(e.Peers, ", "), e.Whose, e.Policy)
 }
 
+// TooFewPeersError tells that a collection wants its data on more peers than its members have.
+type TooFewPeersError struct {
+	Collection, Channel string
+	// Required is how many other peers must have the data, Others how many there are beside the one that
+	// endorses.
+	Required, Others int
+}
+
+func (e *TooFewPeersError) Error() string {
+	return fmt.Sprintf("the members of collection %s have %d other peers on channel %s at most, and required_peer_count is %d: no write would be endorsed", e.Collection, e.Others, e.Channel, e.Required)
+}
+
 // UnknownPolicyError tells that a policy refers to one that the channel does not have.
 type UnknownPolicyError struct {
 	Whose
@@ -129,7 +141,7 @@ func (m ChannelMembers) Elsewhere() bool {
 }
 
 // CheckPolicies refuses policies of a chaincode that these members could not meet, with
-// *UnknownMSPError, *UnsatisfiableError or *UnknownPolicyError for each.
+// *UnknownMSPError, *UnsatisfiableError, *UnknownPolicyError or *TooFewPeersError for each.
 func (m ChannelMembers) CheckPolicies(spec ChaincodeSpec) error {
 	c := policyCheck{channel: spec.Channel.Name, members: m}
 	var problems []error
@@ -153,7 +165,7 @@ func (m ChannelMembers) CheckPolicies(spec ChaincodeSpec) error {
 			return err
 		}
 		whose.Members = true
-		problems = append(problems, c.names(members, whose))
+		problems = append(problems, c.names(members, whose), c.holders(members, collection))
 	}
 	return errors.Join(problems...)
 }
@@ -171,6 +183,23 @@ func (c policyCheck) names(p policy.Policy, whose Whose) error {
 		if !slices.Contains(known, id) {
 			return &UnknownMSPError{Whose: whose, MSPID: id, Channel: c.channel, Known: known}
 		}
+	}
+	return nil
+}
+
+// holders refuses a collection whose data more peers must have than there are. Of those whose peers run
+// elsewhere nobody here knows how many.
+func (c policyCheck) holders(members policy.Policy, collection *peer.StaticCollectionConfig) error {
+	peers := 0
+	for _, id := range members.MSPIDs() {
+		count, known := c.members.Peers[id]
+		if !known || count == 0 {
+			return nil
+		}
+		peers += count
+	}
+	if others := peers - 1; int(collection.GetRequiredPeerCount()) > others {
+		return &TooFewPeersError{Collection: collection.GetName(), Channel: c.channel, Required: int(collection.GetRequiredPeerCount()), Others: others}
 	}
 	return nil
 }

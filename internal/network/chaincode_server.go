@@ -730,7 +730,7 @@ func (f *Fabric) reports(ctx context.Context, channel, name string, members []me
 				if errors.Is(r.err, lifecycle.ErrNotCommitted) {
 					r.committed, r.err = nil, nil
 				}
-				if r.err == nil && r.committed != nil {
+				if r.err == nil {
 					r.installed, r.err = lifecycle.QueryInstalled(ctx, p.Peer, m.admin)
 				}
 				mu.Lock()

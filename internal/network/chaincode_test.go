@@ -360,6 +360,9 @@ func TestCheckPolicies(t *testing.T) {
 	}
 	collections, err := CollectionPackage([]Collection{
 		{Name: "a", MemberPolicy: "OR('Org9MSP.member')"}, {Name: "b", MemberPolicy: "OR('Org1MSP.member')", EndorsementPolicy: "AND('Org2MSP.peer', 'Org2MSP.peer')"},
+		{Name: "wide", MemberPolicy: "OR('Org1MSP.member', 'Org2MSP.member')", RequiredPeerCount: 3, MaxPeerCount: 3},
+		{Name: "fits", MemberPolicy: "OR('Org1MSP.member', 'Org2MSP.member')", RequiredPeerCount: 2, MaxPeerCount: 2},
+		{Name: "shared", MemberPolicy: "OR('Org1MSP.member', 'PartnerMSP.member')", RequiredPeerCount: 9, MaxPeerCount: 9},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -367,6 +370,9 @@ func TestCheckPolicies(t *testing.T) {
 	err = record.members().CheckPolicies(ChaincodeSpec{Channel: h.With(KindChannel, "trade", ""), Collections: collections})
 	unknown, unmet := new(UnknownMSPError), new(UnsatisfiableError)
 	if !errors.As(err, &unknown) || unknown.Whose != (Whose{Collection: "a", Members: true}) || !errors.As(err, &unmet) || unmet.Whose != (Whose{Collection: "b"}) {
+		t.Errorf("the errors are %v", err)
+	}
+	if few := new(TooFewPeersError); !errors.As(err, &few) || *few != (TooFewPeersError{Collection: "wide", Channel: "trade", Required: 3, Others: 2}) || strings.Count(err.Error(), "required_peer_count") != 1 {
 		t.Errorf("the errors are %v", err)
 	}
 }

@@ -26,14 +26,23 @@ const approvalAddress = "fabric_chaincode_approval.org2"
 
 // released is chaincode kv on the consortium's channel as the owner's side releases it: it knows no peer of
 // org2.
-func released(version, more string) string {
+func released(version, more string, server ...string) string {
+	image := "2.0"
+	if version == "1.0" {
+		image = version
+	}
 	return fmt.Sprintf(`
 resource "fabric_chaincode" "kv" {
   channel = fabric_channel.trade.handle
   name    = "kv"
+  version = %q
+  server = {
+    image = "fabricops/kv-chaincode:%s"
+    %s
+  }
   %s
 }
-`, release(version, version, more))
+`, version, image, strings.Join(server, "\n"), more)
 }
 
 // approves is the approval of kv by org2.
@@ -241,6 +250,14 @@ data "fabric_block" "genesis" {
 			{
 				Config: with(approves("3.0", `endorsement_policy = "OR('Org9MSP.peer')"`), released("2.0", "")), PlanOnly: true,
 				ExpectError: says("Policy that names an unknown MSP", "with "+approvalAddress, "the endorsement policy names Org9MSP"),
+			},
+			{ // A server that never answers is not committed: what is in force still serves.
+				Config:      with(approves("2.0"), released("3.0", `timeouts = { update = "10s" }`, `env = { CHAINCODE_SERVER_ADDRESS = "0.0.0.0:9998" }`)),
+				ExpectError: says("Unable to update chaincode kv", "unable to reach chaincode kv", "unable to connect to the chaincode server"),
+			},
+			{
+				Config: with(approves("2.0"), released("2.0", "")), ConfigPlanChecks: planned(plancheck.ResourceActionNoop, kvAddress),
+				Check: resource.ComposeTestCheckFunc(c.answers(t, "peer0.org1", "2.0", "version"), c.answers(t, "peer0.org2", "2.0", "version")),
 			},
 			{ // The approval stays, its servers go.
 				Config: with(released("2.0", "")), Check: resource.ComposeTestCheckFunc(c.served(t), c.answers(t, "peer0.org1", "2.0", "version")),

@@ -465,7 +465,7 @@ func (r *chaincodeResource) checkPolicies(ctx context.Context, plan *chaincodeMo
 // there was anything.
 func addPolicyErrors(diags *diag.Diagnostics, err error) bool {
 	unknown, unsatisfiable, noPolicy := new(network.UnknownMSPError), new(network.UnsatisfiableError), new(network.UnknownPolicyError)
-	collection := new(network.CollectionError)
+	collection, tooFew := new(network.CollectionError), new(network.TooFewPeersError)
 	switch joined, ok := err.(interface{ Unwrap() []error }); {
 	case ok:
 		found := false
@@ -479,6 +479,8 @@ func addPolicyErrors(diags *diag.Diagnostics, err error) bool {
 		diags.AddAttributeError(policyAttribute(unsatisfiable.Whose), "Policy that the peers cannot meet", sentence(err))
 	case errors.As(err, &noPolicy):
 		diags.AddAttributeError(policyAttribute(noPolicy.Whose), "Policy that the channel does not have", sentence(err))
+	case errors.As(err, &tooFew):
+		diags.AddAttributeError(path.Root("collections").AtMapKey(tooFew.Collection).AtName("required_peer_count"), "More peers than the members have", sentence(err))
 	case errors.As(err, &collection):
 		at := path.Root("collections")
 		if !collection.Gone {

@@ -646,7 +646,29 @@ resource "fabric_chaincode" "policies" {
     b    = {}
     c    = { member_policy = "OR('Org1MSP')", required_peer_count = 2, max_peer_count = 1 }
     d    = { member_policy = "OR('Org1MSP.member')", endorsement_policy = "OutOf(2, 'Org1MSP.peer')" }
+    e    = { member_policy = "AND('Org1MSP.member', 'Org2MSP.member')" }
   }
+}
+
+resource "fabric_chaincode_approval" "values" {
+  channel     = local.channel
+  name        = "k v"
+  version     = "1.0"
+  server      = { image = "kv:1" }
+  collections = { b = {} }
+}
+
+data "fabric_commit_readiness" "values" {
+  channel            = local.org1
+  name               = "kv"
+  version            = "1.0"
+  sequence           = 0
+  endorsement_policy = "MAJORITY Endorsement"
+}
+
+data "fabric_block" "values" {
+  channel = local.peer1
+  number  = -1
 }
 
 resource "fabric_chaincode" "indexes" {
@@ -667,6 +689,8 @@ resource "fabric_transaction" "values" {
   chaincode = local.channel
   identity  = local.peer1
   function  = ""
+
+  expected_status = "FAILURE"
 }
 `,
 		`Wrong kind of handle with fabric_chaincode.values`, `channel = local.org1`,
@@ -677,6 +701,11 @@ resource "fabric_transaction" "values" {
 		`Not a collection name with fabric_chaincode.policies`, `A collection needs a member_policy`,
 		`The data is sent to 1 other peers at most, and 2 must have it.`,
 		`OutOf(2, 'Org1MSP.peer') asks for more signatures than it names principals`,
+		`AND('Org1MSP.member', 'Org2MSP.member') asks for several signatures at once`,
+		`Wrong kind of handle with fabric_chaincode_approval.values`, `This wants the handle of fabric_channel_membership, and got the handle of fabric_channel trade`,
+		`Not a chaincode name with fabric_chaincode_approval.values`, `At collections["b"].member_policy: A collection needs a member_policy`,
+		`Wrong kind of handle with data.fabric_commit_readiness.values`, `Attribute sequence value must be at least 1`, `Policy that does not parse with data.fabric_commit_readiness.values`,
+		`Wrong kind of handle with data.fabric_block.values`, `Attribute number value must be at least 0`, `Attribute expected_status value must be one of`,
 		`Not the name of an index with fabric_chaincode.indexes`, `"owner" is no name of an index: it must be FILE.json, or COLLECTION/FILE.json`,
 		`There is no c in collections`, `The order of field owner must be "asc" or "desc"`, `It is no JSON object`,
 		`Wrong kind of handle with fabric_transaction.values`, `chaincode = local.channel`, `identity = local.peer1`,

@@ -69,7 +69,7 @@ func (r *channelMembershipResource) Schema(ctx context.Context, _ resource.Schem
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "One organization's own part of a channel that another state owns: its peers join, and its anchor peers and its definition are set by config updates that its own admin signs. " +
 			"The owner of the channel lists the organization under `organizations` and `self_managed_organizations` of `fabric_channel`, with the `definition` that it was given; a create waits for that until its timeout, and leaves nothing behind when it does not come. " +
-			"Chaincode is not part of it: approve definitions with `peer lifecycle chaincode approveformyorg` as the organization's admin (`fabric_identity` writes an MSP folder), and run the chaincode's server beside each peer.",
+			"Chaincode is not part of it: `fabric_chaincode_approval` approves what another state commits and runs its servers, and `fabric_chaincode` on the membership commits.",
 		Attributes: map[string]schema.Attribute{
 			"channel": schema.StringAttribute{
 				Required:            true,

@@ -62,7 +62,7 @@ func (c cosigner) sign(content []byte) string {
 // ofPackage signs the package of chaincode kv with a label, in a bundle.
 func (c cosigner) ofPackage(label string) string {
 	c.t.Helper()
-	packed, _, err := network.ChaincodePackage("trade", label, nil)
+	packed, _, err := network.ChaincodePackage("trade", label, nil, false)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	files := map[string][]byte{"cosign.pub": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})}
 	for _, tag := range tags {
-		packed, _, err := network.ChaincodePackage(channel, name+"_"+tag, nil)
+		packed, _, err := network.ChaincodePackage(channel, name+"_"+tag, nil, false)
 		if err != nil {
 			return err
 		}

@@ -175,6 +175,17 @@ func TestCanonicalForm(t *testing.T) {
 	}
 }
 
+func TestAlternatives(t *testing.T) {
+	for text, want := range map[string]bool{
+		"OR('A.member', 'B.member')": true, "OR('A.member', OutOf(1, 'B.member', 'C.member'))": true, "AND('A.member')": true,
+		"AND('A.member', 'B.member')": false, "OR('A.member', AND('B.member', 'C.member'))": false,
+	} {
+		if got := mustParse(t, text).Alternatives(); got != want {
+			t.Errorf("%s: %t", text, got)
+		}
+	}
+}
+
 func TestPrincipalsAndMSPIDs(t *testing.T) {
 	p := mustParse(t, "AND('B.peer', OR('A.member', 'B.peer', 'C.admin', 'A.admin'))")
 	if got, want := fmt.Sprint(p.Principals()), "[A.admin A.member B.peer C.admin]"; got != want {

@@ -64,6 +64,7 @@ func TestJourney(t *testing.T) {
 				{"approve and commit", j.approveAndCommit},
 				{"invoke on named peers", j.invokeOnNamedPeers},
 				{"invoke through the gateway", j.invokeThroughGateway},
+				{"lose races", j.loseRaces},
 				{"upgrade with collections", j.upgrade},
 				{"orderer leaves and rejoins", j.ordererLeaves},
 			} {
@@ -540,6 +541,61 @@ func (j *journey) invokeThroughGateway(t *testing.T) {
 	} else {
 		t.Log(err)
 	}
+}
+
+// loseRaces has what a transaction read changed before it is committed: made anew, it succeeds.
+func (j *journey) loseRaces(t *testing.T) {
+	for _, c := range []struct {
+		code peerproto.TxValidationCode
+		read [][]byte
+		key  string
+	}{
+		{peerproto.TxValidationCode_MVCC_READ_CONFLICT, [][]byte{[]byte("get"), []byte("colour")}, "colour"},
+		{peerproto.TxValidationCode_PHANTOM_READ_CONFLICT, [][]byte{[]byte("list"), []byte("race")}, "race1"},
+	} {
+		read := func() *endorser.Transaction {
+			proposal, err := endorser.NewProposal(j.org1.admin, endorser.Invocation{Channel: channel, Chaincode: "kv", Args: c.read})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return j.endorsed(t, proposal)
+		}
+		loser := read()
+		if _, err := gateway.SubmitAndWait(j.ctx, j.peers[0].Conn, j.org1.admin, j.endorsed(t, j.put(t, c.key, "green"))); err != nil {
+			t.Fatal(err)
+		}
+		_, err := gateway.SubmitAndWait(j.ctx, j.peers[0].Conn, j.org1.admin, loser)
+		var invalid *gateway.InvalidError
+		if !errors.As(err, &invalid) || invalid.Code != c.code || !invalid.Conflict() || lifecycle.ClassOf(err) == lifecycle.ClassTransient {
+			t.Errorf("what lost a race for %s: %v", c.key, err)
+		}
+		j.awaitCommit(t, j.submitted(t, j.endorsed(t, j.put(t, c.key, "blue"))))
+		if _, err := gateway.SubmitAndWait(j.ctx, j.peers[0].Conn, j.org1.admin, read()); err != nil {
+			t.Errorf("made anew: %v", err)
+		}
+	}
+}
+
+// endorsed has a peer of each organization endorse.
+func (j *journey) endorsed(t *testing.T, proposal *endorser.Proposal) *endorser.Transaction {
+	t.Helper()
+	endorsements, err := endorser.Endorse(j.ctx, proposal, j.peers[0].Peer, j.peers[2].Peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transaction, err := endorser.NewTransaction(proposal, endorsements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return transaction
+}
+
+func (j *journey) submitted(t *testing.T, transaction *endorser.Transaction) *endorser.Transaction {
+	t.Helper()
+	if err := gateway.Submit(j.ctx, j.peers[0].Conn, transaction); err != nil {
+		t.Fatal(err)
+	}
+	return transaction
 }
 
 func (j *journey) upgrade(t *testing.T) {

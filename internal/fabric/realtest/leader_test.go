@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/gateway"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/orderer"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/retry"
 )
 
 // isLeader matches what a leader's metrics say of a channel.
@@ -126,6 +128,17 @@ func TestLeader(t *testing.T) {
 			})
 			got, err := survivor.admin.Get(ctx, channel)
 			t.Logf("the loss of quorum showed after %s; participation says %+v, %v", elapsed.Round(100*time.Millisecond), got, err)
+
+			// A submission is worth trying again for as long as the caller can wait, and says how often it was.
+			short, end := context.WithTimeout(ctx, 3*time.Second)
+			defer end()
+			tried := new(retry.Error)
+			err = gateway.Submit(short, peer.Conn, submission)
+			if !errors.As(err, &tried) || tried.Attempts < 2 || lifecycle.ClassOf(err) != lifecycle.ClassTransient || !strings.Contains(err.Error(), fmt.Sprintf("(%d attempts in ", tried.Attempts)) {
+				t.Errorf("submission without a quorum: class %s, %v", lifecycle.ClassOf(err), err)
+			} else {
+				t.Log(err)
+			}
 		})
 	}
 }

@@ -1,0 +1,35 @@
+# Another state commits a chaincode on the channel notes: org2 approves it here, and runs its own server of it.
+resource "fabric_chaincode_approval" "memo" {
+  channel            = fabric_channel_membership.org2.handle
+  name               = "memo"
+  version            = var.chaincode_version
+  label              = "memo_${var.chaincode_version}"
+  endorsement_policy = "OR('Org1MSP.peer', 'Org2MSP.peer')"
+  init_required      = false
+
+  server = {
+    image   = "fabricops/kv-chaincode:${var.chaincode_version}"
+    env     = { LOG_LEVEL = "info" }
+    command = null
+    limits  = { memory_mib = 128, pids = 128, cpus = 0.5 }
+  }
+
+  # As all others write it: what organizations approve is compared byte by byte.
+  collections = {
+    drafts = {
+      member_policy       = "OR('Org1MSP.member', 'Org2MSP.member')"
+      endorsement_policy  = "OR('Org1MSP.peer', 'Org2MSP.peer')"
+      required_peer_count = 0
+      max_peer_count      = 1
+      block_to_live       = 1000
+      member_only_read    = true
+      member_only_write   = true
+    }
+  }
+
+  indexes = {
+    "owner.json" = jsonencode({ index = { fields = ["owner"] }, ddoc = "owner", name = "owner", type = "json" })
+  }
+
+  timeouts = { create = "3m", update = "3m", delete = "3m" }
+}
