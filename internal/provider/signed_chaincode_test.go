@@ -41,7 +41,7 @@ func TestSignedChaincodeRefusals(t *testing.T) {
 	image := "kv@sha256:" + strings.Repeat("a", 64)
 	payload := payloadOf("sha256:" + strings.Repeat("a", 64))
 	signed := c.verifying("kv_1.0", payload)
-	_, packageID, err := network.ChaincodePackage("trade", "kv_1.0", nil)
+	_, packageID, err := network.ChaincodePackage("trade", "kv_1.0", nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
