@@ -390,13 +390,13 @@ func (f *Fabric) recordAdopted(ctx context.Context, n *node, found *examined) er
 // label of ours.
 func (f *Fabric) ensureAdopted(ctx context.Context, n *node) (NodeState, error) {
 	defer f.locks.lock(n.handle.Object())()
-	r, end := reprieved(ctx)
+	ctx, end := reprieved(ctx)
 	defer end()
-	state, err := f.ensureAdoptedLocked(r, n)
-	return state, f.downError(r, n.handle, err)
+	state, err := f.ensureAdoptedLocked(ctx, n)
+	return state, f.downError(ctx, n.handle, err)
 }
 
-func (f *Fabric) ensureAdoptedLocked(ctx *reprieve, n *node) (NodeState, error) {
+func (f *Fabric) ensureAdoptedLocked(ctx context.Context, n *node) (NodeState, error) {
 	container := n.options.Container
 	image, err := f.resolveKept(ctx, n.options)
 	if err != nil {
@@ -421,7 +421,7 @@ func (f *Fabric) ensureAdoptedLocked(ctx *reprieve, n *node) (NodeState, error) 
 				return NodeState{}, err
 			}
 		}
-		if err := ctx.begin(); err != nil {
+		if err := beginReprieve(ctx); err != nil {
 			return NodeState{}, err
 		}
 		if err := f.engine.Remake(ctx, container, change, grace); err != nil {
@@ -452,7 +452,7 @@ func imageConfig(kind Kind, env map[string]string) string {
 }
 
 // runAdopted starts or stops an adopted node, as it is wanted.
-func (f *Fabric) runAdopted(ctx *reprieve, n *node, imageID string) (NodeState, error) {
+func (f *Fabric) runAdopted(ctx context.Context, n *node, imageID string) (NodeState, error) {
 	current, err := f.engine.Node(ctx, n.handle.Object())
 	if err != nil {
 		return NodeState{}, err

@@ -292,13 +292,13 @@ func (f *Fabric) reclaim(ctx context.Context, h Handle) (engine.Node, error) {
 // stopped one, one with another specification. Its volume stays whatever happens to its container.
 func (f *Fabric) ensure(ctx context.Context, n *node) (NodeState, error) {
 	defer f.locks.lock(n.handle.Object())()
-	r, end := reprieved(ctx)
+	ctx, end := reprieved(ctx)
 	defer end()
-	state, err := f.ensureLocked(r, n)
-	return state, f.downError(r, n.handle, err)
+	state, err := f.ensureLocked(ctx, n)
+	return state, f.downError(ctx, n.handle, err)
 }
 
-func (f *Fabric) ensureLocked(ctx *reprieve, n *node) (NodeState, error) {
+func (f *Fabric) ensureLocked(ctx context.Context, n *node) (NodeState, error) {
 	name := n.handle.Object()
 	seen, ok := f.seen.take(name)
 	if !ok {
@@ -398,7 +398,7 @@ func (n *node) chosen(published []engine.Port, host int) bool {
 
 // removeOld takes the container away that has another specification than is wanted, and completes
 // the new one: the ports that it had are free now, also for another node that waits for them.
-func (f *Fabric) removeOld(ctx *reprieve, n *node, seen *sighting) (engine.NodeSpec, error) {
+func (f *Fabric) removeOld(ctx context.Context, n *node, seen *sighting) (engine.NodeSpec, error) {
 	name := n.handle.Object()
 	if err := f.checkNew(ctx, n, seen); err != nil {
 		return engine.NodeSpec{}, err
@@ -418,7 +418,7 @@ func (f *Fabric) removeOld(ctx *reprieve, n *node, seen *sighting) (engine.NodeS
 }
 
 // takeDown stops a node that is to be changed, when it can be spared.
-func (f *Fabric) takeDown(ctx *reprieve, n *node) error {
+func (f *Fabric) takeDown(ctx context.Context, n *node) error {
 	if n.spared != nil {
 		if err := n.spared(ctx); err != nil {
 			return err
@@ -482,7 +482,7 @@ func (f *Fabric) attached(ctx context.Context, n *node, current engine.Node) (bo
 
 // furnish makes the container and puts its files there. The container is made while the
 // certificates are being issued.
-func (f *Fabric) furnish(ctx *reprieve, n *node, spec engine.NodeSpec, fresh, keep bool) error {
+func (f *Fabric) furnish(ctx context.Context, n *node, spec engine.NodeSpec, fresh, keep bool) error {
 	var have nodeFiles
 	var material map[string][]byte
 	group, gctx := errgroup.WithContext(ctx)
@@ -860,11 +860,11 @@ func lastWords(lines []string) []string {
 // stop ends a node's process and waits for it. What was begun is not cut short by an interrupt, so that a
 // start comes after it.
 func (f *Fabric) stop(ctx context.Context, h Handle) error {
-	r, end := reprieved(ctx)
+	ctx, end := reprieved(ctx)
 	defer end()
-	err := r.begin()
+	err := beginReprieve(ctx)
 	if err == nil {
-		err = f.engine.StopNode(r, h.Object(), grace)
+		err = f.engine.StopNode(ctx, h.Object(), grace)
 	}
 	if err != nil {
 		return fmt.Errorf("unable to stop %s: %w", h, err)

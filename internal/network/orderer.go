@@ -423,19 +423,19 @@ func (f *Fabric) ordererAnswers(ctx context.Context, h Handle) error {
 // restart ends an orderer's process and starts it again, as it is.
 func (f *Fabric) restart(ctx context.Context, o Handle) error {
 	defer f.locks.lock(o.Object())()
-	r, end := reprieved(ctx)
+	ctx, end := reprieved(ctx)
 	defer end()
-	err := f.stop(r, o)
+	err := f.stop(ctx, o)
 	if err == nil {
 		f.conns.forget(o)
-		if err = f.engine.StartNode(r, o.Object()); err != nil {
-			err = f.nodeError(r, o, "start", err)
+		if err = f.engine.StartNode(ctx, o.Object()); err != nil {
+			err = f.nodeError(ctx, o, "start", err)
 		}
 	}
 	if err == nil {
-		err = f.awaitReady(r, &node{handle: o, ready: func(ctx context.Context) error { return f.ordererAnswers(ctx, o) }})
+		err = f.awaitReady(ctx, &node{handle: o, ready: func(ctx context.Context) error { return f.ordererAnswers(ctx, o) }})
 	}
-	return f.downError(r, o, err)
+	return f.downError(ctx, o, err)
 }
 
 // ReadOrdererCluster reads the state of the nodes of a cluster, by name.

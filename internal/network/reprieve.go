@@ -18,26 +18,26 @@ const reprieveTime = 12 * time.Second
 // is taken down, and then reprieveTime later: an interrupt, or a deadline, leaves no node stopped that a
 // moment is enough to start again.
 type reprieve struct {
-	context.Context //nolint:containedctx // it is one
-	of              context.Context
-	begun           atomic.Bool
+	context.Context
+	of    context.Context
+	begun atomic.Bool
 }
 
 // reprieved gives the reprieve of a context, which is itself one where who takes several nodes down for one
 // change goes on to the next. End frees it.
-func reprieved(of context.Context) (r *reprieve, end func()) {
-	if r, ok := of.(*reprieve); ok {
-		return r, func() {}
+func reprieved(of context.Context) (ctx context.Context, end func()) {
+	if _, ok := of.(*reprieve); ok {
+		return of, func() {}
 	}
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(of))
-	r = &reprieve{Context: ctx, of: of}
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(of))
+	r := &reprieve{Context: inner, of: of}
 	stop := context.AfterFunc(of, func() {
 		if r.begun.Load() {
 			timer := time.NewTimer(reprieveTime)
 			defer timer.Stop()
 			select {
 			case <-timer.C:
-			case <-ctx.Done():
+			case <-inner.Done():
 			}
 		}
 		cancel(context.Cause(of))
@@ -45,8 +45,12 @@ func reprieved(of context.Context) (r *reprieve, end func()) {
 	return r, func() { stop(); cancel(nil) }
 }
 
-// begin is said before a node is taken down. It fails when it is too late for that.
-func (r *reprieve) begin() error {
+// beginReprieve is said before a node is taken down. It fails when it is too late for that.
+func beginReprieve(ctx context.Context) error {
+	r, ok := ctx.(*reprieve)
+	if !ok {
+		return ctx.Err()
+	}
 	if r.begun.Swap(true) || r.of.Err() == nil {
 		return nil
 	}
@@ -56,8 +60,9 @@ func (r *reprieve) begin() error {
 
 // downError completes the error of work that was cut short: it says what by, and of a node that could not be
 // brought back in time that it is down.
-func (f *Fabric) downError(r *reprieve, h Handle, err error) error {
-	if err == nil || r.of.Err() == nil {
+func (f *Fabric) downError(ctx context.Context, h Handle, err error) error {
+	r, ok := ctx.(*reprieve)
+	if !ok || err == nil || r.of.Err() == nil {
 		return err
 	}
 	if cause := context.Cause(r.of); !errors.Is(err, cause) { // calls say that they were cancelled, also by a deadline
@@ -66,10 +71,10 @@ func (f *Fabric) downError(r *reprieve, h Handle, err error) error {
 	if !r.begun.Load() {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r), answerTimeout)
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer cancel()
-	current, look := f.engine.Node(ctx, h.Object())
-	if look == nil && current.Status == engine.Running || look != nil && !errors.Is(look, engine.ErrNotFound) {
+	current, failed := f.engine.Node(look, h.Object())
+	if failed == nil && current.Status == engine.Running || failed != nil && !errors.Is(failed, engine.ErrNotFound) {
 		return err
 	}
 	return fmt.Errorf("%w\n%s was taken down for its change, and is down; next: apply again, which starts it", err, h)

@@ -112,7 +112,7 @@ func TestReprieveNeedsADown(t *testing.T) {
 	defer end()
 	interrupt()
 	<-r.Done()
-	if err := r.begin(); !errors.Is(err, context.Canceled) {
+	if err := beginReprieve(r); !errors.Is(err, context.Canceled) {
 		t.Errorf("a node may be taken down after the interrupt: %v", err)
 	}
 	again, _ := reprieved(r)

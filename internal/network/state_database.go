@@ -244,18 +244,18 @@ func (f *Fabric) ensureWithDatabase(ctx context.Context, spec PeerSpec, peer *no
 	if err != nil {
 		return MemberState{}, err
 	}
-	r, end := reprieved(ctx)
+	ctx, end := reprieved(ctx)
 	defer end()
 	if !settled {
-		if err := f.stop(r, peer.handle); err != nil {
+		if err := f.stop(ctx, peer.handle); err != nil {
 			return MemberState{}, err
 		}
 	}
-	beside, err := f.ensure(r, database)
+	beside, err := f.ensure(ctx, database)
 	if err != nil {
-		return MemberState{}, f.downError(r, peer.handle, err)
+		return MemberState{}, f.downError(ctx, peer.handle, err)
 	}
-	state, err := f.ensureMember(r, peer)
+	state, err := f.ensureMember(ctx, peer)
 	state.StateDatabase = &beside
 	return state, err
 }

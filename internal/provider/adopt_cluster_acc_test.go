@@ -26,6 +26,7 @@ terraform {
 variable "fabric_version" { default = "2.5.9" }
 variable "imported" { default = false }
 variable "more" { default = false }
+variable "protected" { default = true }
 variable "material_of" { default = "peer1" }
 
 provider "fabric" {
@@ -79,7 +80,7 @@ resource "fabric_orderer_cluster" "this" {
   nodes = merge(local.orderers, !var.more ? {} : {
     orderer4 = { material_directory = "${local.organizations.OrdererMSP.folder}/orderers/orderer4.example.com" }
   })
-  deletion_protection = false
+  deletion_protection = var.protected
 }
 
 import {
@@ -94,7 +95,7 @@ resource "fabric_peer" "this" {
   name                = each.key
   container           = "${local.prefix}${each.key}.example.com"
   advertised_address  = each.key == "peer0.org2" ? "peer0.org2.example.com:9051" : null
-  deletion_protection = false
+  deletion_protection = var.protected
 }
 
 resource "fabric_peer" "later" {
@@ -118,7 +119,7 @@ resource "fabric_channel" "this" {
   max_message_count   = 10
   absolute_max_bytes  = 99 * 1024 * 1024
   preferred_max_bytes = 512 * 1024
-  deletion_protection = false
+  deletion_protection = var.protected
   organizations = {
     for msp_id in ["Org1MSP", "Org2MSP"] : msp_id => {
       organization = fabric_organization.this[msp_id].handle
@@ -223,7 +224,7 @@ func TestLongAdoptCluster(t *testing.T) {
 	}
 
 	// A fourth consenter and another peer, with every block.
-	more := "imported = true\nmore = true\n"
+	more := "imported = true\nprotected = false\nmore = true\n"
 	apply(more)
 	untouched("more nodes")
 	want := []string{"orderer.example.com", "orderer2.example.com", "orderer3.example.com", "orderer4.example.com"}
@@ -283,7 +284,7 @@ func TestLongAdoptCluster(t *testing.T) {
 	}
 
 	// Out again: the channel is as it was, and so are the containers when Terraform lets go of them.
-	apply("imported = true\nfabric_version = \"3.1.1\"\n")
+	apply("imported = true\nprotected = false\nfabric_version = \"3.1.1\"\n")
 	if got := consenters(); !slices.Equal(got, want[:3]) {
 		t.Errorf("the consenters are %v", got)
 	}
