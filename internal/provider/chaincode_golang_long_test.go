@@ -79,14 +79,16 @@ func main() {
 `, version))
 }
 
-// run runs the go command in the folder.
-func (s goSource) run(args ...string) {
+// run runs the go command in the folder, and gives what it prints.
+func (s goSource) run(args ...string) string {
 	s.t.Helper()
 	command := exec.CommandContext(s.t.Context(), "go", args...)
 	command.Dir, command.Env = s.folder, append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOWORK=off")
-	if out, err := command.CombinedOutput(); err != nil {
+	out, err := command.CombinedOutput()
+	if err != nil {
 		s.t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+	return strings.TrimSpace(string(out))
 }
 
 // id is the package ID of the folder as it is.
@@ -110,8 +112,9 @@ func peerWithGo(t *testing.T, version string, s goSource) string {
 	t.Setenv("GOCACHE", cache)
 	s.run("build", "-trimpath", "-o", filepath.Join(t.TempDir(), "chaincode"), ".")
 	name := networkName(t) + "/fabric-peer-with-go:" + version
+	root := s.run("env", "GOROOT")
 	content, out := io.Pipe()
-	go func() { out.CloseWithError(peerContext(out, version, cache)) }()
+	go func() { out.CloseWithError(peerContext(out, version, root, cache)) }()
 	api := dockerClient(t)
 	built, err := api.ImageBuild(t.Context(), content, client.ImageBuildOptions{Tags: []string{name}, Remove: true, ForceRemove: true})
 	if err != nil {
@@ -137,7 +140,7 @@ func peerWithGo(t *testing.T, version string, s goSource) string {
 }
 
 // peerContext writes what the image is made from.
-func peerContext(to io.Writer, version, cache string) error {
+func peerContext(to io.Writer, version, root, cache string) error {
 	w := tar.NewWriter(to)
 	file := fmt.Sprintf("FROM hyperledger/fabric-peer:%s\nCOPY go /usr/local/go\nCOPY builder /opt/golang_builder\n", version)
 	if err := w.WriteHeader(&tar.Header{Name: "Dockerfile", Mode: 0o644, Size: int64(len(file))}); err != nil {
@@ -148,9 +151,9 @@ func peerContext(to io.Writer, version, cache string) error {
 	}
 	tools := "pkg/tool/" + runtime.GOOS + "_" + runtime.GOARCH
 	for _, part := range []struct{ from, to string }{
-		{filepath.Join(runtime.GOROOT(), "VERSION"), "go/VERSION"}, {filepath.Join(runtime.GOROOT(), "go.env"), "go/go.env"},
-		{filepath.Join(runtime.GOROOT(), "bin/go"), "go/bin/go"}, {filepath.Join(runtime.GOROOT(), "pkg/include"), "go/pkg/include"},
-		{filepath.Join(runtime.GOROOT(), tools), "go/" + tools}, {filepath.Join(runtime.GOROOT(), "src"), "go/src"},
+		{filepath.Join(root, "VERSION"), "go/VERSION"}, {filepath.Join(root, "go.env"), "go/go.env"},
+		{filepath.Join(root, "bin/go"), "go/bin/go"}, {filepath.Join(root, "pkg/include"), "go/pkg/include"},
+		{filepath.Join(root, tools), "go/" + tools}, {filepath.Join(root, "src"), "go/src"},
 		{cache, "builder/cache"}, {"testdata/golang-builder/bin", "builder/bin"},
 	} {
 		err := filepath.WalkDir(part.from, func(name string, d fs.DirEntry, err error) error {
@@ -158,7 +161,7 @@ func peerContext(to io.Writer, version, cache string) error {
 				return err
 			}
 			if d.IsDir() {
-				if base := d.Name(); base == "testdata" || name == filepath.Join(runtime.GOROOT(), "src", "cmd") {
+				if base := d.Name(); base == "testdata" || name == filepath.Join(root, "src", "cmd") {
 					return fs.SkipDir
 				}
 				return nil
