@@ -235,5 +235,6 @@ func (f *Fabric) released(ctx context.Context, spec ChaincodeSpec, inForce lifec
 	if err != nil {
 		return false, &RecordError{a.Audit.Chaincode, a.Proposal.RecordKey(), err}
 	}
-	return bytes.Contains(kept, []byte(a.Proposal.Digest)), nil
+	var record signoff.Record
+	return json.Unmarshal(kept, &record) == nil && record.Digest == a.Proposal.Digest, nil
 }

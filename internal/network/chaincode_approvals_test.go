@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,7 +12,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/grpc"
+
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/signoff"
 	"github.com/fabricops/terraform-provider-fabric/internal/signature"
@@ -111,5 +116,89 @@ func TestVerification(t *testing.T) {
 	}
 	if err := errors.Join((*Verification)(nil).VerifyPackage(packed), (*Verification)(nil).VerifyImage(engine.Image{})); err != nil {
 		t.Errorf("without verification: %v", err)
+	}
+}
+
+// TestPreflightChaincodeWantsSignatures: what is not signed is refused while there is nothing yet.
+func TestPreflightChaincodeWantsSignatures(t *testing.T) {
+	s := newSketch(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	s.must(err)
+	unsigned, err := signature.Parse(base64.StdEncoding.EncodeToString([]byte("no signature")))
+	s.must(err)
+	image, err := s.fake.ResolveImage(t.Context(), "kv:1")
+	s.must(err)
+	spec := ChaincodeSpec{Channel: s.channel, Name: "kv", Version: "1", Label: "kv_1", Server: ChaincodeServer{NodeOptions: NodeOptions{Image: "kv:1"}}}
+	s.must(s.fabric.PreflightChaincode(t.Context(), spec))
+	spec.Verification = &Verification{
+		Keys: signature.Keys{&key.PublicKey}, Package: unsigned, Image: unsigned,
+		ImagePayload: fmt.Sprintf(`{"critical":{"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"}}`, image.ID),
+	}
+	for name, refuse := range map[string]func(context.Context, ChaincodeSpec) error{
+		"preflight": s.fabric.PreflightChaincode,
+		"release": func(ctx context.Context, spec ChaincodeSpec) error {
+			_, err := s.fabric.ReleaseChaincode(ctx, spec)
+			return err
+		},
+	} {
+		if err := refuse(t.Context(), spec); !errors.Is(err, signature.ErrNotByKey) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	servers, err := s.fabric.serversOn(t.Context(), s.channel)
+	s.must(err)
+	if len(servers) > 0 {
+		t.Errorf("there are servers: %v", servers)
+	}
+}
+
+// TestReleasedByRecord: a definition in force was released with an image that the state does not know when
+// the very release is on record. Otherwise it takes the next sequence, and approvals of that.
+func TestReleasedByRecord(t *testing.T) {
+	s := newSketch(t)
+	record := ""
+	for _, p := range []string{"peer0.org1", "peer1.org1"} {
+		s.serve(s.peer(p, "Org1MSP"), peerPort, func(g *grpc.Server) {
+			peer.RegisterEndorserServer(g, &endorserFunc{answer: func(args []string, _ bool) *peer.ProposalResponse {
+				if args[0] != "get" || args[1] != "release/trade/kv/2/digest" {
+					t.Errorf("it was asked for %s", args)
+				}
+				if record == "" {
+					return refusal("no value")
+				}
+				return &peer.ProposalResponse{Response: &peer.Response{Status: 200, Payload: []byte(record)}}
+			}})
+		})
+	}
+	spec := ChaincodeSpec{Channel: s.channel, Name: "kv", Version: "1.0"}
+	r, err := releaseOf(spec, 2, "kv_1.0:abc", "sha256:new")
+	s.must(err)
+	approvals := &Approvals{
+		Proposal: signoff.Proposal{Release: r, Digest: "digest"},
+		Audit:    Audit{Chaincode: ChaincodeHandle(s.channel, "audit"), Identity: s.peer("peer0.org1", "Org1MSP").Organization(), Get: "get"},
+	}
+	for _, c := range []struct {
+		name        string
+		approvals   *Approvals
+		known, runs string
+		sequence    int64
+		record      string
+		released    bool
+	}{
+		{name: "nobody has to approve", runs: "sha256:new", sequence: 2, released: true},
+		{name: "the image that the state knows", approvals: approvals, known: "sha256:old", runs: "sha256:old", sequence: 2, released: true},
+		{name: "on record", approvals: approvals, runs: "sha256:new", sequence: 2, record: `{"digest":"digest"}`, released: true},
+		{name: "not on record", approvals: approvals, runs: "sha256:new", sequence: 2},
+		{name: "another record", approvals: approvals, runs: "sha256:new", sequence: 2, record: `{"digest":"other"}`},
+		{name: "another image", approvals: approvals, runs: "sha256:third", sequence: 2, record: `{"digest":"digest"}`},
+		{name: "for the next sequence", approvals: approvals, runs: "sha256:new", sequence: 1, record: `{"digest":"digest"}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			record, spec.Approvals, spec.Server.ImageID = c.record, c.approvals, c.known
+			released, err := s.fabric.released(t.Context(), spec, lifecycle.Definition{Sequence: c.sequence}, "kv_1.0:abc", engine.Image{ID: c.runs})
+			if err != nil || released != c.released {
+				t.Errorf("released gives %t, %v", released, err)
+			}
+		})
 	}
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // notImported are the resources that cannot be imported, as their pages say.
-var notImported = []string{"fabric_backup", "fabric_channel_proposal", "fabric_channel_signature", "fabric_channel_submission"}
+var notImported = []string{"fabric_backup", "fabric_channel_proposal", "fabric_channel_signature", "fabric_channel_submission", "fabric_release_approval", "fabric_release_proposal"}
 
 // TestEveryResourceIsImported by one table: a resource has an import ID and an identity, or is known not
 // to be imported; and what serves it with its identity keeps nothing of it back.

@@ -277,7 +277,7 @@ func TestLongSignedChaincode(t *testing.T) {
 				// Signatures.
 				refuses(kv("1.0", "1.0", other.verification("kv_1.0", "1.0", c.PublicKey), both), more, `Package that is not signed.*none of the public keys made this signature`),
 				refuses(kv("1.0", "1.0", c.verification("kv_2.0", "1.0"), both), more, `Package that is not signed.*it is the signature of sha256:`),
-				refuses(kv("1.0", "1.0", c.verifying("kv_1.0", otherImage), both), more, `Unable to create chaincode kv.*image_signature.*sha256:0000`),
+				refuses(kv("1.0", "1.0", c.verifying("kv_1.0", otherImage), both), more, `Unable to create chaincode kv.*signature of the image is refused: it is the signature of sha256:0000`),
 				// People.
 				refuses(kv("1.0", "1.0", good("1.0", "1.0"), approvals("first", "put", "bob")), more, `2 people have to approve.*1 did: bob of Org2MSP`),
 				refuses(kv("1.0", "1.0", good("1.0", "1.0"), approvals("first", "nothing", "bob", "carol")), more, `is not kept by chaincode slow/audit`),
