@@ -17,6 +17,10 @@ resource "fabric_chaincode" "asset" {
     mutual_tls = true
   }
 
+  # Without servers of the provider: source that peers build, for example
+  # { type = "golang", path = "${path.module}/chaincode" }, or { archive = "asset.tar.gz" }.
+  package = null
+
   collections = {
     prices = {
       member_policy       = "OR('Org1MSP.member', 'Org2MSP.member')"

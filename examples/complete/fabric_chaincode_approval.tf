@@ -12,7 +12,11 @@ resource "fabric_chaincode_approval" "memo" {
     env     = { LOG_LEVEL = "info" }
     command = null
     limits  = { memory_mib = 128, pids = 128, cpus = 0.5 }
+
+    # Each organization decides for its own peers and servers.
+    mutual_tls = false
   }
+  package = null
 
   # As all others write it: what organizations approve is compared byte by byte.
   collections = {
@@ -30,6 +34,10 @@ resource "fabric_chaincode_approval" "memo" {
   indexes = {
     "owner.json" = jsonencode({ index = { fields = ["owner"] }, ddoc = "owner", name = "owner", type = "json" })
   }
+
+  # The organization's own rules: whose signatures it wants, and who of it approves.
+  verification = null
+  approvals    = null
 
   timeouts = { create = "3m", update = "3m", delete = "3m" }
 }
