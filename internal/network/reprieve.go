@@ -55,7 +55,7 @@ func beginReprieve(ctx context.Context) error {
 		return nil
 	}
 	r.begun.Store(false)
-	return context.Cause(r.of)
+	return context.Cause(r.of) //nolint:contextcheck // what ended is asked
 }
 
 // downError completes the error of work that was cut short: it says what by, and of a node that could not be
@@ -65,7 +65,8 @@ func (f *Fabric) downError(ctx context.Context, h Handle, err error) error {
 	if !ok || err == nil || r.of.Err() == nil {
 		return err
 	}
-	if cause := context.Cause(r.of); !errors.Is(err, cause) { // calls say that they were cancelled, also by a deadline
+	// Calls say that they were cancelled, also by a deadline.
+	if cause := context.Cause(r.of); !errors.Is(err, cause) { //nolint:contextcheck // what ended is asked
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	if !r.begun.Load() {
