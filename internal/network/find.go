@@ -216,7 +216,7 @@ func (f *Fabric) FindChaincode(ctx context.Context, network, channel, name strin
 	if err != nil {
 		return ChaincodeSpec{}, err
 	}
-	if err == nil && len(servers) == 0 { // on a membership
+	if len(servers) == 0 { // on a membership
 		servers, err = f.engine.Nodes(ctx, map[string]string{
 			engine.LabelKind: string(KindChaincodeApproval), engine.LabelNetwork: network, labelChannel: channel, labelChaincode: name,
 		})

@@ -266,6 +266,48 @@ data "fabric_block" "genesis" {
 	})
 }
 
+// TestLongChaincodeOfMember has a member commit on a channel that another state owns, and call the chaincode
+// through the gateway of its peer.
+func TestLongChaincodeOfMember(t *testing.T) {
+	requireLong(t)
+	c := consortium{name: networkName(t), version: "3.1.1", listed: true, peers: "peer0 = fabric_peer.org2.handle"}
+	sweepNetwork(t, c.name)
+	c.settings = `application_policies = { LifecycleEndorsement = "ANY Endorsement" }`
+	c.more = fmt.Sprintf(`
+resource "fabric_chaincode" "kv" {
+  channel = fabric_channel_membership.org2.handle
+  name    = "kv"
+  %s
+}
+
+resource "fabric_transaction" "put" {
+  chaincode = fabric_chaincode.kv.handle
+  identity  = fabric_organization.org2.handle
+  function  = "put"
+  arguments = ["colour", "blue"]
+}
+
+data "fabric_query" "colour" {
+  chaincode  = fabric_chaincode.kv.handle
+  identity   = fabric_organization.org2.handle
+  function   = "get"
+  arguments  = ["colour"]
+  depends_on = [fabric_transaction.put]
+}
+`, release("1.0", "1.0", `endorsement_policy = "OR('Org2MSP.peer')"`))
+	resource.Test(t, resource.TestCase{
+		ProtoV6ProviderFactories: factories, CheckDestroy: nothingLeft(t, c.name),
+		Steps: []resource.TestStep{
+			{
+				Config:            c.String(),
+				ConfigStateChecks: append(sequence(1, "kv_1.0"), statecheck.ExpectKnownValue("data.fabric_query.colour", tfjsonpath.New("result"), knownvalue.StringExact("blue"))),
+				Check:             c.served(t, "kv_1.0"),
+			},
+			{Config: c.String(), ResourceName: kvAddress, ImportState: true, ImportStateKind: resource.ImportBlockWithID, ImportStateId: c.name + "/trade/kv"},
+		},
+	})
+}
+
 // moved expects that an approval which was planned with another sequence is refused, before anything is made.
 func (c consortium) moved(t *testing.T) error {
 	f, spec := reads(t), c.approval(t, "4.0", "kv_4.0")
