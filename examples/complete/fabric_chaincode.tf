@@ -17,9 +17,13 @@ resource "fabric_chaincode" "asset" {
     mutual_tls = true
   }
 
-  # Without servers of the provider: source that peers build, for example
-  # { type = "golang", path = "${path.module}/chaincode" }, or { archive = "asset.tar.gz" }.
-  package = null
+  # Source that peers build, or a given archive, in place of a package of the provider's.
+  package = var.source_folder == null ? null : {
+    type    = "golang"
+    path    = var.source_folder
+    main    = "cmd/asset"
+    archive = null
+  }
 
   collections = {
     prices = {

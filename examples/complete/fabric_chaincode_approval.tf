@@ -16,7 +16,13 @@ resource "fabric_chaincode_approval" "memo" {
     # Each organization decides for its own peers and servers.
     mutual_tls = false
   }
-  package = null
+
+  package = var.source_folder == null ? null : {
+    type    = "golang"
+    path    = var.source_folder
+    main    = "cmd/memo"
+    archive = null
+  }
 
   # As all others write it: what organizations approve is compared byte by byte.
   collections = {
@@ -36,8 +42,23 @@ resource "fabric_chaincode_approval" "memo" {
   }
 
   # The organization's own rules: whose signatures it wants, and who of it approves.
-  verification = null
-  approvals    = null
+  verification = var.signed == null ? null : {
+    public_keys       = var.signed.public_keys
+    package_signature = var.signed.package_signature
+    image_signature   = var.signed.image_signature
+    image_payload     = var.signed.image_payload
+  }
+  approvals = var.audit == null ? null : {
+    proposal = fabric_release_proposal.asset.proposal
+    required = 1
+    given    = { org2 = fabric_release_approval.org2.approval }
+    audit = {
+      chaincode    = var.audit
+      identity     = fabric_organization.this["org2"].handle
+      put_function = "put"
+      get_function = "get"
+    }
+  }
 
   timeouts = { create = "3m", update = "3m", delete = "3m" }
 }

@@ -124,3 +124,9 @@ variable "restore_from" {
   type        = string
   default     = null
 }
+
+variable "source_folder" {
+  description = "Folder of chaincode source that peers build; null runs chaincode as a service."
+  type        = string
+  default     = null
+}
