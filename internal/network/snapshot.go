@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -381,6 +382,9 @@ func (f *Fabric) clearMark(ctx context.Context, p Handle, mark engine.Node, awai
 			return nil
 		}
 		if err == nil {
+			err = f.removeRuns(ctx, p)
+		}
+		if err == nil {
 			err = f.runBeside(ctx, p, mark.ImageID, []string{"rm"}, "-rf", folder)
 		}
 		if err != nil {
@@ -428,4 +432,19 @@ func (f *Fabric) awaitFree(ctx context.Context, p Handle, channel, folder string
 		return look(ctx)
 	}
 	return f.pollNode(ctx, p, look)
+}
+
+// removeRuns takes away what a process that was killed ran with the volume of a peer that nobody else is
+// at work on.
+func (f *Fabric) removeRuns(ctx context.Context, p Handle) error {
+	nodes, err := f.engine.Nodes(ctx, map[string]string{
+		engine.LabelOwner: p.Owner, engine.LabelKind: string(p.Kind), engine.LabelNetwork: p.Network, engine.LabelName: p.Name, labelOnce: "true",
+	})
+	failed := []error{err}
+	for _, n := range nodes {
+		if strings.HasPrefix(n.Name, p.Object()+"-once-") {
+			failed = append(failed, f.engine.RemoveNode(ctx, n.Name, p.Owner))
+		}
+	}
+	return errors.Join(failed...)
 }
