@@ -132,17 +132,17 @@ func (f *Fabric) joinFromSnapshot(ctx context.Context, j channelEntry, source Ha
 		}
 		images[p] = n.ImageID
 	}
-	// No sibling is taken down meanwhile: while it writes the snapshot, the source commits no blocks.
-	turn, err := f.await(ctx, source, leaseSpec("snapshot-"+source.Name, source, images[source]))
-	if err != nil {
-		return fail(err)
-	}
-	defer turn.release(ctx)
 	defer func() {
 		clearing, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 		defer cancel()
 		err = errors.Join(err, f.clearMarks(clearing, j.channel, busy, false))
 	}()
+	// No sibling is taken down meanwhile: while it writes the snapshot, the source commits no blocks.
+	turn, err := f.await(ctx, source, leaseSpec("snapshot-"+source.Name, source, images[source]))
+	if err != nil {
+		return fail(err)
+	}
+	defer turn.release(ctx)                                          // before the marks go, which tell of it
 	if err := f.clearMarks(ctx, j.channel, busy, true); err != nil { // of another channel
 		return err
 	}
@@ -347,7 +347,17 @@ func (f *Fabric) clearSnapshots(ctx context.Context, channel Handle, peers []Han
 	for _, p := range left {
 		defer f.locks.lock(p.Object())()
 	}
-	return f.clearMarks(ctx, channel, left, true)
+	failed := []error{f.clearMarks(ctx, channel, left, true)}
+	for _, p := range left {
+		labels := leaseLabels(p)
+		labels[engine.LabelName] = "snapshot-" + p.Name
+		held, err := f.engine.Leases(ctx, labels)
+		failed = append(failed, err)
+		for _, l := range held {
+			failed = append(failed, f.engine.RemoveLease(ctx, l))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 func (f *Fabric) marks(ctx context.Context, of Handle, peers []Handle) ([]engine.Node, error) {
