@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -131,17 +132,17 @@ func (f *Fabric) joinFromSnapshot(ctx context.Context, j channelEntry, source Ha
 		}
 		images[p] = n.ImageID
 	}
-	// No sibling is taken down meanwhile: while it writes the snapshot, the source commits no blocks.
-	turn, err := f.await(ctx, source, leaseSpec("snapshot-"+source.Name, source, images[source]))
-	if err != nil {
-		return fail(err)
-	}
-	defer turn.release(ctx)
 	defer func() {
 		clearing, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 		defer cancel()
 		err = errors.Join(err, f.clearMarks(clearing, j.channel, busy, false))
 	}()
+	// No sibling is taken down meanwhile: while it writes the snapshot, the source commits no blocks.
+	turn, err := f.await(ctx, source, leaseSpec("snapshot-"+source.Name, source, images[source]))
+	if err != nil {
+		return fail(err)
+	}
+	defer turn.release(ctx)                                          // before the marks go, which tell of it
 	if err := f.clearMarks(ctx, j.channel, busy, true); err != nil { // of another channel
 		return err
 	}
@@ -346,7 +347,17 @@ func (f *Fabric) clearSnapshots(ctx context.Context, channel Handle, peers []Han
 	for _, p := range left {
 		defer f.locks.lock(p.Object())()
 	}
-	return f.clearMarks(ctx, channel, left, true)
+	failed := []error{f.clearMarks(ctx, channel, left, true)}
+	for _, p := range left {
+		labels := leaseLabels(p)
+		labels[engine.LabelName] = "snapshot-" + p.Name
+		held, err := f.engine.Leases(ctx, labels)
+		failed = append(failed, err)
+		for _, l := range held {
+			failed = append(failed, f.engine.RemoveLease(ctx, l))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 func (f *Fabric) marks(ctx context.Context, of Handle, peers []Handle) ([]engine.Node, error) {
@@ -379,6 +390,9 @@ func (f *Fabric) clearMark(ctx context.Context, p Handle, mark engine.Node, awai
 		err := f.awaitFree(ctx, p, mark.Labels[labelSnapshot], folder, await)
 		if errors.Is(err, errInUse) {
 			return nil
+		}
+		if err == nil {
+			err = f.removeRuns(ctx, p)
 		}
 		if err == nil {
 			err = f.runBeside(ctx, p, mark.ImageID, []string{"rm"}, "-rf", folder)
@@ -428,4 +442,19 @@ func (f *Fabric) awaitFree(ctx context.Context, p Handle, channel, folder string
 		return look(ctx)
 	}
 	return f.pollNode(ctx, p, look)
+}
+
+// removeRuns takes away what a process that was killed ran with the volume of a peer that nobody else is
+// at work on.
+func (f *Fabric) removeRuns(ctx context.Context, p Handle) error {
+	nodes, err := f.engine.Nodes(ctx, map[string]string{
+		engine.LabelOwner: p.Owner, engine.LabelKind: string(p.Kind), engine.LabelNetwork: p.Network, engine.LabelName: p.Name, labelOnce: "true",
+	})
+	failed := []error{err}
+	for _, n := range nodes {
+		if strings.HasPrefix(n.Name, p.Object()+"-once-") {
+			failed = append(failed, f.engine.RemoveNode(ctx, n.Name, p.Owner))
+		}
+	}
+	return errors.Join(failed...)
 }

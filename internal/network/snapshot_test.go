@@ -117,6 +117,9 @@ func TestJoinFromSnapshot(t *testing.T) {
 			source.pending = []uint64{4}
 			s.must(s.fabric.createMark(s.t.Context(), source.of, "peer:3.1.1", "trade", completedSnapshot("trade", 4)))
 			s.must(s.fabric.createMark(s.t.Context(), target.of, "peer:3.1.1", "other", incomingSnapshot(9)))
+			labels := target.of.labels()
+			labels[labelOnce], labels[engine.LabelSpecHash] = "true", "once"
+			s.must(s.fake.CreateNode(s.t.Context(), engine.NodeSpec{Name: target.of.Object() + "-once-1f", Image: "peer:3.1.1", User: nodeUser, Labels: labels}))
 		}, []string{"completed/trade/4", "completed/trade/6", "temp/6", "temp/9"}},
 		"with a snapshot of somebody else": {func(_ *sketch, source, _ *snapshotPeer) { source.write(6) }, []string{"temp/6"}},
 	} {
@@ -155,6 +158,9 @@ func TestJoinFromSnapshot(t *testing.T) {
 			left, err := s.fabric.marks(t.Context(), s.network, []Handle{source.of, target.of})
 			if err != nil || len(left) > 0 {
 				t.Errorf("%v are left: %v", left, err)
+			}
+			if runs, err := s.fake.Nodes(t.Context(), map[string]string{labelOnce: "true", engine.LabelKind: string(KindPeer)}); err != nil || len(runs) > 0 {
+				t.Errorf("%v are left: %v", runs, err)
 			}
 		})
 	}
