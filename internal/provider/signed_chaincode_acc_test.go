@@ -315,7 +315,7 @@ resource "fabric_crl" "org2" {
 			steps = append(steps,
 				// The first release once more: its approvals were good, and it is over.
 				refuses(kv("1.0", "1.0", good("1.0", "1.0"), approvals("first", "put", "bob", "carol")), next, `sequence is 1 and not 4`, released...),
-				refuses(third(both), more+proposedRelease("next", "3.0", "2.0", "1ms"), `the proposal of the release expired`, released...),
+				refuses(third(both), more+proposedRelease("next", "3.0", "2.0", "1ms"), `The proposal of the release expired`, released...),
 				[]resource.TestStep{ // What was approved is not released before somebody asks for it.
 					{PreConfig: untouched(released...), Config: c.with(kv("2.0", "2.0", good("2.0", "2.0"), both), next), ConfigStateChecks: sequence(3, "kv_2.0"), Check: w.kept(true)},
 				},
