@@ -225,12 +225,12 @@ func (f *Fabric) released(ctx context.Context, spec ChaincodeSpec, inForce lifec
 	if err != nil {
 		return false, err
 	}
-	if a.RequireProposed(wanted) != nil {
+	if len(wanted.Differences(a.Proposal.Release)) > 0 {
 		return false, nil
 	}
 	kept, err := f.releaseRecord(ctx, a.Audit, a.Proposal.RecordKey())
 	if refused := new(endorser.RefusedError); errors.As(err, &refused) && refused.Answered {
-		return false, nil
+		return false, nil // it has no such record
 	}
 	if err != nil {
 		return false, &RecordError{a.Audit.Chaincode, a.Proposal.RecordKey(), err}

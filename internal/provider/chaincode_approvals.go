@@ -159,7 +159,7 @@ func addApprovalError(diags *diag.Diagnostics, summary string, err error) bool {
 		return found
 	}
 	approval := new(signoff.ApprovalError)
-	at := approvalsPath
+	var at path.Path
 	switch {
 	case errors.As(err, new(*network.OtherReleaseError)), errors.As(err, new(*signoff.ExpiredError)):
 		at = proposalPath
