@@ -148,7 +148,7 @@ func (f *Fabric) readiness(ctx context.Context, channel Handle, definition lifec
 		readiness.Approvals[id] = true
 		delete(readiness.Mismatches, id)
 	}
-	config, err := f.latestConfig(ctx, channel, peersOfMembers(members))
+	config, err := f.latestConfig(ctx, channel, peersIn(members))
 	if err != nil {
 		return readiness, nil, err
 	}
@@ -208,16 +208,6 @@ func mspIDs(members []member) []string {
 	var out []string
 	for _, m := range members {
 		out = append(out, m.handle.MSPID)
-	}
-	return out
-}
-
-func peersOfMembers(members []member) []Handle {
-	var out []Handle
-	for _, m := range members {
-		for _, p := range m.peers {
-			out = append(out, p.handle)
-		}
 	}
 	return out
 }

@@ -291,8 +291,9 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	}
 	watch := f.watchNodes(ctx)
 	err = watch.end(func() error {
-		serve := func(ctx context.Context, p Handle) (bool, error) {
-			return f.serve(ctx, watch, spec, p, image.ID, packageID)
+		serve := func(ctx context.Context, p Handle) error {
+			_, err := f.serve(ctx, watch, spec, p, image.ID, packageID)
+			return err
 		}
 		approvers := members
 		if approved {
@@ -346,7 +347,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 // comes first, because nobody knows whether they can. Peers that rest get their server only; installMissing
 // does the rest when they start.
 func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definition lifecycle.Definition, approvers, members []member, rest []Handle,
-	packed []byte, packageID string, serve func(context.Context, Handle) (fresh bool, err error)) error {
+	packed []byte, packageID string, serve func(context.Context, Handle) error) error {
 	built := lifecycle.IsBuilt(spec.Type)
 	if built {
 		if err := f.installAll(ctx, members, packed); err != nil {
@@ -362,7 +363,7 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 		group.Go(func() error { return awaitCommit(gctx, tx, members) })
 	}
 	serveOne := func(ctx context.Context, p Handle) error {
-		_, err := serve(ctx, p)
+		err := serve(ctx, p)
 		if err == nil && len(approvers) > 0 { // one that an earlier attempt made may be as silent as a new one
 			err = f.awaitServer(ctx, spec, p, packageID)
 		}

@@ -509,8 +509,9 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	}
 	watch := f.watchNodes(ctx)
 	return watch.end(func() error {
-		serve := func(ctx context.Context, p Handle) (bool, error) {
-			return f.serve(ctx, watch, spec, p, servers[inForce].ImageID, packageID)
+		serve := func(ctx context.Context, p Handle) error {
+			_, err := f.serve(ctx, watch, spec, p, servers[inForce].ImageID, packageID)
+			return err
 		}
 		if err := f.prepareRelease(watch.ctx, spec, *state.Committed, newcomers, members, nil, packed, packageID, serve); err != nil {
 			return err

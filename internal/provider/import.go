@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
@@ -351,6 +352,7 @@ func (m *chaincodeModel) takeImported(ctx context.Context, h network.Handle, spe
 			"mutual_tls": types.BoolValue(spec.Server.MutualTLS),
 		})
 	}
+	m.Verification, m.Approvals = nullObject(verificationAttribute()), nullObject(approvalsAttribute()) // the user's own rules
 	m.takePolicy(state.Committed.ValidationParameter)
 	m.takeCollections(ctx, network.Collections(state.Committed.Collections), diags)
 	m.takeIndexes(ctx, spec.Indexes, diags)
@@ -376,4 +378,10 @@ func (r *transactionResource) ImportState(ctx context.Context, req resource.Impo
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("true"))...)
 		return nil
 	})
+}
+
+// nullObject is the null value of an attribute that is an object.
+func nullObject(a schema.SingleNestedAttribute) types.Object {
+	object, _ := a.GetType().(types.ObjectType)
+	return types.ObjectNull(object.AttrTypes)
 }

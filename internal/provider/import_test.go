@@ -3,11 +3,37 @@ package provider
 import (
 	"testing"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
+	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
+
+// TestImportedChaincodeFits: what an import reads has the shape of the schema, down to what nothing is known of.
+func TestImportedChaincodeFits(t *testing.T) {
+	channel := network.Handle{Kind: network.KindChannel, Network: "dev", Owner: "o", Name: "trade"}
+	spec := network.ChaincodeSpec{Channel: channel, Name: "kv", Label: "kv_1", Server: network.ChaincodeServer{NodeOptions: network.NodeOptions{Image: "kv:1"}}}
+	state := network.ChaincodeState{Committed: &lifecycle.Definition{Name: "kv", Version: "1", Sequence: 1}, PackageID: "kv_1:0", Status: engine.Running}
+	for name, r := range map[string]resource.Resource{"chaincode": newChaincodeResource(), "approval": newChaincodeApprovalResource()} {
+		var described resource.SchemaResponse
+		r.Schema(t.Context(), resource.SchemaRequest{}, &described)
+		for _, image := range []string{"kv:1", ""} {
+			spec.Server.Image = image
+			var diags diag.Diagnostics
+			m := &chaincodeModel{}
+			m.takeImported(t.Context(), network.ChaincodeHandle(channel, "kv"), spec, state, &diags)
+			found := tfsdk.State{Schema: described.Schema, Raw: tftypes.NewValue(described.Schema.Type().TerraformType(t.Context()), nil)}
+			if diags.Append(found.Set(t.Context(), m)...); diags.HasError() {
+				t.Errorf("%s with image %q: %v", name, image, diags)
+			}
+		}
+	}
+}
 
 // FuzzImport imports whatever somebody may write: without an engine every ID is an error, and none is more
 // than that.
