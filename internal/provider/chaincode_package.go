@@ -79,14 +79,14 @@ func (m *chaincodeModel) validatePackage(ctx context.Context, diags *diag.Diagno
 		}
 		return
 	}
+	if m.Package.IsUnknown() { // it may yet be none
+		return
+	}
 	at := path.Root("package")
 	if !m.Indexes.IsNull() {
 		diags.AddAttributeError(path.Root("indexes"), "Indexes beside a package", "A package that is not the provider's own brings its indexes: put them in META-INF/statedb/couchdb/indexes of the source, one file each.")
 	}
 	p := m.given(ctx, diags)
-	if p == nil {
-		return
-	}
 	switch {
 	case !p.Path.IsNull() && !p.Archive.IsNull():
 		diags.AddAttributeError(at.AtName("archive"), "Package of two origins", "A package comes from a path or from an archive: set one of them.")
