@@ -241,7 +241,7 @@ func (f *Fabric) ReadApproval(ctx context.Context, h Handle, sequence int64) (Ch
 	if err := f.lookCloser(ctx, membership, servers); err != nil {
 		return state, err
 	}
-	state.Status, state.ImageID = serverStatus(servers, peersOf(record.Organizations))
+	state.servedBy(servers, peersOf(record.Organizations))
 	members, err := f.members(ctx, record)
 	if err != nil {
 		return state, &UnansweredError{Thing: membership, Cause: err}
@@ -270,7 +270,7 @@ func (f *Fabric) ReadApproval(ctx context.Context, h Handle, sequence int64) (Ch
 	}
 	state.Approved, state.PackageID = &approved.Definition, approved.PackageID
 	current, earlier := divide(servers, approved.PackageID)
-	state.Status, state.ImageID = serverStatus(current, peersOf(record.Organizations))
+	state.servedBy(current, peersOf(record.Organizations))
 	for _, p := range members[0].peers {
 		has, err := f.hasPackage(ctx, p, reports, approved.PackageID)
 		if err != nil {

@@ -193,9 +193,13 @@ func isRecord(n engine.Node) bool { return !isNode(n) && n.Labels[labelChaincode
 
 func (f *Fabric) recordChaincode(ctx context.Context, spec ChaincodeSpec, imageID, packageID string) error {
 	h := ChaincodeHandle(spec.Channel, spec.Name)
+	h.Kind = serverKind(spec.Channel)
+	name := fmt.Sprintf("%s-chaincode-%s.%s", h.Network, spec.Channel.Name, spec.Name) // the name of a chaincode has no dot
+	if h.MSPID != "" {
+		name += "." + h.MSPID
+	}
 	node := engine.NodeSpec{
-		// The name of a chaincode has no dot.
-		Name:  fmt.Sprintf("%s-chaincode-%s.%s", h.Network, spec.Channel.Name, spec.Name),
+		Name:  name,
 		Image: imageID, Command: []string{"true"}, User: nodeUser, Labels: h.labels(),
 	}
 	node.Labels[labelChannel], node.Labels[labelChaincode], node.Labels[labelPackage] = spec.Channel.Name, spec.Name, packageID

@@ -609,6 +609,16 @@ func (f *Fabric) lookCloser(ctx context.Context, channel Handle, servers []engin
 	return group.Wait()
 }
 
+// servedBy says what is known of the servers of a chaincode, or of the record in place of them.
+func (s *ChaincodeState) servedBy(servers []engine.Node, peers []Handle) {
+	if slices.ContainsFunc(servers, isRecord) && !slices.ContainsFunc(servers, isNode) {
+		s.Status = engine.Running // as far as the engine knows
+		return
+	}
+	s.Status, s.ImageID = serverStatus(servers, peers)
+	s.RenewalAt, s.RenewalDue = serversDue(servers, time.Now())
+}
+
 // serverStatus gives Running when a server runs beside every peer, else the worst of them.
 func serverStatus(servers []engine.Node, peers []Handle) (engine.Status, string) {
 	status, image := engine.Running, ""
@@ -665,12 +675,7 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 	peers := peersOf(record.Organizations)
 	wait := waiting(peers, servers)
 	peers = slices.DeleteFunc(peers, func(p Handle) bool { return wait[p] })
-	if slices.ContainsFunc(servers, isRecord) && !slices.ContainsFunc(servers, isNode) {
-		state.Status = engine.Running // as far as the engine knows
-	} else {
-		state.Status, state.ImageID = serverStatus(servers, peers)
-		state.RenewalAt, state.RenewalDue = serversDue(servers, time.Now())
-	}
+	state.servedBy(servers, peers)
 	members, err := f.members(ctx, record)
 	if err != nil {
 		return state, &UnansweredError{Thing: channel, Cause: err}

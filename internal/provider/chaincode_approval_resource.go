@@ -175,8 +175,10 @@ func (m *chaincodeModel) approve(ctx context.Context, f *network.Fabric, action 
 		addChaincodeError(diags, summary, err)
 		return
 	}
-	m.Sequence, m.PackageID = types.Int64Value(state.Approved.Sequence), types.StringValue(state.PackageID)
-	m.ImageID, m.Status = types.StringValue(state.ImageID), approvalStatus(state)
+	status := approvalStatus(state)
+	state.Committed = state.Approved
+	m.merge(state)
+	m.Status = status
 	warnOfResting(diags, m, state)
 }
 

@@ -380,6 +380,10 @@ func (m *chaincodeModel) planServers(prior *chaincodeModel) {
 	case m.image().Equal(prior.image()) && !prior.ImageID.IsNull():
 		m.ImageID = prior.ImageID
 	}
+	if wanted, ok := m.mutualTLS(); ok && !wanted {
+		m.RenewalAt = types.StringNull()
+		return
+	}
 	stay := m.Server.Equal(prior.Server) && m.PackageID.Equal(prior.PackageID) && prior.Status.ValueString() == string(engine.Running)
 	if stay && len(prior.RenewalDue.Elements()) == 0 {
 		m.RenewalAt = prior.RenewalAt
