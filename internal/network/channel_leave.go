@@ -12,7 +12,6 @@ import (
 
 	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/participation"
-	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
 // DeleteChannel removes the channel from its ordering nodes and its peers, with their ledgers, and
@@ -57,8 +56,7 @@ func (f *Fabric) removeChannel(ctx context.Context, channel, cluster Handle, org
 
 // removeRecord removes what we know of a channel.
 func (f *Fabric) removeRecord(ctx context.Context, channel Handle) error {
-	f.stores.set(channel.record(), nil)
-	return keystore.OpenVolume(f.engine, channel.record()).Remove(ctx, channel.Owner)
+	return f.removeStore(ctx, channel.record(), channel.Owner)
 }
 
 // apiTime is how long an ordering node may take to answer that it removes a channel, before that is

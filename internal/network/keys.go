@@ -138,8 +138,15 @@ func (f *Fabric) createKeys(ctx context.Context, h Handle, imageID string, label
 
 // removeKeys removes the key volume of a thing with every key in it.
 func (f *Fabric) removeKeys(ctx context.Context, h Handle) error {
-	f.stores.set(h.keys(), nil)
-	return f.keyVolume(h).Remove(ctx, h.Owner)
+	return f.removeStore(ctx, h.keys(), h.Owner)
+}
+
+// removeStore removes a store with everything in it. Who reads it meanwhile waits and finds it gone: a reader
+// gives a store its keeper back.
+func (f *Fabric) removeStore(ctx context.Context, volume, owner string) error {
+	defer f.stores.locks.lock(volume)()
+	f.stores.set(volume, nil)
+	return keystore.OpenVolume(f.engine, volume).Remove(ctx, owner)
 }
 
 // Files of a CA's key volume. The two CAs of a server have one folder each.

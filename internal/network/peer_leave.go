@@ -15,7 +15,6 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/lifecycle"
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
-	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
 // Removal says how a peer goes.
@@ -429,6 +428,5 @@ func (f *Fabric) removeAbandoned(ctx context.Context, channel Handle) error {
 	if err != nil || len(orderers) > 0 {
 		return err
 	}
-	f.stores.set(channel.record(), nil)
-	return keystore.OpenVolume(f.engine, channel.record()).Remove(ctx, channel.Owner)
+	return f.removeStore(ctx, channel.record(), channel.Owner)
 }

@@ -280,8 +280,10 @@ func TestAwaitEnds(t *testing.T) {
 	if _, err := await(ctx, conn, f.identity, transaction, time.Minute); err == nil || len(f.submitted) != 0 {
 		t.Errorf("sent %d times, %v", len(f.submitted), err)
 	}
+	f = &losingGateway{fakeGateway: newGateway(t), resent: make(chan struct{})}
 	close(f.resent)
 	f.results = []peer.TxValidationCode{peer.TxValidationCode_MVCC_READ_CONFLICT}
+	conn = grpctest.Serve(t, func(s *grpc.Server) { gateway.RegisterGatewayServer(s, f) })
 	var invalid *InvalidError
 	if _, err := await(t.Context(), conn, f.identity, transaction, time.Minute); !errors.As(err, &invalid) || len(f.submitted) != 0 {
 		t.Errorf("sent %d times, %v", len(f.submitted), err)
