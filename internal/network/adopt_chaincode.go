@@ -171,11 +171,10 @@ func (f *Fabric) StartAdoptedChaincode(ctx context.Context, h Handle) (Chaincode
 	if err != nil {
 		return ChaincodeState{}, err
 	}
-	servers, err := f.serversOn(ctx, channel)
+	servers, err := f.serversOf(ctx, channel, name)
 	if err != nil {
 		return ChaincodeState{}, err
 	}
-	servers = slices.DeleteFunc(servers, func(s engine.Node) bool { return s.Labels[labelChaincode] != name })
 	for _, p := range peersOf(record.Organizations) {
 		if !slices.ContainsFunc(servers, func(s engine.Node) bool { return s.Labels[labelPeer] == p.Name }) {
 			return ChaincodeState{}, fmt.Errorf("the container of chaincode %s beside %s is gone, which this provider did not make, or the record of it; next: start the container with what made it, or take the chaincode out of the state and import it again, or change version, for servers that the provider makes", name, p)

@@ -233,11 +233,10 @@ func (f *Fabric) ReadApproval(ctx context.Context, h Handle, sequence int64) (Ch
 	if err != nil {
 		return state, err
 	}
-	servers, err := f.serversOn(ctx, membership)
+	servers, err := f.serversOf(ctx, membership, name)
 	if err != nil {
 		return state, err
 	}
-	servers = slices.DeleteFunc(servers, func(s engine.Node) bool { return s.Labels[labelChaincode] != name })
 	if err := f.lookCloser(ctx, membership, servers); err != nil {
 		return state, err
 	}
@@ -337,11 +336,10 @@ func (f *Fabric) FindApproval(ctx context.Context, network, mspID, channel, name
 	if err != nil {
 		return ChaincodeSpec{}, err
 	}
-	servers, err := f.serversOn(ctx, spec.Handle)
+	servers, err := f.serversOf(ctx, spec.Handle, name)
 	if err != nil {
 		return ChaincodeSpec{}, err
 	}
-	servers = slices.DeleteFunc(servers, func(s engine.Node) bool { return s.Labels[labelChaincode] != name })
 	if len(servers) == 0 {
 		return ChaincodeSpec{}, fmt.Errorf("no server of chaincode %s on channel %s beside peers of %s in network %s: %w", name, channel, mspID, network, ErrNotFound)
 	}
