@@ -361,11 +361,16 @@ func (f *Fabric) launches(ctx context.Context, peer Handle, packageID string) (l
 
 // serversOn gives the chaincode servers of a channel, and the records of chaincodes that have none.
 func (f *Fabric) serversOn(ctx context.Context, channel Handle) ([]engine.Node, error) {
+	return f.engine.Nodes(ctx, serverLabels(channel))
+}
+
+// serverLabels are those that every server of a channel has, and its volume too.
+func serverLabels(channel Handle) map[string]string {
 	labels := map[string]string{engine.LabelOwner: channel.Owner, engine.LabelKind: string(serverKind(channel)), labelChannel: channel.Name}
 	if channel.Kind == KindChannelMembership {
 		labels[labelMSPID] = channel.MSPID
 	}
-	return f.engine.Nodes(ctx, labels)
+	return labels
 }
 
 // serversOf gives the servers of a chaincode.
@@ -408,9 +413,7 @@ func (f *Fabric) removeServersThat(ctx context.Context, channel Handle, which fu
 	if err := jobs.wait(); err != nil {
 		return err
 	}
-	volumes, err := f.engine.Volumes(ctx, map[string]string{
-		engine.LabelOwner: channel.Owner, engine.LabelKind: string(KindChaincode), labelChannel: channel.Name,
-	})
+	volumes, err := f.engine.Volumes(ctx, serverLabels(channel))
 	for _, v := range volumes {
 		server, known := stays[v.Name]
 		if server || !known && !which(v.Labels) {
@@ -551,15 +554,17 @@ func (f *Fabric) installMissing(ctx context.Context, p Handle) error {
 			return fmt.Errorf("unable to read what was asked for of chaincode %s: %w", s.Labels[labelChaincode], err)
 		}
 		packageID := s.Labels[labelPackage]
-		switch packed, id, err := ChaincodePackage(in.Channel.Name, in.Label, in.Indexes, in.Server.MutualTLS); {
+		switch {
 		case report.has(packageID):
 		case in.Type != "":
 			if err := f.installHeld(ctx, p, in.Channel, packageID); err != nil {
 				return err
 			}
-		case err != nil || id != packageID: // the chaincode's own next apply brings it
-			continue
 		default:
+			packed, id, err := ChaincodePackage(in.Channel.Name, in.Label, in.Indexes, in.Server.MutualTLS)
+			if err != nil || id != packageID { // the chaincode's own next apply brings it
+				continue
+			}
 			if _, err := lifecycle.Install(ctx, target, admin, packed); err != nil {
 				return err
 			}

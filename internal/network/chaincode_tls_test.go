@@ -155,3 +155,23 @@ func TestServerTLSCutShort(t *testing.T) {
 		t.Error("the volume of a server that was never made stays")
 	}
 }
+
+// TestServerTLSOfAnApproval: the volumes of an organization's own servers go with them, and no others.
+func TestServerTLSOfAnApproval(t *testing.T) {
+	s := newSketch(t)
+	spec, packageID := guardedSpec(s)
+	p := s.peer("peer0.org1", "Org1MSP")
+	spec.Channel = s.channel.With(KindChannelMembership, s.channel.Name, "Org1MSP")
+	s.serveOne(spec, p, packageID)
+	all := func(string) bool { return true }
+	for _, c := range []struct {
+		of   Handle
+		left bool
+	}{{s.channel, true}, {s.channel.With(KindChannelMembership, s.channel.Name, "Org2MSP"), true}, {spec.Channel, false}} {
+		s.must(s.fabric.removeServers(t.Context(), c.of, "kv", all))
+		_, err := s.fake.Volume(t.Context(), server(spec, p).Object())
+		if (err == nil) != c.left {
+			t.Errorf("after the servers of %s were removed, the volume is left %t", c.of, err == nil)
+		}
+	}
+}
