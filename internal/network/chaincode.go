@@ -154,7 +154,7 @@ func (f *Fabric) PreflightChaincode(ctx context.Context, spec ChaincodeSpec) err
 	if err != nil {
 		return err
 	}
-	packed, err := spec.Pack()
+	packed, packageID, _, err := spec.packed()
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (f *Fabric) PreflightChaincode(ctx context.Context, spec ChaincodeSpec) err
 	if err := policies.CheckPolicies(spec); err != nil {
 		return err
 	}
-	if err := f.requireLabel(ctx, spec); err != nil {
+	if err := f.requireLabel(ctx, spec, packageID); err != nil {
 		return err
 	}
 	members, err := f.members(ctx, record)
@@ -190,10 +190,9 @@ func (e *LabelTakenError) Error() string {
 	return fmt.Sprintf("the label %q is that of chaincode %s on channel %s already", e.Label, e.Chaincode, e.Channel)
 }
 
-func (f *Fabric) requireLabel(ctx context.Context, spec ChaincodeSpec) error {
-	packageID, err := spec.packageID()
-	if err != nil || !spec.served() {
-		return err
+func (f *Fabric) requireLabel(ctx context.Context, spec ChaincodeSpec, packageID string) error {
+	if !spec.served() {
+		return nil
 	}
 	servers, err := f.serversOn(ctx, spec.Channel)
 	if err != nil {

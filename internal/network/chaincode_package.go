@@ -93,19 +93,6 @@ func (e *PackageChangedError) Error() string {
 // or somebody else serves it.
 func (s *ChaincodeSpec) served() bool { return s.Server.Image != "" }
 
-// packageID gives the package ID of a spec.
-func (s *ChaincodeSpec) packageID() (string, error) {
-	if s.Package == nil {
-		_, id, err := ChaincodePackage(s.Channel.Name, s.Label, s.Indexes, s.Server.MutualTLS)
-		return id, err
-	}
-	info, err := s.Package.Describe(s.Label)
-	if err != nil {
-		return "", err
-	}
-	return info.ID, s.planned(info.ID)
-}
-
 // Pack gives the package of a spec.
 func (s *ChaincodeSpec) Pack() ([]byte, error) {
 	packed, _, _, err := s.packed()

@@ -58,7 +58,7 @@ func TestPackageSource(t *testing.T) {
 		if _, _, _, err := spec.packed(); !errors.As(err, &changed) || changed.Found != want {
 			t.Errorf("%s: what the plan did not know gives %v", name, err)
 		}
-		if _, err := spec.packageID(); !errors.As(err, &changed) {
+		if _, err := spec.Pack(); !errors.As(err, &changed) {
 			t.Errorf("%s: what the plan did not know gives %v", name, err)
 		}
 	}

@@ -516,14 +516,14 @@ func TestLabelTaken(t *testing.T) {
 	_, packageID, err := ChaincodePackage("trade", "shared", nil, false)
 	s.must(err)
 	s.must(s.fake.CreateNode(t.Context(), serverNode(spec, s.peer("peer0.org1", "Org1MSP"), "kv:1", packageID)))
-	s.must(s.fabric.requireLabel(t.Context(), spec))
+	s.must(s.fabric.requireLabel(t.Context(), spec, packageID))
 	spec.Name = "other"
 	taken := new(LabelTakenError)
 	if err := s.fabric.PreflightChaincode(t.Context(), spec); !errors.As(err, &taken) || taken.Chaincode != "kv" {
 		t.Errorf("the error is %v, want a LabelTakenError", err)
 	}
 	spec.Channel = s.network.With(KindChannel, "elsewhere", "")
-	s.must(s.fabric.requireLabel(t.Context(), spec))
+	s.must(s.fabric.requireLabel(t.Context(), spec, packageID))
 }
 
 // TestPreflightChaincodeWantsAPeerOfEachOrganization: a peer that rests is passed over, but an
