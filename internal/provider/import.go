@@ -24,16 +24,11 @@ import (
 // known by then (resourceIdentities).
 func importer(ctx context.Context, c *configured, req resource.ImportStateRequest, resp *resource.ImportStateResponse, model any,
 	find func(f *network.Fabric, parts []string) error) {
-	id, _, err := adoptionID(req.ID)
-	if err != nil {
-		addError(&resp.Diagnostics, "Unable to import", err)
-		return
-	}
 	f := c.fabric(&resp.Diagnostics)
 	if f == nil {
 		return
 	}
-	if err := find(f, strings.Split(id, "/")); err != nil {
+	if err := find(f, strings.Split(req.ID, "/")); err != nil {
 		addError(&resp.Diagnostics, "Unable to import "+req.ID, err)
 		return
 	}
@@ -42,6 +37,18 @@ func importer(ctx context.Context, c *configured, req resource.ImportStateReques
 	}
 	rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, model)...)
+}
+
+// adopter is the importer of what can be adopted: the import ID may name containers that something else made.
+func adopter(ctx context.Context, c *configured, req resource.ImportStateRequest, resp *resource.ImportStateResponse, model any,
+	find func(f *network.Fabric, parts []string, containers map[string]string) error) {
+	id, containers, err := adoptionID(req.ID)
+	if err != nil {
+		addError(&resp.Diagnostics, "Unable to import", err)
+		return
+	}
+	req.ID = id
+	importer(ctx, c, req, resp, model, func(f *network.Fabric, parts []string) error { return find(f, parts, containers) })
 }
 
 // noTimeouts is a timeouts attribute that the configuration does not set.
@@ -152,8 +159,8 @@ func (r *identityResource) ImportState(ctx context.Context, req resource.ImportS
 // ImportState takes NETWORK/NAME, and NETWORK/NAME@NAME=CONTAINER to adopt what something else made.
 func (r *peerResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &peerModel{}
-	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
-		if _, containers, _ := adoptionID(req.ID); containers != nil {
+	adopter(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string, containers map[string]string) error {
+		if containers != nil {
 			if err := f.AdoptPeer(ctx, parts[0], parts[1], containers[parts[1]]); err != nil {
 				return err
 			}
@@ -193,8 +200,8 @@ func (r *peerResource) ImportState(ctx context.Context, req resource.ImportState
 // ImportState takes NETWORK/NAME, and NETWORK/NAME@NODE=CONTAINER,… to adopt what something else made.
 func (r *ordererClusterResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &ordererClusterModel{}
-	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
-		if _, containers, _ := adoptionID(req.ID); containers != nil {
+	adopter(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string, containers map[string]string) error {
+		if containers != nil {
 			if err := f.AdoptOrderers(ctx, parts[0], parts[1], containers); err != nil {
 				return err
 			}
@@ -313,8 +320,8 @@ func durationText(d time.Duration) string { return network.DurationText(d) }
 // that something else made.
 func (r *chaincodeResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	m := &chaincodeModel{}
-	importer(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string) error {
-		if _, containers, _ := adoptionID(req.ID); containers != nil {
+	adopter(ctx, &r.configured, req, resp, m, func(f *network.Fabric, parts []string, containers map[string]string) error {
+		if containers != nil {
 			if err := f.AdoptChaincode(ctx, parts[0], parts[1], parts[2], containers); err != nil {
 				return err
 			}

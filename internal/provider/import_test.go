@@ -38,7 +38,7 @@ func TestImportedChaincodeFits(t *testing.T) {
 // FuzzImport imports whatever somebody may write: without an engine every ID is an error, and none is more
 // than that.
 func FuzzImport(f *testing.F) {
-	for _, id := range []string{"dev", "dev/ca.org1", "dev/Org1MSP/alice", "dev/trade/asset", "dev/trade/0123abcd", "/", "//", " dev / x ", "dev/../x", "a/b/c/d/e", "\x00/\xff"} {
+	for _, id := range []string{"dev", "dev/ca.org1", "dev/Org1MSP/alice", "dev/trade/asset", "dev/trade/0123abcd", "/", "//", " dev / x ", "dev/../x", "a/b/c/d/e", "\x00/\xff", "dev@x=/a", "dev/x@x=/a/b", "dev/Org1MSP/alice@org1.example.com"} {
 		f.Add(id)
 	}
 	s := newSession(providerModel{DockerHost: types.StringValue("unix:///nonexistent.sock")})

@@ -51,27 +51,29 @@ type resourceIdentity struct {
 	parts []identityPart
 	// handle gives the handle of the thing that a state is of.
 	handle func(ctx context.Context, state tfsdk.State, diags *diag.Diagnostics) network.Handle
+	// adopts tells that an import ID may name containers that something else made (adoptionID).
+	adopts bool
 }
 
 // resourceIdentities are those of all resources that can be imported. A proposal, a signature and a
 // submission are documents, which are nowhere on the engine: they cannot be.
 var resourceIdentities = map[string]resourceIdentity{
-	"fabric_network": {[]identityPart{
+	"fabric_network": {parts: []identityPart{
 		{name: "name", description: "Name of the network.", of: func(h network.Handle) string { return h.Network }},
 		{name: "owner_id", description: "Its `owner_id`. It is needed where several `fabric_network` share one network of the engine.", of: func(h network.Handle) string { return h.Owner }, optional: true},
-	}, ownHandle},
-	"fabric_ca":                 {[]identityPart{ofNetwork, ofName}, ownHandle},
-	"fabric_organization":       {[]identityPart{ofNetwork, ofMSPID}, ownHandle},
-	"fabric_identity":           {[]identityPart{ofNetwork, ofMSPID, ofName}, ownHandle},
-	"fabric_crl":                {[]identityPart{ofNetwork, ofMSPID}, handleAt("organization")},
-	"fabric_peer":               {[]identityPart{ofNetwork, ofName}, ownHandle},
-	"fabric_orderer_cluster":    {[]identityPart{ofNetwork, ofName}, ownHandle},
-	"fabric_orderer":            {[]identityPart{ofNetwork, ofName}, ownHandle},
-	"fabric_channel":            {[]identityPart{ofNetwork, ofName}, ownHandle},
-	"fabric_channel_membership": {[]identityPart{ofNetwork, ofMSPID, ofChannel}, ownHandle},
-	"fabric_chaincode":          {[]identityPart{ofNetwork, ofChannel, inChannel("name", "Its name in the channel.")}, ownHandle},
-	"fabric_chaincode_approval": {[]identityPart{ofNetwork, ofMSPID, ofChannel, inChannel("name", "Name of the chaincode in the channel.")}, ownHandle},
-	"fabric_transaction":        {[]identityPart{ofNetwork, ofChannel, inChannel("transaction_id", "Its transaction ID.")}, transactionHandle},
+	}, handle: ownHandle},
+	"fabric_ca":                 {parts: []identityPart{ofNetwork, ofName}, handle: ownHandle},
+	"fabric_organization":       {parts: []identityPart{ofNetwork, ofMSPID}, handle: ownHandle},
+	"fabric_identity":           {parts: []identityPart{ofNetwork, ofMSPID, ofName}, handle: ownHandle},
+	"fabric_crl":                {parts: []identityPart{ofNetwork, ofMSPID}, handle: handleAt("organization")},
+	"fabric_peer":               {parts: []identityPart{ofNetwork, ofName}, handle: ownHandle, adopts: true},
+	"fabric_orderer_cluster":    {parts: []identityPart{ofNetwork, ofName}, handle: ownHandle, adopts: true},
+	"fabric_orderer":            {parts: []identityPart{ofNetwork, ofName}, handle: ownHandle},
+	"fabric_channel":            {parts: []identityPart{ofNetwork, ofName}, handle: ownHandle},
+	"fabric_channel_membership": {parts: []identityPart{ofNetwork, ofMSPID, ofChannel}, handle: ownHandle},
+	"fabric_chaincode":          {parts: []identityPart{ofNetwork, ofChannel, inChannel("name", "Its name in the channel.")}, handle: ownHandle, adopts: true},
+	"fabric_chaincode_approval": {parts: []identityPart{ofNetwork, ofMSPID, ofChannel, inChannel("name", "Name of the chaincode in the channel.")}, handle: ownHandle},
+	"fabric_transaction":        {parts: []identityPart{ofNetwork, ofChannel, inChannel("transaction_id", "Its transaction ID.")}, handle: transactionHandle},
 }
 
 var ownHandle = handleAt("handle")
@@ -121,6 +123,12 @@ var importLabel = regexp.MustCompile(`[^A-Za-z0-9_-]`)
 
 // check refuses an import ID of another form.
 func (i resourceIdentity) check(id string) error {
+	if i.adopts {
+		var err error
+		if id, _, err = adoptionID(id); err != nil {
+			return err
+		}
+	}
 	wants, least := make([]string, len(i.parts)), 0
 	for n, p := range i.parts {
 		wants[n] = strings.ToUpper(p.name)

@@ -147,7 +147,7 @@ func TestResourceIdentity(t *testing.T) {
 			if got := r.identity.asked(ctx, gone, &diags); got != example.id || diags.HasError() || !read.State.Raw.IsNull() {
 				t.Errorf("the identity of what is gone is %s (%v)", gone.Raw, diags)
 			}
-			for _, wrong := range []string{"", "/", "a/b/c/d/e", example.id + "/x"} {
+			for _, wrong := range []string{"", "/", "a/b/c/d/e", example.id + "/x", "dev@x=/a/b/c/d"} {
 				if err := r.identity.check(wrong); err == nil || !strings.Contains(err.Error(), "must be ") {
 					t.Errorf("the import ID %q: %v", wrong, err)
 				}
