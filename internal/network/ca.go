@@ -93,8 +93,14 @@ func (f *Fabric) PreflightCA(ctx context.Context, spec CASpec) error {
 // registrars are enrolled.
 func (f *Fabric) EnsureCA(ctx context.Context, spec CASpec) (CAState, error) {
 	f.conns.forget(spec.Handle)
+	if err := f.acceptRemoved(ctx, spec.Handle, &spec.NodeOptions); err != nil {
+		return CAState{}, err
+	}
 	files, err := f.prepareCA(ctx, spec)
 	if err != nil {
+		return CAState{}, err
+	}
+	if err := f.beginRotation(ctx, spec.Handle, &spec.Renewal); err != nil {
 		return CAState{}, err
 	}
 	keys := caKeys{handle: spec.Handle, files: files}
@@ -108,7 +114,9 @@ func (f *Fabric) EnsureCA(ctx context.Context, spec CASpec) (CAState, error) {
 		Enrollment: string(files[enrollmentCA+caCertificate]), TLS: string(files[tlsCA+caCertificate]), Certificates: map[string]string{},
 	}
 	n.material = recalled(n.material, caCertificates, state.Certificates)
-	state.NodeState, err = f.ensure(ctx, n)
+	if state.NodeState, err = f.ensure(ctx, n); err == nil {
+		err = f.endRotation(ctx, spec.Handle, spec.Renewal)
+	}
 	if err != nil || spec.Stopped {
 		return state, err
 	}
@@ -617,6 +625,7 @@ func newSecret() string {
 }
 
 // ReadCA reads the state of a CA.
+// One of which nothing is left and that no organization has its certificates from is ErrNotFound.
 func (f *Fabric) ReadCA(ctx context.Context, h Handle) (CAState, error) {
 	node, err := f.readNode(ctx, h, CAPorts())
 	if err != nil {
@@ -625,7 +634,16 @@ func (f *Fabric) ReadCA(ctx context.Context, h Handle) (CAState, error) {
 	state := CAState{NodeState: node}
 	keys, err := f.caKeys(ctx, h)
 	if errors.Is(err, ErrLost) {
-		state.Lost = true
+		if state.Lost && state.Status == engine.Absent {
+			served, err := f.organizationsOf(ctx, h)
+			if err == nil && len(served) == 0 { // it was removed, or is not missed
+				err = fmt.Errorf("nothing is left of %s: %w", h, ErrNotFound)
+			}
+			if err != nil {
+				return state, err
+			}
+		}
+		state.Lost, state.Removed = true, false
 		return state, nil
 	}
 	state.Enrollment, state.TLS = string(keys.files[enrollmentCA+caCertificate]), string(keys.files[tlsCA+caCertificate])

@@ -162,6 +162,8 @@ func TestCALoss(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, server, before := started(t, "ca.org1")
+			_, err := h.createOrganization(h.organizationSpec("Org1MSP", "ca.org1"))
+			h.must(err)
 			h.must(h.registerByHand("someone"))
 			for _, volume := range test.gone {
 				h.fake.VanishNode(volume)

@@ -121,6 +121,8 @@ type fakeCA struct {
 	registries map[string]*registry
 	// enrolled counts enrolments, refuse is the status of every answer when not 0.
 	enrolled, refuse int
+	// refused is the only call that is refused then; empty: every call.
+	refused string
 }
 
 type registry struct {
@@ -228,7 +230,7 @@ func (s *fakeCA) registered(id string) *ca.Identity {
 func (s *fakeCA) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.refuse != 0 {
+	if s.refuse != 0 && (s.refused == "" || strings.HasSuffix(req.URL.Path, "/"+s.refused)) {
 		refuse(w, s.refuse, 0, "out of order")
 		return
 	}

@@ -310,6 +310,9 @@ func (f *Fabric) UpdateIdentity(ctx context.Context, spec IdentitySpec, before m
 	if err := f.ensureAffiliation(ctx, from, spec.Affiliation); err != nil {
 		return IdentityState{}, err
 	}
+	if err := f.beginRotation(ctx, spec.Handle, &spec.Renewal); err != nil {
+		return IdentityState{}, err
+	}
 	client, registrar, err := f.registrar(ctx, from, enrollmentCA)
 	if err != nil {
 		return IdentityState{}, err
@@ -346,7 +349,7 @@ func (f *Fabric) UpdateIdentity(ctx context.Context, spec IdentitySpec, before m
 	if err != nil {
 		return state, err
 	}
-	return state, f.revoke(ctx, spec.Handle.Organization(), spec.Revoke)
+	return state, f.endRotation(ctx, spec.Handle, spec.Renewal)
 }
 
 // readIdentity gives the signing identity, wherever its key lives. ErrNotFound when it is gone.
@@ -413,7 +416,8 @@ func (f *Fabric) ReadIdentity(ctx context.Context, h Handle, directory string, k
 			return state, fmt.Errorf("unable to read the registration of %s at %s: %w", h, from, err)
 		}
 	}
-	return state, nil
+	state.KeyVersion, err = f.rotated(ctx, h, state.KeyVersion)
+	return state, err
 }
 
 // DeleteIdentity removes the registration, so that the name is free again, and erases the key. An

@@ -67,6 +67,14 @@ func (f *Fabric) writeStore(ctx context.Context, volume, owner string, files map
 	return nil
 }
 
+// recordKeeper is whose key volume has what must be known of a thing beside its keys: that of its organization.
+func recordKeeper(h Handle) Handle {
+	if h.Kind == KindCA || h.Kind == KindOrganization {
+		return h
+	}
+	return h.Organization()
+}
+
 // eraseKeys removes files from the key volume of a thing.
 func (f *Fabric) eraseKeys(ctx context.Context, h Handle, names ...string) error {
 	defer f.stores.locks.lock(h.keys())()

@@ -89,7 +89,7 @@ func (f *Fabric) ensureMember(ctx context.Context, n *node) (MemberState, error)
 	if state.NodeState, err = f.ensure(ctx, n); err != nil {
 		return state, err
 	}
-	return state, f.revoke(ctx, n.handle.Organization(), n.options.Revoke)
+	return state, f.endRotation(ctx, n.handle, n.options.Renewal)
 }
 
 // Files of a member below keysFolder.

@@ -72,6 +72,8 @@ type NodeState struct {
 	HostPorts map[string]int
 	// Lost tells that the node's volume is gone.
 	Lost bool
+	// Removed tells that it is gone because that was wanted, by a removal that was cut short.
+	Removed bool
 }
 
 // sighting is what a look at the engine found before a node is made.
@@ -315,6 +317,9 @@ func (f *Fabric) ensureLocked(ctx context.Context, n *node) (NodeState, error) {
 	}
 	fresh, err := f.ensureVolume(ctx, n, seen.volume)
 	if err != nil {
+		return NodeState{}, err
+	}
+	if err := f.revokeRemoval(ctx, n.handle); err != nil {
 		return NodeState{}, err
 	}
 	spec := n.spec(seen.image.ID, seen.ports)
@@ -913,7 +918,9 @@ func (f *Fabric) readNode(ctx context.Context, h Handle, ports map[string]int) (
 	volume, err := f.engine.Volume(ctx, h.Object())
 	switch {
 	case errors.Is(err, engine.ErrNotFound):
-		state.Lost = true
+		state.Removed, err = f.removalWanted(ctx, h)
+		state.Lost = !state.Removed
+		return state, err
 	case err != nil:
 		return state, err
 	case volume.Labels[engine.LabelOwner] != h.Owner:
@@ -1009,6 +1016,9 @@ func (f *Fabric) removeNode(ctx context.Context, h Handle, keepVolume bool) erro
 	f.furnished.Delete(h.Object())
 	if keepVolume {
 		return nil
+	}
+	if err := f.announceRemoval(ctx, h); err != nil {
+		return fmt.Errorf("unable to remove the volume of %s: %w", h, err)
 	}
 	if err := f.engine.RemoveVolume(ctx, h.Object(), h.Owner); err != nil {
 		return fmt.Errorf("unable to remove the volume of %s: %w", h, err)

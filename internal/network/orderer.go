@@ -146,6 +146,16 @@ func (f *Fabric) checkMaterials(ctx context.Context, spec ClusterSpec) error {
 // quorum. Nodes that were made are in the answer also when another one failed.
 func (f *Fabric) EnsureOrdererCluster(ctx context.Context, spec ClusterSpec) (map[string]MemberState, error) {
 	defer f.lockChange(spec.Handle)()
+	spec.Nodes = maps.Clone(spec.Nodes)
+	for name, node := range spec.Nodes {
+		if err := f.acceptRemoved(ctx, node.Handle, &node.NodeOptions); err != nil {
+			return nil, err
+		}
+		if err := f.beginRotation(ctx, node.Handle, &node.Renewal); err != nil {
+			return nil, err
+		}
+		spec.Nodes[name] = node
+	}
 	return f.ensureOrdererCluster(ctx, spec)
 }
 
@@ -463,7 +473,7 @@ func (f *Fabric) ReadOrdererCluster(ctx context.Context, orderers map[string]Han
 // ordererLedger asks an orderer whether it has joined a channel. One that cannot be asked has when a
 // channel of ours is on its cluster.
 func (f *Fabric) ordererLedger(ctx context.Context, h Handle, node NodeState) (Ledger, error) {
-	if node.Lost {
+	if node.Lost || node.Removed {
 		return LedgerUnknown, nil
 	}
 	if node.Status == engine.Running {

@@ -64,6 +64,12 @@ func (f *Fabric) EnsureJoinedOrderer(ctx context.Context, spec JoinedOrdererSpec
 	if err := f.requireRelease(ctx, spec.Version, []Handle{o}, spec.Orderers); err != nil {
 		return state, err
 	}
+	if err := f.acceptRemoved(ctx, o, &spec.NodeOptions); err != nil {
+		return state, err
+	}
+	if err := f.beginRotation(ctx, o, &spec.Renewal); err != nil {
+		return state, err
+	}
 	change := func(ctx context.Context, _ Handle, spared func(context.Context) error) error {
 		n, err := f.ordererNode(spec.OrdererSpec)
 		if err != nil {

@@ -108,18 +108,28 @@ func (s OrganizationSpec) describes(have *organizationKeys) bool {
 // requireUnshared fails when another organization has its certificates from the CA: its members
 // would be members of both.
 func (f *Fabric) requireUnshared(ctx context.Context, org, from Handle) error {
-	volumes, err := f.engine.Volumes(ctx, map[string]string{
-		engine.LabelOwner: org.Owner, engine.LabelKind: string(KindOrganization), engine.LabelNetwork: org.Network, labelCA: from.Name,
-	})
+	served, err := f.organizationsOf(ctx, from)
 	if err != nil {
 		return err
 	}
-	for _, v := range volumes {
-		if other := handleOf(v.Labels); other.Name != org.Name {
+	for _, other := range served {
+		if other.Name != org.Name {
 			return fmt.Errorf("%s issues the certificates of %s: whoever it certifies would be a member of both; give each organization a CA of its own", from, other)
 		}
 	}
 	return nil
+}
+
+// organizationsOf gives the organizations that have their certificates from a CA.
+func (f *Fabric) organizationsOf(ctx context.Context, from Handle) ([]Handle, error) {
+	volumes, err := f.engine.Volumes(ctx, map[string]string{
+		engine.LabelOwner: from.Owner, engine.LabelKind: string(KindOrganization), engine.LabelNetwork: from.Network, labelCA: from.Name,
+	})
+	out := make([]Handle, len(volumes))
+	for i, v := range volumes {
+		out[i] = handleOf(v.Labels)
+	}
+	return out, err
 }
 
 // CreateOrganization records the organization in a key volume of its own and enrols its admin.
@@ -171,6 +181,9 @@ func (f *Fabric) UpdateOrganization(ctx context.Context, spec OrganizationSpec) 
 		return OrganizationState{}, err
 	}
 	spec.CA = &from
+	if err := f.beginRotation(ctx, spec.Handle, &spec.Renewal); err != nil {
+		return OrganizationState{}, err
+	}
 	if _, err := f.recordOrganization(ctx, spec, *record); err != nil {
 		return OrganizationState{}, err
 	}
@@ -221,7 +234,7 @@ func (f *Fabric) recordOrganization(ctx context.Context, spec OrganizationSpec, 
 	if err := f.writeKeys(ctx, spec.Handle, files); err != nil {
 		return OrganizationState{}, err
 	}
-	if err := f.revoke(ctx, spec.Handle, spec.Revoke); err != nil {
+	if err := f.endRotation(ctx, spec.Handle, spec.Renewal); err != nil {
 		return OrganizationState{}, err
 	}
 	return f.ReadOrganization(ctx, spec.Handle)
@@ -320,8 +333,11 @@ func (f *Fabric) ReadOrganization(ctx context.Context, h Handle) (OrganizationSt
 		return OrganizationState{}, err
 	}
 	state := OrganizationState{
-		Handle: h, CA: keys.CA, Definition: keys.Definition, AdminCertificate: string(keys.files[adminFolder+"/cert.pem"]), KeyVersion: keys.AdminKeyVersion,
+		Handle: h, CA: keys.CA, Definition: keys.Definition, AdminCertificate: string(keys.files[adminFolder+"/cert.pem"]),
 		TLSRootVersion: keys.TLSRootVersion, AdminDirectory: keys.AdminDirectory,
+	}
+	if state.KeyVersion, err = f.rotated(ctx, h, keys.AdminKeyVersion); err != nil {
+		return state, err
 	}
 	if keys.TLSRollover != nil {
 		state.TLSRootVersion = -1

@@ -84,6 +84,12 @@ func (f *Fabric) EnsurePeer(ctx context.Context, spec PeerSpec) (MemberState, er
 	if err := f.rest(ctx, spec.Handle, reason); err != nil {
 		return MemberState{}, err
 	}
+	if err := f.acceptRemoved(ctx, spec.Handle, &spec.NodeOptions); err != nil {
+		return MemberState{}, err
+	}
+	if err := f.beginRotation(ctx, spec.Handle, &spec.Renewal); err != nil {
+		return MemberState{}, err
+	}
 	return f.ensurePeer(ctx, spec)
 }
 
@@ -239,7 +245,7 @@ func (f *Fabric) ReadPeer(ctx context.Context, h Handle) (MemberState, error) {
 // peerLedger asks a peer whether it has joined a channel. One that cannot be asked has when a
 // channel of ours says so, or its organization's membership in one of somebody else.
 func (f *Fabric) peerLedger(ctx context.Context, h Handle, node NodeState) (Ledger, error) {
-	if node.Lost {
+	if node.Lost || node.Removed {
 		return LedgerUnknown, nil
 	}
 	if node.Status == engine.Running {

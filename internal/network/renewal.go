@@ -111,6 +111,8 @@ type Renewal struct {
 	Known bool `json:"-"`
 	// KeyVersion counts the keys that the thing has had; 0 is the first, as 1 is.
 	KeyVersion int `json:"key_version,omitempty"`
+	// KeyVersionBefore counts those that it had when the renewal was planned.
+	KeyVersionBefore int `json:"-"`
 }
 
 // replaces tells whether a certificate, intermediates may follow, is to be replaced.

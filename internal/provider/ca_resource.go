@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -214,7 +215,7 @@ func (r *caResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequ
 	switch {
 	case before == nil:
 		planNewCertificates(&plan)
-	case lostWillBeNew(before, &plan.runModel):
+	case beginsAnew(before.Status, &plan.runModel):
 		plan.Certificate, plan.TLSCertificate = types.StringUnknown(), types.StringUnknown()
 		planNewCertificates(&plan)
 	default:
@@ -265,9 +266,9 @@ func (m *caModel) validate(diags *diag.Diagnostics) {
 	}
 }
 
-// lostWillBeNew tells that an apply begins with an empty volume.
-func lostWillBeNew(prior, plan *runModel) bool {
-	return prior.Status.ValueString() == statusLost && plan.AcceptDataLoss.ValueBool()
+// beginsAnew tells that an apply begins with an empty volume.
+func beginsAnew(status types.String, plan *runModel) bool {
+	return status.ValueString() == statusLost && plan.AcceptDataLoss.ValueBool() || status.ValueString() == statusRemoved
 }
 
 func (m *caModel) spec(ctx context.Context, diags *diag.Diagnostics) network.CASpec {
@@ -369,6 +370,10 @@ func (r *caResource) Read(ctx context.Context, req resource.ReadRequest, resp *r
 	}
 	h := handleFrom(ctx, state.Handle, &resp.Diagnostics)
 	found, err := f.ReadCA(ctx, h)
+	if errors.Is(err, network.ErrNotFound) {
+		resp.State.RemoveResource(ctx)
+		return
+	}
 	if err != nil {
 		addError(&resp.Diagnostics, "Unable to read CA "+state.Name.ValueString(), err)
 		return

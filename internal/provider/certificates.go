@@ -276,6 +276,7 @@ func dueNames(list types.List) []string {
 // renewalOf tells an update which certificates to replace: those that the plan does not know.
 func renewalOf(plan, prior certificateHolder) network.Renewal {
 	out := firstKeys(plan)
+	out.KeyVersionBefore = laterVersion(prior.renewal().KeyVersion)
 	rotated := !prior.renewal().KeyVersion.IsNull() && changed(prior.renewal().KeyVersion, plan.renewal().KeyVersion)
 	for name, value := range plan.held() {
 		before := prior.held()[name].ValueString()
@@ -359,8 +360,17 @@ func readCertificates(ctx context.Context, m certificateHolder, h network.Handle
 }
 
 // readNodeCertificates does so for a node. It looks at what the node has by now, where that is something
-// else or something is due: somebody may have replaced or removed it, or an update that failed later has.
+// else or something is due: somebody may have replaced or removed it, or an update that failed later has. The
+// state may be older than the keys, too.
 func readNodeCertificates(ctx context.Context, f *network.Fabric, m certificateHolder, h network.Handle, before types.String, diags *diag.Diagnostics) {
+	version, err := f.KeyVersion(ctx, h)
+	if err != nil {
+		addError(diags, "Unable to read the keys of "+h.String(), err)
+		return
+	}
+	if version > 0 {
+		m.renewal().KeyVersion = keyVersion(version)
+	}
 	readCertificates(ctx, m, h, before, f.Stale(ctx, h, heldTexts(m)), diags)
 	if len(m.renewal().RenewalDue.Elements()) == 0 && f.KeepsCertificates(ctx, h, heldTexts(m)) {
 		return

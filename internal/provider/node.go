@@ -32,6 +32,9 @@ import (
 // statusLost is what status says of a node whose volume is gone.
 const statusLost = "lost"
 
+// statusRemoved is what it says of a node of which nothing is left, because a removal of it was cut short.
+const statusRemoved = "removed"
+
 // runModel is how nodes run: the part of a schema that a CA, a peer and an ordering cluster share.
 type runModel struct {
 	Image              types.String   `tfsdk:"image"`
@@ -144,7 +147,7 @@ func runAttributes(ctx context.Context, what, holds, defaultImage string) map[st
 		},
 		"status": schema.StringAttribute{
 			Computed:            true,
-			MarkdownDescription: "What the engine says: `running`, `unhealthy` when it runs but fails its health check for 10 seconds, `detached` when it runs but was taken off the network, `altered` when somebody changed its limits, its restart policy, its name on the network or the configuration on its volume, `stopped` (or paused), `absent` when the container is gone, `lost` when the volume is. The next apply repairs what differs from `desired_state`; it starts an unhealthy one again.",
+			MarkdownDescription: "What the engine says: `running`, `unhealthy` when it runs but fails its health check for 10 seconds, `detached` when it runs but was taken off the network, `altered` when somebody changed its limits, its restart policy, its name on the network or the configuration on its volume, `stopped` (or paused), `absent` when the container is gone, `lost` when the volume is, `removed` when both are because a removal was cut short. The next apply repairs what differs from `desired_state`; it starts an unhealthy one again.",
 		},
 		"handle":   handleOutput(what),
 		"timeouts": operationTimeouts(ctx),
@@ -354,8 +357,11 @@ func (m *runModel) protectLedger(ctx context.Context, private privateState, what
 
 // statusOf is what status says of a node.
 func statusOf(s network.NodeState) types.String {
-	if s.Lost {
+	switch {
+	case s.Lost:
 		return types.StringValue(statusLost)
+	case s.Removed:
+		return types.StringValue(statusRemoved)
 	}
 	return types.StringValue(string(s.Status))
 }

@@ -152,7 +152,7 @@ func (r *ordererClusterResource) Schema(ctx context.Context, _ resource.SchemaRe
 						"admin_port":         portAttribute("channel participation endpoint, which wants a client certificate"),
 						"operations_port":    portAttribute("operations endpoint, which wants a client certificate"),
 						"endpoint":           computed("Address (`host:port`) of the node on the network, or the advertised one."),
-						"status":             computed("What the engine says of the node: `running`, `detached`, `stopped`, `absent` or `lost`; `unlisted` when it runs and is no consenter of a channel of the cluster."),
+						"status":             computed("What the engine says of the node: `running`, `detached`, `stopped`, `absent`, `lost` or `removed`; `unlisted` when it runs and is no consenter of a channel of the cluster."),
 					}),
 				},
 			},
@@ -304,7 +304,7 @@ func (m *ordererClusterModel) planNodes(ctx context.Context, c *configured, prio
 		n.Status = m.DesiredState
 		planNewCertificates(&n)
 		was, ok := before[name]
-		stays := ok && !(was.Status.ValueString() == statusLost && m.AcceptDataLoss.ValueBool())
+		stays := ok && !beginsAnew(was.Status, &m.runModel)
 		switch {
 		case ok && !n.Container.IsNull():
 			planAdopted(&n, &was)
@@ -489,7 +489,7 @@ func held(ctx context.Context, f *network.Fabric, handles map[string]network.Han
 }
 
 func worst(nodes map[string]ordererModel) types.String {
-	for _, status := range []string{statusLost, string(engine.Absent), string(engine.Stopped), string(network.Detached), string(network.Altered), string(network.Unhealthy), string(network.Unlisted)} {
+	for _, status := range []string{statusLost, statusRemoved, string(engine.Absent), string(engine.Stopped), string(network.Detached), string(network.Altered), string(network.Unhealthy), string(network.Unlisted)} {
 		for _, n := range nodes {
 			if n.Status.ValueString() == status {
 				return types.StringValue(status)

@@ -136,7 +136,7 @@ func (r *ordererResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	plan.runModel.plan(before, &config.runModel, r.session.image("hyperledger/fabric-orderer", plan.FabricVersion), &resp.Diagnostics)
 	plan.Handle = planHandle(ctx, plan.Organization, network.KindOrderer, plan.Name, handleMember(plan.Organization, "msp_id"), &resp.Diagnostics)
 	plan.Endpoint = planEndpoint(plan.AdvertisedAddress, plan.Handle, 7050)
-	if before == nil || lostWillBeNew(before, &plan.runModel) {
+	if before == nil || beginsAnew(before.Status, &plan.runModel) {
 		planNewCertificates(&plan)
 	} else {
 		planCertificates(&plan, &prior, changed(prior.RenewBefore, plan.RenewBefore), restarts("ordering node", plan.Name),

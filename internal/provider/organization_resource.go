@@ -401,6 +401,7 @@ func (r *organizationResource) Read(ctx context.Context, req resource.ReadReques
 				"Replace the organization (terraform apply -replace=ADDRESS) and what has certificates of it.")
 	}
 	state.Definition, state.AdminCertificate = definitionValue(ctx, found.Definition, &resp.Diagnostics), nullable(found.AdminCertificate)
+	state.KeyVersion = keyVersion(found.KeyVersion)
 	if readCertificates(ctx, &state, found.Handle, state.RenewBefore, nil, &resp.Diagnostics); state.CA.IsNull() {
 		state.renewNothing()
 	}

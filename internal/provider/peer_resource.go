@@ -129,8 +129,8 @@ func (r *peerResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	case adopts && before != nil:
 		planAdopted(&plan, &prior)
 	case !plan.MaterialDirectory.IsNull():
-		r.planGiven(ctx, plan.given(&prior, before != nil && !lostWillBeNew(before, &plan.runModel)), &resp.Diagnostics)
-	case before == nil || lostWillBeNew(before, &plan.runModel):
+		r.planGiven(ctx, plan.given(&prior, before != nil && !beginsAnew(before.Status, &plan.runModel)), &resp.Diagnostics)
+	case before == nil || beginsAnew(before.Status, &plan.runModel):
 		planNewCertificates(&plan)
 	default:
 		planCertificates(&plan, &prior, changed(prior.RenewBefore, plan.RenewBefore), restarts("peer", plan.Name),
@@ -332,7 +332,7 @@ func (r *peerResource) Update(ctx context.Context, req resource.UpdateRequest, r
 		return
 	}
 	spec.Existing, spec.Timeout = true, limit
-	if !lostWillBeNew(&prior.runModel, &plan.runModel) { // else what is gone is made, and what is there is kept
+	if !beginsAnew(prior.Status, &plan.runModel) { // else what is gone is made, and what is there is kept
 		spec.Renewal = renewalOf(&plan, &prior)
 	}
 	state, err := f.EnsurePeer(ctx, spec)

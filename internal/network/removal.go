@@ -1,0 +1,51 @@
+package network
+
+import (
+	"context"
+	"errors"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
+)
+
+// Before the volume of a node is removed, it is written down that this is wanted: when Terraform is killed in
+// the moment after, its state goes on to have the node, and what is gone must not be taken for a loss.
+
+func removalFile(h Handle) string { return "removals/" + string(h.Kind) + "." + h.Name }
+
+// announceRemoval writes it down. Where the keys are gone that it is kept beside, it goes without.
+func (f *Fabric) announceRemoval(ctx context.Context, h Handle) error {
+	keeper := recordKeeper(h)
+	err := f.writeKeys(ctx, keeper, map[string][]byte{removalFile(h): []byte("wanted")})
+	if errors.Is(err, keystore.ErrLost) {
+		return nil
+	}
+	return err
+}
+
+// removalWanted tells whether a node was being removed with its volume when it was last heard of.
+func (f *Fabric) removalWanted(ctx context.Context, h Handle) (bool, error) {
+	files, err := f.readKeys(ctx, recordKeeper(h))
+	if errors.Is(err, keystore.ErrLost) {
+		return false, nil
+	}
+	return len(files[removalFile(h)]) > 0, err
+}
+
+// revokeRemoval forgets it: the node is there again.
+func (f *Fabric) revokeRemoval(ctx context.Context, h Handle) error {
+	wanted, err := f.removalWanted(ctx, h)
+	if err != nil || !wanted {
+		return err
+	}
+	return f.eraseKeys(ctx, recordKeeper(h), removalFile(h))
+}
+
+// acceptRemoved has a node made anew whose volume is gone because that was wanted.
+func (f *Fabric) acceptRemoved(ctx context.Context, h Handle, options *NodeOptions) error {
+	if !options.Existing || options.AcceptDataLoss {
+		return nil
+	}
+	wanted, err := f.removalWanted(ctx, h)
+	options.AcceptDataLoss = wanted
+	return err
+}
