@@ -51,6 +51,8 @@ func (f *Fabric) beginRotation(ctx context.Context, h Handle, r *Renewal) error 
 	switch {
 	case under == nil && len(r.Revoke) == 0:
 		return nil
+	case under != nil && len(r.Revoke) == 0 && under.Before == r.KeyVersion: // it is not wanted any more
+		return f.eraseKeys(ctx, recordKeeper(h), rotationFile(h))
 	case under != nil && (len(r.Revoke) == 0 || under.KeyVersion == r.KeyVersion):
 		r.Revoke = under.Distrusted
 		return nil

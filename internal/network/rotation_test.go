@@ -18,7 +18,7 @@ func TestRotationCutShort(t *testing.T) {
 	rotate := func(distrusted string) (IdentityState, error) {
 		h.restart()
 		again := spec
-		again.Renewal = Renewal{KeyVersion: 2, KeyVersionBefore: 1, Revoke: []string{distrusted}}
+		again.Renewal = Renewal{KeyVersion: 2, Revoke: []string{distrusted}}
 		return h.fabric.UpdateIdentity(h.ctx(), again, spec.Attributes)
 	}
 	read := func() IdentityState {
@@ -32,7 +32,7 @@ func TestRotationCutShort(t *testing.T) {
 		if _, err := rotate(first.Certificate); err == nil {
 			t.Fatalf("without %s it succeeds", server.refused)
 		}
-		if got := read().KeyVersion; got != 1 {
+		if got := read().KeyVersion; got != 0 {
 			t.Errorf("without %s it reads as key %d", server.refused, got)
 		}
 	}
@@ -75,7 +75,9 @@ func TestBeginRotation(t *testing.T) {
 		want string
 	}{
 		{"nothing", Renewal{KeyVersion: 2}, ""},
-		{"the first", Renewal{KeyVersion: 2, KeyVersionBefore: 1, Revoke: []string{"a"}}, "a"},
+		{"one that is taken back", Renewal{KeyVersion: 2, Revoke: []string{"x"}}, "x"},
+		{"taken back", Renewal{}, ""},
+		{"the first", Renewal{KeyVersion: 2, Revoke: []string{"a"}}, "a"},
 		{"again", Renewal{KeyVersion: 2, Revoke: []string{"b"}}, "a"},
 		{"for another reason", Renewal{KeyVersion: 2}, "a"},
 		{"a further one", Renewal{KeyVersion: 3, KeyVersionBefore: 2, Revoke: []string{"b"}}, "ab"},
