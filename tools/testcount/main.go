@@ -2,7 +2,8 @@
 //
 //	go test -json ./... | testcount watch -record FILE    words it for a person, keeps it in FILE;
 //	                                                      fails when a test failed
-//	testcount skipped FILE...                             names the packages with skipped tests
+//	testcount skipped FILE...                             names the packages with skipped tests, each with
+//	                                                      a regular expression of these
 //	testcount sum [-require PREFIX]... [-check NAME=ok|failed]... FILE...
 //	                                                      counts all runs together; the last line is
 //	                                                      "N passed, N failed, N skipped"
@@ -16,6 +17,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -65,7 +67,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	case "watch":
 		return watch(in, out, *record)
 	case "skipped":
-		return skippedPackages(flags.Args(), out)
+		return skippedTests(flags.Args(), out)
 	case "sum":
 		return sum(flags.Args(), checks, required, out)
 	}
@@ -110,13 +112,14 @@ func readFiles(files []string) (*tally, error) {
 	return t, nil
 }
 
-func skippedPackages(files []string, out io.Writer) error {
+func skippedTests(files []string, out io.Writer) error {
 	t, err := readFiles(files)
 	if err != nil {
 		return err
 	}
-	for _, pkg := range t.skippedPackages() {
-		if _, err := fmt.Fprintln(out, pkg); err != nil {
+	tests := t.skippedTests()
+	for _, pkg := range slices.Sorted(maps.Keys(tests)) {
+		if _, err := fmt.Fprintf(out, "%s ^(%s)$\n", pkg, strings.Join(tests[pkg], "|")); err != nil {
 			return err
 		}
 	}

@@ -176,16 +176,20 @@ func (t *tally) failures() []string {
 	return append(names, t.brokenPackages()...)
 }
 
-// skippedPackages are the packages in which a test was skipped and never passed.
-func (t *tally) skippedPackages() []string {
-	var packages []string
+// skippedTests are the tests that were skipped, or a subtest of which was, and never passed, by their packages.
+func (t *tally) skippedTests() map[string][]string {
+	tests := map[string][]string{}
 	for _, tested := range t.leaves() {
 		if t.outcomes[tested] == skipped {
-			packages = append(packages, tested.pkg)
+			name, _, _ := strings.Cut(tested.name, "/")
+			tests[tested.pkg] = append(tests[tested.pkg], name)
 		}
 	}
-	slices.Sort(packages)
-	return slices.Compact(packages)
+	for pkg, names := range tests {
+		slices.Sort(names)
+		tests[pkg] = slices.Compact(names)
+	}
+	return tests
 }
 
 // ran tells whether a test whose name begins with the prefix ran to an end.
