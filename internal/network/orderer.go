@@ -156,7 +156,11 @@ func (f *Fabric) EnsureOrdererCluster(ctx context.Context, spec ClusterSpec) (ma
 		}
 		spec.Nodes[name] = node
 	}
-	return f.ensureOrdererCluster(ctx, spec)
+	states, err := f.ensureOrdererCluster(ctx, spec)
+	if err != nil {
+		return states, err
+	}
+	return states, f.revokeRemoval(ctx, spec.Handle)
 }
 
 func (f *Fabric) ensureOrdererCluster(ctx context.Context, spec ClusterSpec) (map[string]MemberState, error) {
@@ -519,6 +523,11 @@ func (f *Fabric) DeleteOrdererCluster(ctx context.Context, cluster Handle, order
 	all := maps.Clone(orderers)
 	for _, o := range nodes {
 		all[o.Name] = o
+	}
+	if !keepVolumes {
+		if err := f.announceRemoval(ctx, cluster); err != nil {
+			return err
+		}
 	}
 	if err := f.deleteOrderers(ctx, all, keepVolumes); err != nil {
 		return err

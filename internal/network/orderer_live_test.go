@@ -268,7 +268,7 @@ func (m *liveCluster) foreseen(again string) {
 		change.After[o.Name] = planned
 	}
 	known := map[string]ClusterChannel{liveChannel: {Consenters: []string{"orderer0.example.com:7050", "orderer1.example.com:7050"}, Ordering: change.Ordering}}
-	channels, err := m.fresh(nil).ReadClusterChannels(m.t.Context(), handles, known)
+	channels, err := m.fresh(nil).ReadClusterChannels(m.t.Context(), m.network.With(KindOrdererCluster, "raft", "OrdererMSP"), handles, known)
 	m.must(err)
 	for name := range channels {
 		for _, node := range slices.Concat(channels[name].Unlisted, channels[name].Rekeyed) {

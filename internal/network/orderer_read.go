@@ -35,9 +35,13 @@ type ClusterChannel struct {
 }
 
 // ReadClusterChannels asks the nodes of a cluster for the channels that they order. Of those in known of
-// which no node says anything, what is known stays, unless every node was asked.
-func (f *Fabric) ReadClusterChannels(ctx context.Context, nodes map[string]Handle, known map[string]ClusterChannel) (map[string]ClusterChannel, error) {
+// which no node says anything, what is known stays, unless every node was asked. A cluster whose removal was cut
+// short has none: they go with it.
+func (f *Fabric) ReadClusterChannels(ctx context.Context, cluster Handle, nodes map[string]Handle, known map[string]ClusterChannel) (map[string]ClusterChannel, error) {
 	handles := slices.SortedFunc(maps.Values(nodes), compareNames)
+	if going, err := f.going(ctx, cluster, handles); err != nil || going {
+		return nil, err
+	}
 	views, silent, err := f.surveyAll(ctx, handles)
 	if err != nil {
 		return nil, err

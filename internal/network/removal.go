@@ -7,8 +7,9 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
-// Before the volume of a node is removed, it is written down that this is wanted: when Terraform is killed in
-// the moment after, its state goes on to have the node, and what is gone must not be taken for a loss.
+// Before the volume of a node is removed, and before a whole cluster is, it is written down that this is wanted:
+// when Terraform is killed in the moment after, its state goes on to have the node, and what is gone must not be
+// taken for a loss.
 
 func removalFile(h Handle) string { return "removals/" + string(h.Kind) + "." + h.Name }
 
@@ -31,7 +32,21 @@ func (f *Fabric) removalWanted(ctx context.Context, h Handle) (bool, error) {
 	return len(files[removalFile(h)]) > 0, err
 }
 
-// revokeRemoval forgets it: the node is there again.
+// going tells whether a removal of a cluster was cut short that has begun to remove its nodes.
+func (f *Fabric) going(ctx context.Context, cluster Handle, nodes []Handle) (bool, error) {
+	wanted, err := f.removalWanted(ctx, cluster)
+	if err != nil || !wanted {
+		return false, err
+	}
+	for _, h := range nodes {
+		if state, err := f.readNode(ctx, h, OrdererPorts()); err != nil || state.Removed {
+			return state.Removed, err
+		}
+	}
+	return false, nil
+}
+
+// revokeRemoval forgets it: the thing is there again.
 func (f *Fabric) revokeRemoval(ctx context.Context, h Handle) error {
 	wanted, err := f.removalWanted(ctx, h)
 	if err != nil || !wanted {

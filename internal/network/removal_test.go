@@ -59,3 +59,37 @@ func TestReadRemovedCA(t *testing.T) {
 		t.Errorf("without: %+v, %v", state, err)
 	}
 }
+
+// TestRemovalOfAClusterCutShort: the channels of a cluster go with it. One that only loses nodes has them.
+func TestRemovalOfAClusterCutShort(t *testing.T) {
+	h, _ := employ(t)
+	cluster, nodes := h.network.With(KindOrdererCluster, "orderers", "Org1MSP"), map[string]Handle{}
+	known := map[string]ClusterChannel{"trade": {Consenters: []string{"orderer0:7050", "orderer1:7050"}}}
+	for _, name := range []string{"orderer0", "orderer1"} {
+		o := h.network.With(KindOrderer, name, "Org1MSP")
+		nodes[name] = o
+		h.must(h.fabric.engine.CreateVolume(h.ctx(), engine.VolumeSpec{Name: o.Object(), Labels: o.labels()}))
+	}
+	channels := func() int {
+		h.restart()
+		found, err := h.fabric.ReadClusterChannels(h.ctx(), cluster, nodes, known)
+		h.must(err)
+		return len(found)
+	}
+	h.must(h.fabric.removeNode(h.ctx(), nodes["orderer0"], false))
+	if channels() != 1 {
+		t.Error("without one of its nodes it has no channel any more")
+	}
+	h.must(h.fabric.announceRemoval(h.ctx(), cluster))
+	if channels() != 0 {
+		t.Error("a cluster that goes keeps its channel")
+	}
+	h.must(h.fabric.DeleteOrdererCluster(h.ctx(), cluster, nodes, false)) // what is left of it
+	if channels() != 0 {
+		t.Error("a cluster that is gone keeps its channel")
+	}
+	h.must(h.fabric.revokeRemoval(h.ctx(), cluster))
+	if channels() != 1 {
+		t.Error("a cluster that is made again is not asked for its channel")
+	}
+}

@@ -200,7 +200,7 @@ func leaderOf(t *testing.T, on string) string {
 		nodes[o.Name] = o
 	}
 	for {
-		channels, err := f.ReadClusterChannels(ctx, nodes, nil)
+		channels, err := f.ReadClusterChannels(ctx, spec.Orderers, nodes, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

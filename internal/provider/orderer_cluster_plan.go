@@ -218,7 +218,7 @@ func clusterFacts(ctx context.Context, private privateState, diags *diag.Diagnos
 // rememberChannels asks the nodes for their channels, and keeps what the next plan rests on; after an
 // apply no more than was planned.
 func (m *ordererClusterModel) rememberChannels(ctx context.Context, f *network.Fabric, planned bool, before privateState, after privateStateWriter, diags *diag.Diagnostics) map[string]network.ClusterChannel {
-	facts, err := f.ReadClusterChannels(ctx, m.handles(ctx, diags), clusterFacts(ctx, before, diags))
+	facts, err := f.ReadClusterChannels(ctx, handleFrom(ctx, m.Handle, diags), m.handles(ctx, diags), clusterFacts(ctx, before, diags))
 	if err != nil {
 		addError(diags, "Unable to read the channels of ordering cluster "+m.Name.ValueString(), err)
 		return nil
