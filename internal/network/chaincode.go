@@ -274,16 +274,17 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	if spec.Sequence != 0 && spec.Sequence != definition.Sequence {
 		return state, &MovedError{Chaincode: spec.Name, Planned: spec.Sequence, Next: definition.Sequence}
 	}
+	released := committed
 	if committed {
-		if committed, err = f.released(ctx, spec, definition, packageID, image); err != nil {
+		if released, err = f.released(ctx, spec, definition, approved, packageID, image); err != nil {
 			return state, err
 		}
-		if !committed {
+		if approved && !released { // that was another release
 			definition.Sequence++
-			approved = false // that was another release
+			approved, committed = false, false
 		}
 	}
-	if !committed {
+	if !released {
 		if err := f.authorize(ctx, spec, record, definition, packageID, image.ID); err != nil {
 			return state, err
 		}

@@ -213,12 +213,13 @@ func (f *Fabric) releaseRecord(ctx context.Context, audit Audit, key string) ([]
 	return f.Query(ctx, Call{Chaincode: audit.Chaincode, Identity: audit.Identity, Function: audit.Get, Arguments: []string{key}})
 }
 
-// released tells whether the definition in force was released with the image: it is the one that the servers
-// are known to run, or the proposal is that of this very release, which is on record. Only a chaincode that
-// people have to approve is asked for that: a definition does not name an image.
-func (f *Fabric) released(ctx context.Context, spec ChaincodeSpec, inForce lifecycle.Definition, packageID string, image engine.Image) (bool, error) {
+// released tells whether the definition in force was released with the image: it is approved with this package,
+// and the image is the one that the servers are known to run; or the proposal is that of this very release,
+// which is on record. Only a chaincode that people have to approve is asked for that: a definition does not
+// name an image, and who approves after the fact has released nothing before.
+func (f *Fabric) released(ctx context.Context, spec ChaincodeSpec, inForce lifecycle.Definition, approved bool, packageID string, image engine.Image) (bool, error) {
 	a := spec.Approvals
-	if a == nil || spec.Server.ImageID == image.ID {
+	if a == nil || approved && spec.Server.ImageID == image.ID {
 		return true, nil
 	}
 	wanted, err := releaseOf(spec, inForce.Sequence, packageID, image.ID)

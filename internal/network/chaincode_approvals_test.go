@@ -180,6 +180,7 @@ func TestReleasedByRecord(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		approvals   *Approvals
+		after       bool // the organization has not approved it yet
 		known, runs string
 		sequence    int64
 		record      string
@@ -191,11 +192,13 @@ func TestReleasedByRecord(t *testing.T) {
 		{name: "not on record", approvals: approvals, runs: "sha256:new", sequence: 2},
 		{name: "another record", approvals: approvals, runs: "sha256:new", sequence: 2, record: `{"digest":"other"}`},
 		{name: "another image", approvals: approvals, runs: "sha256:third", sequence: 2, record: `{"digest":"digest"}`},
+		{name: "in force and not approved", approvals: approvals, after: true, known: "sha256:new", runs: "sha256:new", sequence: 2},
+		{name: "in force, not approved and on record", approvals: approvals, after: true, runs: "sha256:new", sequence: 2, record: `{"digest":"digest"}`, released: true},
 		{name: "for the next sequence", approvals: approvals, runs: "sha256:new", sequence: 1, record: `{"digest":"digest"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			record, spec.Approvals, spec.Server.ImageID = c.record, c.approvals, c.known
-			released, err := s.fabric.released(t.Context(), spec, lifecycle.Definition{Sequence: c.sequence}, "kv_1.0:abc", engine.Image{ID: c.runs})
+			released, err := s.fabric.released(t.Context(), spec, lifecycle.Definition{Sequence: c.sequence}, !c.after, "kv_1.0:abc", engine.Image{ID: c.runs})
 			if err != nil || released != c.released {
 				t.Errorf("released gives %t, %v", released, err)
 			}

@@ -55,40 +55,57 @@ func (m member) turn(n int) endorser.Peer {
 
 // members gives the organizations of a channel that have peers of ours there, in the order of their names.
 func (f *Fabric) members(ctx context.Context, record channelRecord) ([]member, error) {
-	var out []member
+	var organizations []ChannelOrganization
 	for _, key := range slices.Sorted(maps.Keys(record.Organizations)) {
-		org := record.Organizations[key]
-		if len(org.Peers) == 0 {
-			continue
+		if org := record.Organizations[key]; len(org.Peers) > 0 {
+			organizations = append(organizations, org)
 		}
-		admin, err := f.identity(ctx, org.Organization)
-		if err != nil {
-			return nil, err
-		}
-		m := member{handle: org.Organization, admin: admin}
-		for _, name := range slices.Sorted(maps.Keys(org.Peers)) {
-			p := org.Peers[name]
-			conn, err := f.grpcConn(ctx, p, peerPort)
-			if err != nil {
-				return nil, err
-			}
-			status, imageID := engine.Absent, ""
-			if n, err := f.engine.Node(ctx, p.Object()); err == nil {
-				status, imageID = n.Status, n.ImageID
-			} else if !errors.Is(err, engine.ErrNotFound) {
-				return nil, err
-			}
-			m.peers = append(m.peers, memberPeer{Peer: endorser.Peer{Name: p.Name, Conn: conn}, handle: p, status: status, imageID: imageID})
-		}
-		slices.SortStableFunc(m.peers, func(a, b memberPeer) int {
-			return rank(a.status) - rank(b.status)
-		})
-		out = append(out, m)
 	}
-	if len(out) == 0 {
+	if len(organizations) == 0 {
 		return nil, errors.New("no organization of the channel has a peer there")
 	}
-	return out, nil
+	out := make([]member, len(organizations))
+	group, gctx := errgroup.WithContext(ctx)
+	for i, org := range organizations {
+		group.Go(func() (err error) {
+			out[i], err = f.member(gctx, org)
+			return err
+		})
+	}
+	return out, group.Wait()
+}
+
+func (f *Fabric) member(ctx context.Context, org ChannelOrganization) (member, error) {
+	m := member{handle: org.Organization, peers: make([]memberPeer, len(org.Peers))}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		m.admin, err = f.identity(gctx, org.Organization)
+		return err
+	})
+	for i, name := range slices.Sorted(maps.Keys(org.Peers)) {
+		group.Go(func() (err error) {
+			m.peers[i], err = f.memberPeer(gctx, org.Peers[name])
+			return err
+		})
+	}
+	err := group.Wait()
+	slices.SortStableFunc(m.peers, func(a, b memberPeer) int { return rank(a.status) - rank(b.status) })
+	return m, err
+}
+
+func (f *Fabric) memberPeer(ctx context.Context, h Handle) (memberPeer, error) {
+	p := memberPeer{handle: h, status: engine.Absent}
+	conn, err := f.grpcConn(ctx, h, peerPort)
+	if err != nil {
+		return p, err
+	}
+	p.Peer = endorser.Peer{Name: h.Name, Conn: conn}
+	n, err := f.engine.Node(ctx, h.Object())
+	if errors.Is(err, engine.ErrNotFound) {
+		return p, nil
+	}
+	p.status, p.imageID = n.Status, n.ImageID
+	return p, err
 }
 
 func rank(status engine.Status) int {

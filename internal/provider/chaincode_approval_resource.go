@@ -88,6 +88,11 @@ func (r *chaincodeApprovalResource) ModifyPlan(ctx context.Context, req resource
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	if exists {
+		plan.planApprovals(ctx, &prior, &resp.Diagnostics)
+	} else {
+		plan.planApprovals(ctx, nil, &resp.Diagnostics)
+	}
 	plan.Status, plan.Sequence = types.StringUnknown(), types.Int64Unknown()
 	plan.planServers(&prior)
 	same := false
@@ -104,12 +109,14 @@ func (r *chaincodeApprovalResource) ModifyPlan(ctx context.Context, req resource
 	}
 }
 
-// planApproval plans sequence and status. Another package is approved with the same sequence. What becomes of
-// a definition that is not in force depends on what is, which shows at apply.
+// planApproval plans sequence and status. Another package is approved with the same sequence; another image too,
+// unless people have to approve it, which takes a release. What becomes of a definition that is not in force
+// depends on what is, which shows at apply.
 func (m *chaincodeModel) planApproval(ctx context.Context, prior *chaincodeModel, same bool) {
 	switch {
 	case prior.Sequence.IsNull() || !known(ctx, m.Version, m.InitRequired, m.EndorsementPolicy, m.Collections):
 		return
+	case !m.Approvals.IsNull() && !m.image().Equal(prior.image()):
 	case same && !changed(prior.Version, m.Version, prior.InitRequired, m.InitRequired):
 		m.Sequence = prior.Sequence
 		if prior.Status.ValueString() == approvalPending || prior.Status.ValueString() == string(engine.Running) {

@@ -623,14 +623,13 @@ func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) netw
 	spec := m.definition(ctx, diags)
 	spec.Indexes = m.indexes(ctx, diags)
 	spec.Verification, spec.Approvals = m.verification(ctx, diags), m.approvals(ctx, diags)
-	spec.Package, spec.PackageID = m.packageSource(ctx, diags), m.PackageID.ValueString()
+	spec.Package, spec.PackageID, spec.Sequence = m.packageSource(ctx, diags), m.PackageID.ValueString(), m.Sequence.ValueInt64()
 	if m.Server.IsNull() {
 		return spec
 	}
 	var s serverModel
 	diags.Append(m.Server.As(ctx, &s, basetypes.ObjectAsOptions{})...)
 	options := (&runModel{Image: s.Image, ImageID: m.ImageID, Limits: s.Limits}).options(ctx, diags)
-	spec.Sequence = m.Sequence.ValueInt64()
 	spec.Server = network.ChaincodeServer{NodeOptions: options, Env: stringMap(ctx, s.Env, diags), Command: stringList(ctx, s.Command, diags), MutualTLS: s.MutualTLS.ValueBool()}
 	return spec
 }

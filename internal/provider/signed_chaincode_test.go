@@ -76,6 +76,9 @@ func TestSignedChaincodeRefusals(t *testing.T) {
 	kv := func(name, more string) string {
 		return fmt.Sprintf("resource \"fabric_chaincode\" %q {\n  channel = local.channel\n  name = \"kv\"\n  version = \"1.0\"\n  server = { image = %q }\n%s\n}\n", name, image, more)
 	}
+	approval := func(name, more string) string {
+		return strings.NewReplacer(`"fabric_chaincode"`, `"fabric_chaincode_approval"`, "local.channel", `merge(local.channel, { kind = "channel_membership", msp_id = "Org2MSP" })`).Replace(kv(name, more))
+	}
 	// What is refused while the configuration is read, and what while it is planned.
 	t.Run("configuration", func(t *testing.T) {
 		expectRefusals(t, nowhere+handles+
@@ -107,7 +110,10 @@ func TestSignedChaincodeRefusals(t *testing.T) {
 			kv("version", decided(elsewhere, approvedElsewhere[0], approvedElsewhere[1]))+
 			kv("policy", `endorsement_policy = "OR('Org1MSP.peer')"`+"\n"+decided(good, approved[0], approved[1]))+
 			kv("twice", decided(good, approved[0], approved[2]))+
-			kv("foreign", decided(good, approved[0], approvedElsewhere[1])),
+			kv("foreign", decided(good, approved[0], approvedElsewhere[1]))+
+			approval("good", decided(good, approved[0], approved[1]))+
+			approval("version", decided(elsewhere, approvedElsewhere[0], approvedElsewhere[1]))+
+			approval("twice", decided(good, approved[0], approved[2])),
 			`Package that is not signed with fabric_chaincode.key`, `none of the public keys made this signature`, `Image that is not signed with fabric_chaincode.key`,
 			`Package that is not signed with fabric_chaincode.package`, `it is the signature of sha256:`,
 			`Package that is not signed with fabric_chaincode.bit`,
@@ -116,6 +122,8 @@ func TestSignedChaincodeRefusals(t *testing.T) {
 			`Release that was not approved with fabric_chaincode.policy`, `endorsement_policy is empty and not OR('Org1MSP.peer')`,
 			`Release that was not approved with fabric_chaincode.twice`, `1 did: bob of Org2MSP (a person with several certificates counts once)`,
 			`Release that was not approved with fabric_chaincode.foreign`, `it is not an approval of this release`,
+			// Who approves what another state commits is held to the same.
+			`Release that was not approved with fabric_chaincode_approval.version`, `Release that was not approved with fabric_chaincode_approval.twice`,
 		)
 	})
 }

@@ -1,7 +1,8 @@
 // Command bench measures the provider against a program that does the same work with no Terraform:
 // bring-up of examples/quickstart from nothing to a committed transaction, an empty plan, and the way
 // back. It runs both in turn on one engine, so that a machine that is slow today is slow for both. Then it
-// changes examples/grow-network under load, and plans a change of a network of 56 containers.
+// changes examples/grow-network under load, plans a change of a network of 56 containers, and upgrades a
+// chaincode, again beside a program that does the same.
 //
 //	go run ./test/bench                     text, for a person
 //	go run ./test/bench -markdown           the tables of docs/benchmarks.md
@@ -45,6 +46,8 @@ type settings struct {
 	runs, plans int
 	// changes is how often a network is changed under load, large how often a large one is planned.
 	changes, large int
+	// upgrades is how often a chaincode is upgraded.
+	upgrades int
 	// packings is how often a folder of source is packed.
 	packings int
 	// faults is how often the leader, and a follower, of each ordering cluster is killed under load, and
@@ -89,6 +92,7 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	flags.IntVar(&s.plans, "plans", 3, "how many plans are timed in each run")
 	flags.IntVar(&s.changes, "changes", 3, "how often a network is changed under load")
 	flags.IntVar(&s.large, "large", 1, "how often a large network is made, to plan a change of it")
+	flags.IntVar(&s.upgrades, "upgrades", 3, "how often a chaincode is upgraded")
 	flags.IntVar(&s.packings, "packings", 3, "how often 50 MB of source are packed")
 	flags.IntVar(&s.faults, "faults", 0, "how often the leader and a follower of three and of five orderers are killed under load")
 	flags.IntVar(&s.orderers, "orderers", 0, "kill only those of a cluster of this size")
@@ -114,8 +118,8 @@ func parse(args []string, stderr io.Writer) (settings, outputs, error) {
 	switch {
 	case flags.NArg() > 0:
 		return s, out, fmt.Errorf("unknown argument %q", flags.Arg(0))
-	case min(s.runs, s.changes, s.large, s.packings, s.faults) < 0 || s.runs+s.changes+s.large+s.packings+s.faults == 0:
-		return s, out, errors.New("at least one of -runs, -changes, -large, -packings and -faults must be more than 0, and none less")
+	case min(s.runs, s.changes, s.large, s.upgrades, s.packings, s.faults) < 0 || s.runs+s.changes+s.large+s.upgrades+s.packings+s.faults == 0:
+		return s, out, errors.New("at least one of -runs, -changes, -large, -upgrades, -packings and -faults must be more than 0, and none less")
 	case s.orderers != 0 && !slices.Contains(clusterSizes, s.orderers):
 		return s, out, fmt.Errorf("-orderers must be one of %d", clusterSizes)
 	case !slices.ContainsFunc(ways, func(w way) bool { return strings.Contains(w.what, s.only) }):

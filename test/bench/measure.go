@@ -71,6 +71,11 @@ func (b *bench) rounds(ctx context.Context) error {
 			return err
 		}
 	}
+	if b.settings.upgrades > 0 {
+		if err := b.runUpgrades(ctx); err != nil {
+			return err
+		}
+	}
 	for range b.settings.packings {
 		if err := b.runPacking(); err != nil {
 			return err

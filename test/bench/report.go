@@ -25,6 +25,7 @@ type report struct {
 	Provider   providerReport  `json:"provider"`
 	Changes    changesReport   `json:"changes"`
 	Large      largeReport     `json:"large"`
+	Upgrades   upgradesReport  `json:"upgrades"`
 	Packing    packingReport   `json:"packing"`
 	Faults     faultsReport    `json:"faults"`
 }
@@ -98,7 +99,7 @@ func directTimes(r direct.Result) times {
 }
 
 func describe(s settings) string {
-	rounds := fmt.Sprintf("Rounds: %d of bring-up, %d of changes, %d of the large network", s.runs, s.changes, s.large)
+	rounds := fmt.Sprintf("Rounds: %d of bring-up, %d of changes, %d of the large network, %d upgrades", s.runs, s.changes, s.large, s.upgrades)
 	words := []string{rounds, "Fabric " + s.fabricVersion, "Fabric CA " + s.caVersion}
 	switch {
 	case s.batch.MaxMessageCount == 0 && s.batch.Timeout == 0:
@@ -171,6 +172,7 @@ func (r *report) targets() []target {
 		out = append(out, r.bringUpTargets()...)
 	}
 	out = append(out, r.changeTargets()...)
+	out = append(out, r.Upgrades.targets()...)
 	out = append(out, r.packingTargets()...)
 	size := float64(r.Provider.BinaryBytes) / megabyte
 	return append(out, target{"provider binary, stripped", fmt.Sprintf("%.1f MB", size), "at most 30 MB", size <= binaryMegabyte, true})
@@ -222,7 +224,7 @@ func (r *report) all() []table {
 }
 
 func (r *report) faultsAlone() bool {
-	return len(r.Terraform.Apply)+len(r.Changes.Load)+len(r.Large.Apply) == 0 && len(r.Faults.Clusters) > 0
+	return len(r.Terraform.Apply)+len(r.Changes.Load)+len(r.Large.Apply)+len(r.Upgrades.Terraform) == 0 && len(r.Faults.Clusters) > 0
 }
 
 // write replaces the tables in a document by what was measured; others stay.
@@ -246,6 +248,7 @@ func (r *report) tables() []table {
 		out[0].note = "Medians with the least and the most. " + r.Settings + "; " + r.conditions() + "."
 	}
 	out = append(out, r.changeTables()...)
+	out = append(out, r.Upgrades.tables()...)
 	if len(r.Terraform.Apply) == 0 {
 		return out
 	}

@@ -24,6 +24,10 @@ func sample() *report {
 			AddOrganization: changed(6.5, 2, 0.7), RemoveOrganization: changed(3, 0, 0.7), AddConsenter: changed(9, 1, 0.9), RemoveConsenter: changed(4, 0, 0.8),
 			Roll: changed(31, 3, 8.25), Load: []loadReport{{Seconds: 60, Rate: 24.9, Acknowledged: 1494}}, Election: [2]float64{5, 9.5},
 		},
+		Upgrades: upgradesReport{
+			Direct: took(4, 5, 4.5), Terraform: []times{{Seconds: 6, Phases: []phase{{Name: "start and plan", End: 0.6}, {Name: "fabric_chaincode", Begin: 0.75, End: 6}}}},
+			Plan: []float64{0.9, 1}, PlanMore: []float64{1.25, 1.35},
+		},
 		Large: largeReport{Containers: 56, Apply: took(40), PlanOrganization: []float64{2.5}, PlanConsenter: []float64{2}, PlanBatch: []float64{1}, Destroy: []float64{8}},
 		Began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Settings: "3 runs", LoadBefore: "0.10", LoadAfter: "0.90",
 		Machine:   machine{Cores: 2, MemoryBytes: 24 << 30, System: "Debian", Engine: "20.10", Terraform: "1.11"},
@@ -53,6 +57,11 @@ func TestTargets(t *testing.T) {
 			"destroy, times the removal of everything at once", "organization with a peer added to a live channel, beyond container start", "consenter added",
 			"plan of a change, the slowest of three, 56 containers",
 		}},
+		{"slow upgrades", func(r *report) {
+			r.Upgrades.Terraform[0].Phases[1].End, r.Upgrades.PlanMore = 6.2, []float64{1.5}
+		}, []string{
+			"destroy, times the removal of everything at once", "upgrade of a chaincode on 4 peers of 2 organizations, times the direct calls", "each further chaincode in an empty plan",
+		}},
 		{"only changes", func(r *report) { r.Terraform.Apply = nil }, nil},
 		{"large binary", func(r *report) { r.Provider.BinaryBytes = 30_100_000 }, []string{"destroy, times the removal of everything at once", "provider binary, stripped"}},
 		{"memory not known", func(r *report) { r.Provider.PeakBytes = []int64{0} }, []string{"destroy, times the removal of everything at once"}},
@@ -71,7 +80,7 @@ func TestReportSaysTheFigures(t *testing.T) {
 	r := sample()
 	text, written := r.text(), markdown(r.all())
 	for _, want := range []string{"11.0 [10.0-12.0]", "13.0 [12.0-14.0]", "1.18", "0.80 [0.80-0.80] s", "25.0 MB", "60 MB", "load average 0.10 before", "52.0 [50.2-58.8]", "ReadResource fabric_ca",
-		"4.5 [4.5-4.5] s", "8.25 [8.25-8.25]", "1494 were acknowledged in all", "after 5s to 9.5s without one", "A network of 56 containers", "2.50 [2.50-2.50] s"} {
+		"4.5 [4.5-4.5] s", "8.25 [8.25-8.25]", "1494 were acknowledged in all", "after 5s to 9.5s without one", "A network of 56 containers", "5.25 [5.25-5.25]", "1.17", "70 ms", "2.50 [2.50-2.50] s"} {
 		if !strings.Contains(strings.ReplaceAll(text, "\n", " "), want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)
 		}
@@ -133,7 +142,7 @@ func TestBatchOverride(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, args := range [][]string{{"-runs", "0", "-changes", "0", "-large", "0", "-packings", "0"}, {"-runs", "-1"}, {"-plans", "0"}, {"-orderers", "4"}, {"-only", "burnt"}, {"quickstart"}, {"-unknown"}} {
+	for _, args := range [][]string{{"-runs", "0", "-changes", "0", "-large", "0", "-upgrades", "0", "-packings", "0"}, {"-runs", "-1"}, {"-plans", "0"}, {"-orderers", "4"}, {"-only", "burnt"}, {"quickstart"}, {"-unknown"}} {
 		if _, _, err := parse(args, &strings.Builder{}); err == nil {
 			t.Errorf("%q was accepted", args)
 		}

@@ -3,6 +3,7 @@ package direct
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -13,14 +14,17 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/policy"
 )
 
-// serverPrefix is what the host name of a chaincode server begins with, before the name of its peer.
-const serverPrefix = "asset." + channelName
+// server names the chaincode server of a version beside a peer.
+func server(version, peer string) string {
+	return "asset-" + strings.ReplaceAll(version, ".", "-") + "." + channelName + "." + peer
+}
 
-func (n *Network) planChaincode() (err error) {
-	const label = "asset_1.0"
+// planChaincode makes the package and the definition of a version.
+func (n *Network) planChaincode(version string, sequence int64) (err error) {
+	label := chaincodeName + "_" + version
 	n.packed, err = lifecycle.Package(lifecycle.PackageRequest{
 		Label:      label,
-		Connection: lifecycle.Connection{Address: fmt.Sprintf("%s.{{.peername}}:%d", serverPrefix, chaincodePort)},
+		Connection: lifecycle.Connection{Address: fmt.Sprintf("%s:%d", server(version, "{{.peername}}"), chaincodePort)},
 	})
 	if err != nil {
 		return err
@@ -30,7 +34,7 @@ func (n *Network) planChaincode() (err error) {
 	if err != nil {
 		return err
 	}
-	n.definition = lifecycle.Definition{Name: chaincodeName, Version: "1.0", Sequence: 1}
+	n.definition = lifecycle.Definition{Name: chaincodeName, Version: version, Sequence: sequence}
 	n.definition.ValidationParameter, err = endorsement.Marshal()
 	return err
 }
@@ -42,7 +46,7 @@ func (n *Network) serve(ctx context.Context, p *member) error {
 		return err
 	}
 	return n.clock.phase("chaincode containers", func() error {
-		name := serverPrefix + "." + p.name
+		name := server(n.definition.Version, p.name)
 		err := n.engine.create(ctx, spec{
 			name: name, host: name + "." + domain, image: n.options.Images.Chaincode, network: true,
 			env: map[string]string{
@@ -82,6 +86,21 @@ func (n *Network) release(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := n.define(ctx); err != nil {
+		return err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return n.clock.phase("transaction", func() error { return n.submit(gctx) })
+	})
+	group.Go(func() error {
+		return n.clock.phase("peers serve", func() error { return n.awaitServed(gctx) })
+	})
+	return group.Wait()
+}
+
+// define has the definition approved and committed, and waits until every peer has package and server.
+func (n *Network) define(ctx context.Context) error {
 	if err := n.clock.phase("approvals", func() error { return n.approve(ctx) }); err != nil {
 		return err
 	}
@@ -94,14 +113,7 @@ func (n *Network) release(ctx context.Context) error {
 			return err
 		}
 	}
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		return n.clock.phase("transaction", func() error { return n.submit(gctx) })
-	})
-	group.Go(func() error {
-		return n.clock.phase("peers serve", func() error { return n.awaitServed(gctx) })
-	})
-	return group.Wait()
+	return nil
 }
 
 // approve has both organizations approve, so that one block takes both approvals, and waits until a

@@ -18,7 +18,7 @@ func (n *Network) Dismantle(ctx context.Context) (Result, error) {
 		name string
 		do   func(context.Context) error
 	}{
-		{"chaincode servers", n.removeServers},
+		{"chaincode servers", func(ctx context.Context) error { return n.removeServers(ctx, n.definition.Version) }},
 		{"channel leaves its nodes", n.removeChannel},
 		{"nodes", n.removeMembers},
 		{"organizations", n.removeOrganizations},
@@ -32,10 +32,10 @@ func (n *Network) Dismantle(ctx context.Context) (Result, error) {
 	return Result{Took: n.clock.now(), Phases: n.clock.phases()}, nil
 }
 
-func (n *Network) removeServers(ctx context.Context) error {
+func (n *Network) removeServers(ctx context.Context, version string) error {
 	group, gctx := errgroup.WithContext(ctx)
 	for _, p := range n.peers() {
-		group.Go(func() error { return n.engine.remove(gctx, serverPrefix+"."+p.name) })
+		group.Go(func() error { return n.engine.remove(gctx, server(version, p.name)) })
 	}
 	return group.Wait()
 }

@@ -154,7 +154,9 @@ func (e *engine) create(ctx context.Context, s spec) error {
 // resolve looks the images up. Their VOLUMEs matter: what is not mounted there would become anonymous
 // volumes.
 func (e *engine) resolve(ctx context.Context, references ...string) error {
-	e.images = map[string]image{}
+	if e.images == nil {
+		e.images = map[string]image{}
+	}
 	for _, reference := range references {
 		found, err := e.api.ImageInspect(ctx, reference)
 		if err != nil {

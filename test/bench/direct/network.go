@@ -132,7 +132,7 @@ func (n *Network) plan(ctx context.Context) error {
 			return err
 		}
 	}
-	return n.planChaincode()
+	return n.planChaincode("1.0", 1)
 }
 
 func (o *organization) add(name string) {

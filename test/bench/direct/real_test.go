@@ -13,7 +13,7 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/test/bench/direct"
 )
 
-// TestRealUpAndDown brings the network up with blocks that are cut at once, dismantles it, and looks
+// TestRealUpAndDown brings the network up with blocks that are cut at once, upgrades its chaincode, dismantles it, and looks
 // what is left of it, and of one whose bring-up was called off.
 func TestRealUpAndDown(t *testing.T) {
 	if os.Getenv("FABRIC_REAL") != "1" {
@@ -51,6 +51,12 @@ func TestRealUpAndDown(t *testing.T) {
 	}
 	if got, want := count(t, api, options.Name), (objects{21, 17, 1}); got != want {
 		t.Errorf("the network is made of %+v, want %+v", got, want)
+	}
+	if _, err := network.Upgrade(t.Context(), "2.0", "fabricops/kv-chaincode:2.0"); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := count(t, api, options.Name), (objects{21, 17, 1}); got != want {
+		t.Errorf("upgraded, it is made of %+v, want %+v", got, want)
 	}
 	if _, err := network.Dismantle(t.Context()); err != nil {
 		t.Fatal(err)
