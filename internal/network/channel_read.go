@@ -16,7 +16,7 @@ type ChannelState struct {
 	Absent bool
 	// Lost tells that no ordering node has the channel any more, while peers hold blocks of it.
 	Lost bool
-	// Unrecorded tells that the record of the channel is gone, without which nothing finds its members.
+	// Unrecorded tells that the record of the channel is gone or not whole, without which nothing finds its members.
 	Unrecorded bool
 	// Without are the ordering nodes that say that they have no such channel while others have it.
 	Without []string
@@ -59,7 +59,7 @@ func (f *Fabric) ReadChannel(ctx context.Context, channel, cluster Handle, organ
 	if err != nil {
 		return state, err
 	}
-	if _, err := f.engine.Volume(ctx, channel.record()); errors.Is(err, engine.ErrNotFound) {
+	if _, _, err := f.channelRecordWithGenesis(ctx, channel); errors.Is(err, ErrLost) {
 		state.Unrecorded = true
 	} else if err != nil {
 		return state, err

@@ -161,14 +161,20 @@ func (l *live) channelFoundAgain(t *testing.T) {
 		t.Errorf("the state is %+v", state)
 	}
 
-	// The record is lost.
-	l.must(keystore.OpenVolume(l.engine, spec.Handle.record()).Remove(ctx, l.network.Owner))
-	if state := read(); !state.Unrecorded || state.Absent || state.Lost {
-		t.Errorf("the state is %+v, want unrecorded", state)
-	}
-	l.must(l.fresh(nil).UpdateChannel(ctx, spec))
-	if state := read(); state.Unrecorded || !bytes.Equal(begun, genesisOf()) {
-		t.Errorf("the record was not restored: %+v", state)
+	// The record is not whole, and then lost.
+	record := keystore.OpenVolume(l.engine, spec.Handle.record())
+	for _, lose := range []func() error{
+		func() error { return record.Write(ctx, map[string][]byte{recordFile: []byte(`{"Orderers":`)}) },
+		func() error { return record.Remove(ctx, l.network.Owner) },
+	} {
+		l.must(lose())
+		if state := read(); !state.Unrecorded || state.Absent || state.Lost {
+			t.Errorf("the state is %+v, want unrecorded", state)
+		}
+		l.must(l.fresh(nil).UpdateChannel(ctx, spec))
+		if state := read(); state.Unrecorded || !bytes.Equal(begun, genesisOf()) {
+			t.Errorf("the record was not restored: %+v", state)
+		}
 	}
 
 	// Somebody removes the channel from its orderer, over blocks that the peers hold.

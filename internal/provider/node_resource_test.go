@@ -170,11 +170,10 @@ func TestAccNodes(t *testing.T) {
 	containers := []string{name + "-peer0.org1", name + "-orderer0", name + "-orderer1", name + "-orderer2"}
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
-		CheckDestroy:             resource.ComposeTestCheckFunc(nothingLeft(t, name), seen.noAnonymousVolumes),
+		CheckDestroy:             nothingLeft(t, name),
 		Steps: []resource.TestStep{
 			{
-				PreConfig: func() { seen.rememberVolumes() },
-				Config:    with(func(*life) {}),
+				Config: with(func(*life) {}),
 				Check: resource.ComposeTestCheckFunc(
 					seen.check,
 					hardened(t, containers...),
@@ -356,11 +355,9 @@ type sightings struct {
 	network string
 	heights map[string]uint64
 	// volumes are the instants at which the volumes were made.
-	volumes map[string]string
-	before  *terraform.State
-	last    *terraform.State
-	// anonymous are the volumes without a name of ours that were there at the beginning.
-	anonymous []string
+	volumes   map[string]string
+	before    *terraform.State
+	last      *terraform.State
 	mostDown  chan int
 	stopWatch context.CancelFunc
 }
@@ -544,17 +541,6 @@ func runningOf(t *testing.T, names []string) (up int) {
 
 var anonymousVolume = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-func (s *sightings) rememberVolumes() { s.anonymous = anonymousVolumes(s.t) }
-
-func (s *sightings) noAnonymousVolumes(*terraform.State) error {
-	for _, name := range anonymousVolumes(s.t) {
-		if !slices.Contains(s.anonymous, name) {
-			return fmt.Errorf("anonymous volume %s is left", name)
-		}
-	}
-	return nil
-}
-
 // dockerClient speaks to the engine as a person does, past the provider.
 func dockerClient(t *testing.T) *client.Client {
 	t.Helper()
@@ -564,21 +550,6 @@ func dockerClient(t *testing.T) *client.Client {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	return c
-}
-
-func anonymousVolumes(t *testing.T) []string {
-	t.Helper()
-	list, err := dockerClient(t).VolumeList(t.Context(), client.VolumeListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	for _, v := range list.Items {
-		if anonymousVolume.MatchString(v.Name) {
-			out = append(out, v.Name)
-		}
-	}
-	return out
 }
 
 // removeNodes removes containers by force, as docker rm -f does.

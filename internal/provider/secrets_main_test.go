@@ -21,13 +21,14 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/moby/moby/client"
 	"go.uber.org/goleak"
 )
 
 // TestMain has every secret that an acceptance run puts on the engine remembered, and searches all that
 // Terraform and the provider left for them: states, plans, configurations, and with FABRIC_TRACE=1 their
-// TRACE logs, error messages included. Unit tests must leave no goroutine running; in an acceptance run
-// Terraform's own library leaves some.
+// TRACE logs, error messages included. No run leaves a volume that nobody named. Unit tests must leave no
+// goroutine running; in an acceptance run Terraform's own library leaves some.
 func TestMain(m *testing.M) {
 	if os.Getenv(resource.EnvTfAcc) == "" {
 		goleak.VerifyTestMain(m)
@@ -49,16 +50,52 @@ func TestMain(m *testing.M) {
 	if os.Getenv("FABRIC_TRACE") == "1" {
 		err = errors.Join(err, os.Setenv("TF_ACC_LOG_PATH", filepath.Join(work, "trace.log")))
 	}
+	before, listed := unnamedVolumes()
 	code := 1
-	if err == nil {
+	if err = errors.Join(err, listed); err == nil {
 		code = m.Run()
-		err = secrets.search(work)
+		err = errors.Join(secrets.search(work), noUnnamedVolumes(before))
 	}
 	if err = errors.Join(err, stop(), os.RemoveAll(left)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// unnamedVolumes gives those that nobody named and no container mounts.
+func unnamedVolumes() (map[string]bool, error) {
+	api, err := client.New(client.FromEnv)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = api.Close() }()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	list, err := api.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("dangling", "true")})
+	out := map[string]bool{}
+	for _, v := range list.Items {
+		if anonymousVolume.MatchString(v.Name) {
+			out[v.Name] = true
+		}
+	}
+	return out, err
+}
+
+// noUnnamedVolumes looks for those that came since. Images declare volumes, and who removes a container without
+// them leaves them for good. Where several runs share an engine, they may be another one's.
+func noUnnamedVolumes(before map[string]bool) error {
+	if os.Getenv("TEST_NETWORK_PREFIX") != "" {
+		return nil
+	}
+	after, err := unnamedVolumes()
+	left := []error{err}
+	for name := range after {
+		if !before[name] {
+			left = append(left, fmt.Errorf("anonymous volume %s is left", name))
+		}
+	}
+	return errors.Join(left...)
 }
 
 // canaries are the secrets of a run as they stand in files: a line of a key, or a whole secret.
@@ -115,8 +152,8 @@ func (c *canaries) listen(socket string) (stop func() error, err error) {
 
 // remember takes the secrets out of an uploaded archive.
 func (c *canaries) remember(where string, archive []byte) {
-	r := tar.NewReader(bytes.NewReader(archive))
-	for {
+	uploaded := map[string][]byte{} // what a file arrives as, and takes its place by a link then
+	for r := tar.NewReader(bytes.NewReader(archive)); ; {
 		header, err := r.Next()
 		if err != nil {
 			return
@@ -125,6 +162,10 @@ func (c *canaries) remember(where string, archive []byte) {
 		if err != nil {
 			return
 		}
+		if header.Typeflag == tar.TypeLink {
+			content = uploaded[header.Linkname]
+		}
+		uploaded[header.Name] = content
 		switch {
 		case bytes.Contains(content, []byte("PRIVATE KEY")):
 			_, key, _ := strings.Cut(string(content), "PRIVATE KEY-----\n")
@@ -203,7 +244,11 @@ func TestCanaries(t *testing.T) {
 		"registrar/secret": "generated-Secret_0123456789",
 		"cert.pem":         "-----BEGIN CERTIFICATE-----\nMIICXTCCAgSgAwIBAgIRAJ0000000000000000000000000000000000000000000\n",
 	} {
-		if err := errors.Join(w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(content))}), second(w.Write([]byte(content)))); err != nil {
+		err := errors.Join(
+			w.WriteHeader(&tar.Header{Name: "arriving", Mode: 0o600, Size: int64(len(content))}), second(w.Write([]byte(content))),
+			w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeLink, Linkname: "arriving"}),
+		)
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

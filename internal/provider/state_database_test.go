@@ -304,18 +304,9 @@ func couchLife(t *testing.T, image string) {
 	kept := func(key string) resource.TestCheckFunc { return facts.same(key, "fabric_peer.this", key) }
 	used := c.config(couch, open) + couchUsed
 	limited := c.config(couch+", limits = { memory_mib = 512, pids = 300 }", open) + couchUsed
-	anonymous := anonymousVolumes(t)
 	resource.Test(t, resource.TestCase{
 		ProtoV6ProviderFactories: factories,
-		CheckDestroy: func(state *terraform.State) error {
-			var left error
-			for _, v := range anonymousVolumes(t) {
-				if !slices.Contains(anonymous, v) {
-					left = fmt.Errorf("anonymous volume %s is left", v)
-				}
-			}
-			return errors.Join(left, nothingLeft(t, name)(state))
-		},
+		CheckDestroy:             nothingLeft(t, name),
 		Steps: []resource.TestStep{
 			{ // An image that is nowhere is found before anything is made.
 				Config:      couchRun{network: name, image: "127.0.0.1:1/nowhere/couchdb:9"}.config(couch, open),

@@ -19,17 +19,22 @@ func TestLongDiscover(t *testing.T) {
 	if os.Getenv("TF_ACC") == "" || os.Getenv("FABRIC_LONG") == "" || newer == "" {
 		t.Skip("TF_ACC=1, FABRIC_LONG=1 and FABRIC_TERRAFORM_NEWER, a Terraform from 1.14 on, find what is on a Docker engine")
 	}
-	binary, name := providerForTest(t), "discovered"
-	ctx, cancel := context.WithTimeoutCause(t.Context(), exampleTimeout, fmt.Errorf("no end after %s", exampleTimeout))
-	defer cancel()
-	err := Run(ctx, Options{
-		// The state of what is found is one of the Terraform that everything else is applied with.
-		Folder: filepath.Join(examplesFolder, "complete"), Binary: binary, TerraformPath: terraformForTest(t, "complete"),
-		Vars: map[string]string{"network": name}, Log: logWriter{t}, Shared: true,
-		After: func(ctx context.Context, dir string) error { return discover(ctx, t, newer, binary, dir, name) },
-	})
-	if err != nil {
-		t.Error(err)
+	binary := providerForTest(t)
+	for _, version := range []string{"2.5.9", "3.1.1"} {
+		t.Run(version, func(t *testing.T) {
+			name := "discovered-" + strings.ReplaceAll(version, ".", "")
+			ctx, cancel := context.WithTimeoutCause(t.Context(), exampleTimeout, fmt.Errorf("no end after %s", exampleTimeout))
+			defer cancel()
+			err := Run(ctx, Options{
+				// The state of what is found is one of the Terraform that everything else is applied with.
+				Folder: filepath.Join(examplesFolder, "complete"), Binary: binary, TerraformPath: terraformForTest(t, "complete"),
+				Vars: map[string]string{"network": name, "fabric_version": version}, Log: logWriter{t}, Shared: true,
+				After: func(ctx context.Context, dir string) error { return discover(ctx, t, newer, binary, dir, name) },
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -84,11 +84,11 @@ const (
 	Interrupt Kind = "interrupt"
 )
 
-// Kinds are those that a side knows.
+// Kinds are those that a side knows; those that not every call of it knows come last.
 func Kinds(side Side) []Kind {
 	switch side {
 	case Engine:
-		return []Kind{DropRequest, DropReply, Delay, Refuse, CutReply, CutUpload, Silence, Hang, KillBefore, KillAfter, Interrupt}
+		return []Kind{DropRequest, DropReply, Delay, Refuse, Silence, Hang, KillBefore, KillAfter, Interrupt, CutReply, CutUpload}
 	case Reading:
 		return []Kind{DropRequest, DropReply, Delay, Refuse, CutReply, Silence, Hang, KillBefore, Interrupt}
 	}

@@ -13,12 +13,12 @@
 //
 //	FABRIC_KILL_SEED   the seed
 //	FABRIC_KILLS       how many moments TestAccKill tries
+//	SWEEP_PASS         the pass of TestAccFaults, or the passes, as 0-8; one by the seed when not set, its points in any order
+//	SWEEP_RECORD       a file of points, NAME.tsv, that is gone on with; the tables are in NAME.md beside it
 //	SWEEP_SEED         the seed of TestAccFaults
 //	SWEEP_TIME         how long TestAccFaults goes on, for example 6m; all points when not set
 //	SWEEP_POINTS       how many points it tries at most
 //	SWEEP_ONLY         what it tries, a regular expression of "SIDE: FAULT"
 //	SWEEP_CHANGE       a regular expression of the changes' names
-//	SWEEP_RESULTS      where results are kept, without the ending, after those of earlier runs
-//	SWEEP_WRITE        a document that gets the tables
 //	FABRIC_SWEEP=all   every call in every manner, not one manner for each call
 package kill

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,9 +29,11 @@ const faultyNetwork = "acc-faults"
 const (
 	// faultDelay and faultSilence are how long a call is late, and how long somebody is silent.
 	faultDelay, faultSilence = 3 * time.Second, 12 * time.Second
-	// perKind is how many calls of a side are tried with one kind of fault, other than calls that change
-	// something on the engine: of those it is every one.
-	perKind = 4
+	// passes are all of the sweep: as many as there are kinds of faults that every call of a side knows.
+	passes = 9
+	// perPass is how many calls of a side are tried in a pass, other than calls that change something on the
+	// engine: of those it is every one.
+	perPass = 4
 	// mostFailures end TestAccFaults: what breaks often is broken.
 	mostFailures = 5
 	// healthLooks is how often nodes that are not well are looked at.
@@ -71,38 +74,30 @@ type direction struct {
 	removes []string
 	// expected is what the engine holds after it.
 	expected picture
-	// untried are the numbers of the calls that are left, by side and kind.
-	untried map[fault.Fault][]int
+	// calls are those of it when nothing went wrong, untried the points that are left.
+	calls   fault.Report
+	untried []point
 }
 
-// What becomes of a point. A call of a high number may not be reached: runs differ by a few calls.
-const (
-	converged  = "converged"
-	failure    = "failed"
-	notReached = "not reached"
-)
-
-// result is what became of one point.
-type result struct {
-	Change  string     `json:"change"`
-	Side    fault.Side `json:"side"`
-	Kind    fault.Kind `json:"fault"`
-	Call    int        `json:"call"`
-	Struck  string     `json:"struck,omitempty"`
-	Outcome string     `json:"outcome"`
-	// Seconds is what the disturbed command took, Converged what the next one did.
-	Seconds   float64 `json:"seconds"`
-	Converged float64 `json:"converged"`
+// point is a call that goes wrong, and where it is in the sweep.
+type point struct {
+	fault.Fault
+	pass int
+	// of is how many such calls there were when nothing went wrong.
+	of int
 }
 
 // faulting is TestAccFaults.
 type faulting struct {
 	*killing
 	proxy *fault.Proxy
-	seed  uint64
-	// only says which sides and kinds are tried.
-	only    *regexp.Regexp
-	results []result
+	// only says which sides and kinds are tried, in which passes; shuffled tells that the order is by the seed.
+	only     *regexp.Regexp
+	passes   []int
+	shuffled bool
+	// record is what was tried, by earlier runs too; tried is how many points it was in this one.
+	record *record
+	tried  int
 	// now is what the engine holds between two changes.
 	now picture
 	// heights are how many blocks each node has, by node and channel.
@@ -127,9 +122,13 @@ func TestAccFaults(t *testing.T) {
 		limit, err = time.ParseDuration(text)
 		must(t, err)
 	}
-	t.Logf("SWEEP_SEED=%d SWEEP_TIME=%s SWEEP_ONLY=%q", seed, limit, os.Getenv("SWEEP_ONLY"))
 	s := newFaulting(t, faultyNetwork, seed)
-	t.Cleanup(func() { s.deliver(t, limit) })
+	if passes := os.Getenv("SWEEP_PASS"); passes != "" {
+		s.choose(t, passes)
+	}
+	t.Logf("SWEEP_SEED=%d SWEEP_TIME=%s SWEEP_ONLY=%q passes=%v", seed, limit, os.Getenv("SWEEP_ONLY"), s.passes)
+	s.record = openRecord(t, os.Getenv("SWEEP_RECORD"))
+	t.Cleanup(func() { s.record.deliver(t) })
 	until := time.Now().Add(limit)
 	if !t.Run("undisturbed", s.build) {
 		return
@@ -139,7 +138,7 @@ func TestAccFaults(t *testing.T) {
 	only := expression(t, "SWEEP_CHANGE")
 	todo = slices.DeleteFunc(todo, func(c change) bool { return !only.MatchString(c.forth) && !only.MatchString(c.back) })
 	ways := map[string][2]*direction{}
-	for failures := 0; len(todo) > 0 && uint64(len(s.results)) < points && (s.tried() == 0 || time.Now().Before(until)) && failures < mostFailures; {
+	for failures := 0; len(todo) > 0 && uint64(s.tried) < points && (s.tried == 0 || time.Now().Before(until)) && failures < mostFailures; {
 		c := todo[0]
 		todo = todo[1:]
 		way, measured := ways[c.forth]
@@ -148,25 +147,42 @@ func TestAccFaults(t *testing.T) {
 			well = t.Run(c.forth+" and back, undisturbed", func(t *testing.T) { way = s.measure(t, c) })
 			ways[c.forth] = way
 		}
+		if well && s.left(way[0])+s.left(way[1]) == 0 { // the record has all of it
+			continue
+		}
 		if well = well && s.goBothWays(t, way); !well { // what was left half-done would be taken for a failure of the next point
 			failures++
 			if s.reset(s.in(t)); !t.Run("undisturbed again", s.build) {
 				break
 			}
 		}
-		if way[0] != nil && way[0].left()+way[1].left() > 0 {
+		if way[0] != nil {
 			todo = append(todo, c)
 		}
 	}
-	if s.tried() == 0 {
+	if s.tried == 0 && len(todo) > 0 {
 		t.Error("no point was tried")
 	}
 }
 
-// tried counts the points that were reached.
-func (s *faulting) tried() int {
-	tried, _, _ := count(s.results)
-	return tried
+// choose takes a pass by its number, or several, as FIRST-LAST: all their points in turn.
+func (s *faulting) choose(t *testing.T, text string) {
+	t.Helper()
+	first, last, several := strings.Cut(text, "-")
+	if !several {
+		last = first
+	}
+	from, err := strconv.Atoi(first)
+	must(t, err)
+	to, err := strconv.Atoi(last)
+	must(t, err)
+	if from < 0 || to < from || to >= passes {
+		t.Fatalf("SWEEP_PASS=%s: passes are 0 to %d", text, passes-1)
+	}
+	s.passes, s.shuffled = nil, false
+	for pass := from; pass <= to; pass++ {
+		s.passes = append(s.passes, pass)
+	}
 }
 
 // expression reads a regular expression from the environment; without one, all matches.
@@ -191,9 +207,10 @@ func newFaulting(t *testing.T, name string, seed uint64) *faulting {
 	w.env = append(w.env, "DOCKER_HOST="+proxy.Host())
 	h.clean(t, name) // of an earlier run that was ended itself
 	t.Cleanup(func() { h.clean(t, name) })
+	random := rand.New(rand.NewPCG(seed, 1))
 	return &faulting{
-		killing: &killing{network: name, workspace: w, host: h, random: rand.New(rand.NewPCG(seed, 1))},
-		proxy:   proxy, seed: seed, only: expression(t, "SWEEP_ONLY"),
+		killing: &killing{network: name, workspace: w, host: h, random: random},
+		proxy:   proxy, only: expression(t, "SWEEP_ONLY"), passes: []int{random.IntN(passes)}, shuffled: true, record: &record{},
 	}
 }
 
@@ -216,11 +233,17 @@ func (s *faulting) measure(t *testing.T, c change) [2]*direction {
 		w := s.in(t)
 		s.arm(t, fault.Fault{})
 		w.mustRun(d.command()...)
-		report := s.arm(t, fault.Fault{})
+		d.calls = s.arm(t, fault.Fault{})
 		d.expected = s.host.take(t, s.network)
 		s.now = d.expected
-		d.untried = s.all(report)
-		t.Logf("%s: %d points; calls: %v", d.name, d.left(), report)
+		for _, pass := range s.passes {
+			d.untried = append(d.untried, points(d.calls.Calls, pass)...)
+		}
+		d.untried = slices.DeleteFunc(d.untried, func(p point) bool { return !s.only.MatchString(string(p.Side) + ": " + string(p.Kind)) })
+		if s.shuffled {
+			s.random.Shuffle(len(d.untried), func(i, j int) { d.untried[i], d.untried[j] = d.untried[j], d.untried[i] })
+		}
+		t.Logf("%s: %d points are left; calls: %v", d.name, s.left(d), d.calls)
 		if !d.gone {
 			w.unchanged(d.variables...)
 		}
@@ -231,26 +254,32 @@ func (s *faulting) measure(t *testing.T, c change) [2]*direction {
 	return [2]*direction{forth, back}
 }
 
-// all gives every point at the calls that change something on the engine, and a choice of the others,
-// which are many and much alike; in an order by the seed.
-func (s *faulting) all(report fault.Report) map[fault.Fault][]int {
-	points := map[fault.Fault][]int{}
+// points are those of a pass, for a change whose calls were counted. Every call that changes something on the
+// engine is one of them: from pass to pass its kind of fault is the next one, so that after all passes each call
+// has gone wrong in each manner. Of each other side, whose calls are hundreds and much alike, a pass has a few,
+// spread evenly, and the next pass has others.
+func points(calls func(fault.Side, fault.Kind) int, pass int) []point {
+	var out []point
 	for _, side := range fault.Sides {
-		for _, kind := range fault.Kinds(side) {
-			calls := report.Calls(side, kind)
-			if calls == 0 || !s.only.MatchString(string(side)+": "+string(kind)) {
-				continue
+		kinds := fault.Kinds(side)
+		if side == fault.Engine {
+			for call := 1; call <= calls(side, fault.DropRequest); call++ {
+				for i, kind := range kinds {
+					if of := calls(side, kind); call <= of && (call+pass)%passes == i%passes {
+						out = append(out, point{fault.Fault{Side: side, Kind: kind, Call: call}, pass, of})
+					}
+				}
 			}
-			chosen := s.random.Perm(calls)
-			if side != fault.Engine {
-				chosen = chosen[:min(calls, perKind)]
-			}
-			for _, i := range chosen {
-				points[fault.Fault{Side: side, Kind: kind}] = append(points[fault.Fault{Side: side, Kind: kind}], i+1)
+			continue
+		}
+		for i := range perPass {
+			kind := kinds[(i+pass)%len(kinds)]
+			if of := calls(side, kind); of > 0 {
+				out = append(out, point{fault.Fault{Side: side, Kind: kind, Call: 1 + (i*passes+pass)*of/(perPass*passes)}, pass, of})
 			}
 		}
 	}
-	return points
+	return out
 }
 
 func (d *direction) command() []string {
@@ -260,49 +289,38 @@ func (d *direction) command() []string {
 	return apply(d.variables...)
 }
 
-func (d *direction) left() int {
-	n := 0
-	for _, calls := range d.untried {
-		n += len(calls)
-	}
-	return n
+// left counts the points that nobody has tried. The other direction, or another change, may have the same ones.
+func (s *faulting) left(d *direction) int {
+	d.untried = slices.DeleteFunc(d.untried, func(p point) bool { return s.record.has(d.name, p) })
+	return len(d.untried)
 }
 
-// next takes a point: a kind first, so that all have their turn however many calls there are.
-func (d *direction) next(random *rand.Rand) (fault.Fault, bool) {
-	var kinds []fault.Fault
-	for f, calls := range d.untried {
-		if len(calls) > 0 {
-			kinds = append(kinds, f)
-		}
+// next takes a point; false when none is left.
+func (s *faulting) next(d *direction) (point, bool) {
+	if s.left(d) == 0 {
+		return point{}, false
 	}
-	if len(kinds) == 0 {
-		return fault.Fault{}, false
-	}
-	slices.SortFunc(kinds, func(a, b fault.Fault) int { return strings.Compare(a.String(), b.String()) })
-	f := kinds[random.IntN(len(kinds))]
-	calls := d.untried[f]
-	d.untried[f] = calls[1:]
-	f.Call = calls[0]
-	switch f.Kind {
+	p := d.untried[0]
+	d.untried = d.untried[1:]
+	switch p.Kind {
 	case fault.Delay:
-		f.For = faultDelay
+		p.For = faultDelay
 	case fault.Silence, fault.Hang:
-		f.For = faultSilence
+		p.For = faultSilence
 	}
-	return f, true
+	return p, true
 }
 
 // goBothWays tries a point of each; false when it was not survived.
 func (s *faulting) goBothWays(t *testing.T, way [2]*direction) bool {
 	t.Helper()
 	for _, d := range way {
-		f, _ := d.next(s.random) // where nothing is left to try, the way is gone undisturbed
+		p, left := s.next(d)
 		name := "undisturbed"
-		if f.Call > 0 {
-			name = f.String()
+		if left {
+			name = p.String()
 		}
-		if !t.Run(d.name+": "+name, func(t *testing.T) { s.try(t, d, f) }) {
+		if !t.Run(d.name+": "+name, func(t *testing.T) { s.try(t, d, p) }) {
 			return false
 		}
 	}
@@ -310,13 +328,19 @@ func (s *faulting) goBothWays(t *testing.T, way [2]*direction) bool {
 }
 
 // try goes a way with one call that goes wrong, and has the next apply converge.
-func (s *faulting) try(t *testing.T, d *direction, f fault.Fault) {
-	r := result{Change: d.name, Side: f.Side, Kind: f.Kind, Call: f.Call, Outcome: failure}
-	if f.Call > 0 {
-		defer func() { s.results = append(s.results, r) }()
+func (s *faulting) try(t *testing.T, d *direction, p point) {
+	r := result{change: d.name, point: p, outcome: failure}
+	if p.Call > 0 { // otherwise nothing is left to try, and the way is gone undisturbed
+		defer func() {
+			r.struck = strings.ReplaceAll(r.struck, s.network+"-", "")
+			s.record.add(t, r)
+			if r.outcome != notReached {
+				s.tried++
+			}
+		}()
 	}
 	w := s.in(t)
-	s.arm(t, f)
+	s.arm(t, p.Fault)
 	disturbed := w.start(d.command()...)
 	status := disturbed.wait()
 	ended := time.Now()
@@ -330,12 +354,12 @@ func (s *faulting) try(t *testing.T, d *direction, f fault.Fault) {
 			t.Logf("the command that was disturbed:\n%s", disturbed.tail())
 		}
 	}()
-	r.Struck, r.Seconds = report.Struck, disturbed.took.Seconds()
+	r.struck, r.seconds = report.Struck, disturbed.took.Seconds()
 	if report.Struck == "" && status != 0 {
 		t.Fatalf("nothing was disturbed, and it ended with %d", status)
 	}
 	t.Logf("struck: %q; it ended with %d after %s", report.Struck, status, disturbed.took.Round(time.Millisecond))
-	if f.Kind == fault.Interrupt && report.Struck != "" && ended.Sub(report.At) > graceTime {
+	if p.Kind == fault.Interrupt && report.Struck != "" && ended.Sub(report.At) > graceTime {
 		t.Errorf("Terraform ended %s after the interrupt", ended.Sub(report.At).Round(time.Millisecond))
 	}
 	state, _ := w.state() // that it is half-written is dealt with below
@@ -351,14 +375,15 @@ func (s *faulting) try(t *testing.T, d *direction, f fault.Fault) {
 		}
 		s.now, s.heights = picture{}, nil
 	} else {
-		between := s.host.take(t, s.network)
+		between := s.host.takeNew(t, s.network, s.now)
 		begun = time.Now()
 		for _, lost := range s.now.lost(between, remade) {
 			t.Error(lost)
 		}
 		s.whole = d.expected
+		var now map[string]uint64
+		s.meanwhile = func(t *testing.T) { now = s.look(t) }
 		s.now = s.converge(w, between, remade, d.variables...)
-		now := s.look(t)
 		for at, height := range s.heights {
 			if node, _, _ := strings.Cut(at, " "); !remade[node] && now[at] < height {
 				t.Errorf("%s has %d blocks, and had %d", at, now[at], height)
@@ -366,13 +391,13 @@ func (s *faulting) try(t *testing.T, d *direction, f fault.Fault) {
 		}
 		s.heights = now
 	}
-	r.Converged = time.Since(begun).Seconds()
+	r.converged = time.Since(begun).Seconds()
 	switch {
 	case t.Failed():
 	case report.Struck == "":
-		r.Outcome = notReached
+		r.outcome = notReached
 	default:
-		r.Outcome = converged
+		r.outcome = converged
 	}
 }
 

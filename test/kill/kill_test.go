@@ -255,6 +255,8 @@ type killing struct {
 	// is what the engine holds after the apply.
 	duration, destruction time.Duration
 	whole                 picture
+	// meanwhile, when not nil, looks at the network while the plan after an apply is made.
+	meanwhile func(t *testing.T)
 }
 
 // in gives the workspace to a part of the test, so that failures are that part's.
@@ -404,8 +406,11 @@ func (k *killing) converge(w *workspace, before picture, remade map[string]bool,
 		variables = append(slices.Clone(variables), "owner_id="+named[1])
 	}
 	again := w.mustRun(apply(variables...)...)
-	plan := w.plan(variables...) // it only reads, and so goes on beside the look
+	plan := w.plan(variables...) // it only reads, and so goes on beside the looks
 	after := k.host.take(t, k.network)
+	if k.meanwhile != nil {
+		k.meanwhile(t)
+	}
 	defer func() {
 		if t.Failed() {
 			t.Logf("the apply after it:\n%s", again.tail())

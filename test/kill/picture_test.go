@@ -97,12 +97,19 @@ type mountPoint struct{ container, target string }
 
 func (h *host) take(t *testing.T, network string) picture {
 	t.Helper()
+	return h.takeNew(t, network, picture{})
+}
+
+// takeNew is take for who will take another one: volumes of an earlier picture are not looked into, and keep what
+// they had in it. What they lose until the next one is lost all the same.
+func (h *host) takeNew(t *testing.T, network string, earlier picture) picture {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
 	for {
 		p, err := h.picture(ctx, network)
 		must(t, err)
-		err = h.look(ctx, network, p)
+		err = h.look(ctx, network, p, earlier)
 		if (errors.Is(err, engine.ErrNotFound) || cerrdefs.IsNotFound(err)) && ctx.Err() == nil {
 			continue // the engine was still removing what a process asked for that is dead by now
 		}
@@ -152,9 +159,22 @@ func (h *host) picture(ctx context.Context, network string) (picture, error) {
 // look looks into every volume: it reads the keys, and reads or sets the mark by which a volume is
 // known again. Volumes that no container mounts get one for that time only: it would keep them from
 // being removed.
-func (h *host) look(ctx context.Context, network string, p picture) (err error) {
-	probe := engine.NodeSpec{Name: network + "-probe", Image: probeImage, User: "1000:1000", Labels: map[string]string{engine.LabelOwner: network + "-probe"}}
+func (h *host) look(ctx context.Context, network string, p, earlier picture) (err error) {
+	var unknown []string
 	for name := range p.volumes {
+		if mark, known := earlier.volumes[name]; known {
+			p.volumes[name] = mark
+		} else {
+			unknown = append(unknown, name)
+		}
+	}
+	for file, seen := range earlier.keys {
+		if volume, _, _ := strings.Cut(file, "/"); p.has(volume) {
+			p.keys[file] = seen
+		}
+	}
+	probe := engine.NodeSpec{Name: network + "-probe", Image: probeImage, User: "1000:1000", Labels: map[string]string{engine.LabelOwner: network + "-probe"}}
+	for _, name := range unknown {
 		if _, mounted := p.through[name]; !mounted {
 			p.through[name] = mountPoint{probe.Name, "/probe/" + name}
 			probe.Mounts = append(probe.Mounts, engine.Mount{Volume: name, Target: "/probe/" + name})
@@ -169,7 +189,7 @@ func (h *host) look(ctx context.Context, network string, p picture) (err error) 
 	var found sync.Mutex // for p
 	var volumes errgroup.Group
 	volumes.SetLimit(looksAtOnce)
-	for _, name := range slices.Collect(maps.Keys(p.volumes)) {
+	for _, name := range unknown {
 		at := p.through[name]
 		volumes.Go(func() error {
 			mark, keys, err := h.lookInto(ctx, at)
@@ -245,6 +265,12 @@ func fingerprint(f engine.File) string {
 	}
 	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:])
+}
+
+// has tells whether a volume is there.
+func (p picture) has(volume string) bool {
+	_, there := p.volumes[volume]
+	return there
 }
 
 // givenAway are keys that leave a key volume on purpose: a CA's own key is in it only until the

@@ -30,15 +30,10 @@ func TestAccInterruptedRoll(t *testing.T) {
 	s := newFaulting(t, rolledNetwork, number(t, "SWEEP_SEED", 1))
 	s.build(t)
 	ways := s.measure(t, change{forth: "node roll", back: "node roll", variables: []string{"pids=2000"}})
-	var calls []int
-	for f, untried := range ways[0].untried {
-		if f.Side == fault.Engine && f.Kind == fault.Interrupt {
-			calls = slices.Sorted(slices.Values(untried))
-		}
-	}
+	calls := ways[0].calls.Calls(fault.Engine, fault.Interrupt)
 	var struck []string
 	for i := range rollPoints {
-		call := calls[i*len(calls)/rollPoints]
+		call := 1 + i*calls/rollPoints
 		d := ways[i%2]
 		f := fault.Fault{Side: fault.Engine, Kind: fault.Interrupt, Call: call}
 		t.Run(f.String(), func(t *testing.T) {

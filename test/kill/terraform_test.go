@@ -208,13 +208,12 @@ func (w *workspace) mustBeEmpty(r *run) {
 	}
 }
 
-// value gives an output of the configuration.
+// value gives an output of the configuration, as the state has it.
 func (w *workspace) value(name string) string {
 	w.t.Helper()
-	r := w.mustRun("output", "-json")
-	var outputs map[string]struct{ Value any }
-	must(w.t, json.Unmarshal([]byte(r.output.String()), &outputs))
-	return fmt.Sprint(outputs[name].Value)
+	state, err := w.state()
+	must(w.t, err)
+	return fmt.Sprint(state.Outputs[name].Value)
 }
 
 // state reads the state file. An absent or empty one is an empty state; an error tells that it is
@@ -232,6 +231,7 @@ func (w *workspace) state() (stateContent, error) {
 }
 
 type stateContent struct {
+	Outputs   map[string]struct{ Value any }
 	Resources []struct {
 		Mode, Type, Name string
 		Instances        []struct {

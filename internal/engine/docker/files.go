@@ -3,6 +3,7 @@ package docker
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -30,6 +31,8 @@ const (
 	maxFiles = 64 << 20
 	// folderMode is the mode of folders that are made for files: they may hold keys.
 	folderMode = 0o700
+	// incoming is a file at the root of a volume in which a file arrives, before it takes its place: whole.
+	incoming = ".incoming"
 )
 
 // PutFiles implements engine.Engine with PUT /containers/{name}/archive. The folder must lie on a
@@ -90,7 +93,10 @@ func mountOf(mounts []container.MountPoint, folder string) (string, error) {
 	return found.Destination, nil
 }
 
-// pack makes a tar of files below a folder, folders first, everything in the order of its name.
+// pack makes a tar of files below a folder, folders first, everything in the order of its name. The engine writes
+// what arrives over what is there, so an archive that breaks off would leave half of a file in the place of a
+// whole one. Therefore each file comes under another name first, and as a link to that then. In the end
+// nothing is under that name: a key that is replaced later has no second one.
 func pack(folder string, files []engine.File, now time.Time) ([]byte, error) {
 	type entry struct{ file, owner *engine.File }
 	entries := map[string]entry{}
@@ -117,29 +123,31 @@ func pack(folder string, files []engine.File, now time.Time) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	for _, name := range slices.Sorted(maps.Keys(entries)) {
-		header := &tar.Header{Name: name + "/", Typeflag: tar.TypeDir, Mode: folderMode, ModTime: now}
-		var content []byte
-		if f := entries[name].file; f != nil {
-			mode := int64(f.Mode)
-			if mode == 0 {
-				mode = 0o600
-			}
-			content = f.Content
-			header = &tar.Header{
-				Name: name, Typeflag: tar.TypeReg, Mode: mode, Size: int64(len(content)), ModTime: mark(sha256.Sum256(content)), Uid: f.UID, Gid: f.GID,
-			}
-		} else {
-			header.Uid, header.Gid = entries[name].owner.UID, entries[name].owner.GID
+	var failure error
+	put := func(header tar.Header, content []byte) {
+		if failure != nil {
+			return
 		}
-		if err := w.WriteHeader(header); err != nil {
-			return nil, fmt.Errorf("unable to pack %s: %w", name, err)
-		}
-		if _, err := w.Write(content); err != nil {
-			return nil, fmt.Errorf("unable to pack %s: %w", name, err)
+		if failure = w.WriteHeader(&header); failure == nil {
+			_, failure = w.Write(content)
 		}
 	}
-	if err := w.Close(); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		f := entries[name].file
+		if f == nil {
+			owner := entries[name].owner
+			put(tar.Header{Name: name + "/", Typeflag: tar.TypeDir, Mode: folderMode, ModTime: now, Uid: owner.UID, Gid: owner.GID}, nil)
+			continue
+		}
+		header := tar.Header{Typeflag: tar.TypeReg, Mode: int64(cmp.Or(f.Mode, 0o600)), ModTime: mark(sha256.Sum256(f.Content)), Uid: f.UID, Gid: f.GID}
+		arriving, placed := header, header
+		arriving.Name, arriving.Size = incoming, int64(len(f.Content))
+		placed.Name, placed.Typeflag, placed.Linkname = name, tar.TypeLink, incoming
+		put(arriving, f.Content)
+		put(placed, nil)
+	}
+	put(tar.Header{Name: incoming, Typeflag: tar.TypeReg, Mode: 0o600, ModTime: now}, nil)
+	if err := errors.Join(failure, w.Close()); err != nil {
 		return nil, fmt.Errorf("unable to pack files: %w", err)
 	}
 	return out.Bytes(), nil
@@ -272,7 +280,7 @@ func (f *failing) failure() error {
 	return f.err
 }
 
-// unpack reads the regular files of a tar, with at most limit bytes in all.
+// unpack reads the regular files of a tar, with at most limit bytes in all; what is arriving is none yet.
 func unpack(archive io.Reader, limit int64) ([]engine.File, error) {
 	var (
 		files []engine.File
@@ -312,6 +320,7 @@ func unpack(archive io.Reader, limit int64) ([]engine.File, error) {
 		known[file.Name] = file
 		files = append(files, file)
 	}
+	files = slices.DeleteFunc(files, func(f engine.File) bool { return path.Base(f.Name) == incoming })
 	slices.SortFunc(files, func(a, b engine.File) int { return strings.Compare(a.Name, b.Name) })
 	return files, nil
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -173,9 +175,11 @@ func TestPackIsTheSameEachTime(t *testing.T) {
 	}
 	want := []entry{
 		{"home/", 0o700, 0, 0, 0}, {"home/a/", 0o700, 0, 0, 0}, {"home/a/b/", 0o700, 7, 8, 0},
-		{"home/a/b/c", 0o644, 7, 8, 2}, {"home/a/d", 0o600, 9, 0, 0}, {"home/z", 0o600, 5, 6, 1},
+		{".incoming", 0o644, 7, 8, 2}, {"home/a/b/c", 0o644, 7, 8, 0}, {".incoming", 0o600, 9, 0, 0}, {"home/a/d", 0o600, 9, 0, 0},
+		{".incoming", 0o600, 5, 6, 1}, {"home/z", 0o600, 5, 6, 0}, {".incoming", 0o600, 0, 0, 0},
 	}
 	var got []entry
+	arrived := now
 	r := tar.NewReader(bytes.NewReader(one))
 	for {
 		h, err := r.Next()
@@ -191,8 +195,15 @@ func TestPackIsTheSameEachTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		stamp := now
-		if h.Typeflag == tar.TypeReg {
+		switch {
+		case h.Typeflag == tar.TypeLink:
+			stamp = arrived
+			if h.Linkname != ".incoming" {
+				t.Errorf("%s is linked to %s", h.Name, h.Linkname)
+			}
+		case h.Typeflag == tar.TypeReg && len(got) < len(want):
 			stamp = mark(sha256.Sum256(content))
+			arrived = stamp
 		}
 		if !h.ModTime.Equal(stamp) {
 			t.Errorf("%s is stamped %s, want %s", h.Name, h.ModTime, stamp)
@@ -202,6 +213,63 @@ func TestPackIsTheSameEachTime(t *testing.T) {
 	want[1].uid, want[1].gid = 7, 8
 	if !slices.Equal(got, want) {
 		t.Errorf("it holds %v, want %v", got, want)
+	}
+}
+
+// TestPackThatBreaksOff: wherever an upload breaks off, each file is as it was or as it is to be, since the engine
+// writes what arrives as it comes.
+func TestPackThatBreaksOff(t *testing.T) {
+	version := func(of string) []engine.File {
+		return []engine.File{{Name: "key", Content: []byte(strings.Repeat(of, 700))}, {Name: "record", Content: []byte(strings.Repeat(of, 2000))}}
+	}
+	extract := func(folder string, archive []byte) {
+		for r := tar.NewReader(bytes.NewReader(archive)); ; {
+			h, err := r.Next()
+			if err != nil {
+				return
+			}
+			at := filepath.Join(folder, h.Name)
+			if h.Typeflag != tar.TypeDir {
+				err = os.RemoveAll(at)
+			}
+			switch h.Typeflag {
+			case tar.TypeDir:
+				err = errors.Join(err, os.MkdirAll(at, 0o700))
+			case tar.TypeLink:
+				err = errors.Join(err, os.Link(filepath.Join(folder, h.Linkname), at))
+			default:
+				content, cut := io.ReadAll(r)
+				err = errors.Join(err, os.WriteFile(at, content, 0o600))
+				if cut != nil {
+					return
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before, err := pack("store", version("0"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := pack("store", version("1"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := 0; cut <= len(after); cut += 256 {
+		folder := t.TempDir()
+		extract(folder, before)
+		extract(folder, after[:cut])
+		for i, f := range version("1") {
+			content, err := os.ReadFile(filepath.Join(folder, "store", f.Name))
+			if err != nil || !bytes.Equal(content, f.Content) && !bytes.Equal(content, version("0")[i].Content) {
+				t.Errorf("after %d of %d bytes %s is neither old nor new: %d bytes, %v", cut, len(after), f.Name, len(content), err)
+			}
+		}
+		if left, err := os.ReadFile(filepath.Join(folder, ".incoming")); cut == len(after) && (err != nil || len(left) > 0) {
+			t.Errorf("%d bytes are left of what arrived: %v", len(left), err)
+		}
 	}
 }
 
