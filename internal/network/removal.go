@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 	"github.com/fabricops/terraform-provider-fabric/internal/keystore"
 )
 
@@ -39,8 +40,8 @@ func (f *Fabric) going(ctx context.Context, cluster Handle, nodes []Handle) (boo
 		return false, err
 	}
 	for _, h := range nodes {
-		if state, err := f.readNode(ctx, h, OrdererPorts()); err != nil || state.Removed {
-			return state.Removed, err
+		if state, err := f.readNode(ctx, h, OrdererPorts()); err != nil || state.Status == engine.Absent {
+			return err == nil, err
 		}
 	}
 	return false, nil

@@ -84,6 +84,10 @@ func TestRemovalOfAClusterCutShort(t *testing.T) {
 	if channels() != 0 {
 		t.Error("a cluster that goes keeps its channel")
 	}
+	h.must(h.fabric.revokeRemoval(h.ctx(), nodes["orderer0"])) // it came no further than to its container
+	if channels() != 0 {
+		t.Error("a cluster that goes keeps its channel as long as it has its volumes")
+	}
 	h.must(h.fabric.DeleteOrdererCluster(h.ctx(), cluster, nodes, false)) // what is left of it
 	if channels() != 0 {
 		t.Error("a cluster that is gone keeps its channel")

@@ -44,7 +44,7 @@ func (t *terraform) build(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("unable to find the module: %w", err)
 	}
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w -X main.version=bench", "-o", t.binary, ".")
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-gcflags", "github.com/hashicorp/...=-l", "-ldflags", "-s -w -X main.version=bench", "-o", t.binary, ".")
 	command.Dir = filepath.Dir(strings.TrimSpace(string(module)))
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := command.CombinedOutput(); err != nil {
