@@ -389,6 +389,7 @@ func (e *Engine) asNode(ctx context.Context, c container.InspectResponse, networ
 	node := engine.Node{
 		Name: strings.TrimPrefix(c.Name, "/"), ID: c.ID, ImageID: c.Image, Labels: nodeLabels(c.Config.Labels),
 		Status: status(c.State.Status), Ports: boundPorts(c), Volumes: namedVolumes(c.Mounts), Altered: alterations(c),
+		Restarts: c.RestartCount,
 	}
 	if node.Status == engine.Stopped {
 		node.ExitCode, node.OOMKilled = c.State.ExitCode, c.State.OOMKilled
