@@ -18,10 +18,10 @@ type party struct {
 	config string
 }
 
-// partyOn gives a party whose resources are destroyed in the end.
-func partyOn(t *testing.T, binary, config string) *party {
+// partyOn gives a party whose resources are destroyed in the end, before those of the parties that were there.
+func partyOn(t *testing.T, binary string) *party {
 	t.Helper()
-	p := &party{newWorkspace(t, binary), "terraform {\n  required_providers {\n    fabric = { source = \"fabricops/fabric\" }\n  }\n}\n" + config}
+	p := &party{newWorkspace(t, binary), "terraform {\n  required_providers {\n    fabric = { source = \"fabricops/fabric\" }\n  }\n}\n"}
 	p.env = append(p.env, "TF_LOG=off")
 	t.Cleanup(func() { p.run("destroy", "-auto-approve") })
 	return p
@@ -42,7 +42,23 @@ func (p *party) apply(rest ...string) {
 func (p *party) refuses(rest string, words ...string) {
 	p.t.Helper()
 	p.write("main.tf", p.config+rest)
-	said := plainText(p.fail("plan"))
+	p.said(p.fail("plan"), words...)
+}
+
+// warns plans the configuration with the rest, which must say these words and do nothing.
+func (p *party) warns(rest string, words ...string) {
+	p.t.Helper()
+	p.write("main.tf", p.config+rest)
+	out, err := p.do("plan")
+	if err != nil {
+		p.t.Fatal(err, out)
+	}
+	p.said(out, words...)
+}
+
+func (p *party) said(out string, words ...string) {
+	p.t.Helper()
+	said := plainText(out)
 	for _, w := range words {
 		if !strings.Contains(said, w) {
 			p.t.Errorf("the plan does not say %q:\n%s", w, said)
@@ -102,12 +118,13 @@ func releaseAcrossStates(t *testing.T, version string) {
 			}
 		}
 	})
+	org1, org2 := partyOn(t, binary), partyOn(t, binary)
 	source := newGoSource(t)
 	source.version("2.0")
 	image := peerWithGo(t, version, source)
 	c := consortium{name: name}
 
-	org1 := partyOn(t, binary, plainOrganizations(name, version, "orderer", "org1")+nodesOf("org1", image)+`
+	org1.want(plainOrganizations(name, version, "orderer", "org1")+nodesOf("org1", image)+`
 locals {
   org2 = fileexists("handed.json") ? jsondecode(file("handed.json")) : null
 }
@@ -127,7 +144,7 @@ output "orderers" {
 }
 `)
 	org1.apply()
-	org2 := partyOn(t, binary, strings.Replace(plainOrganizations(name, version, "org2"), `domain = "example.com"`, "domain = \"example.com\"\n  existing = true", 1)+nodesOf("org2", image)+`
+	org2.want(strings.Replace(plainOrganizations(name, version, "org2"), `domain = "example.com"`, "domain = \"example.com\"\n  existing = true", 1)+nodesOf("org2", image)+`
 locals {
   org1 = jsondecode(file("handed.json"))
 }
@@ -263,6 +280,8 @@ output "approval_%[1]s" {
 	org1.want(proposes("first", "1.0", packageID, `image = "fabricops/kv-chaincode:1.0"`))
 	org1.apply()
 	org1.handTo(org2)
+	org1.warns("\nresource \"fabric_chaincode\" \"kv\" {\n  channel = fabric_channel.trade.handle\n  name = \"kv\"\n  "+served+"\n}\n",
+		"Approvals are missing for the commit of chaincode kv", "the approval is missing of Org2MSP")
 	org2.want(approves("first"))
 	org2.refuses(agrees("first", served, ""), "Release that was not approved", "with fabric_chaincode_approval.kv", "1 person has to approve")
 	org2.apply(agrees("first", served, byBobHere("first")))
