@@ -97,18 +97,12 @@ func (f *Fabric) commitReadiness(ctx context.Context, spec ChaincodeSpec, oursAp
 	if _, err := f.awaitPeers(ctx, spec.Channel); err != nil {
 		return CommitReadiness{}, err
 	}
-	definition := spec.definition()
-	first := members[0]
-	inForce, err := lifecycle.QueryCommitted(ctx, first.peers[0].Peer, first.admin, spec.Channel.Name, spec.Name)
-	if err != nil && !errors.Is(err, lifecycle.ErrNotCommitted) {
+	definition, inForce, err := besideInForce(ctx, spec, members[0])
+	if err != nil {
 		return CommitReadiness{}, err
 	}
-	if err == nil {
-		definition.Sequence = inForce.Sequence
-		if sameMeaning(definition, inForce.Definition) && (spec.Sequence == 0 || spec.Sequence == inForce.Sequence) {
-			return CommitReadiness{Sequence: inForce.Sequence, Committed: true, Ready: true, Approvals: inForce.Approvals}, nil
-		}
-		definition.Sequence++
+	if inForce != nil && definition.Sequence == inForce.Sequence && (spec.Sequence == 0 || spec.Sequence == inForce.Sequence) {
+		return CommitReadiness{Sequence: inForce.Sequence, Committed: true, Ready: true, Approvals: inForce.Approvals}, nil
 	}
 	if spec.Sequence != 0 {
 		definition.Sequence = spec.Sequence

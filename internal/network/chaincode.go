@@ -449,29 +449,40 @@ func (s ChaincodeSpec) definition() lifecycle.Definition {
 // joined late has to be given it by another one.
 const approvalTime = 5 * time.Second
 
+// besideInForce gives the definition of a spec, and the one in force; nil when the channel has none. Its
+// sequence is that of the one in force where both mean the same, and the next one otherwise.
+func besideInForce(ctx context.Context, spec ChaincodeSpec, of member) (definition lifecycle.Definition, inForce *lifecycle.Committed, err error) {
+	definition = spec.definition()
+	committed, err := lifecycle.QueryCommitted(ctx, of.peers[0].Peer, of.admin, spec.Channel.Name, spec.Name)
+	if errors.Is(err, lifecycle.ErrNotCommitted) {
+		return definition, nil, nil
+	}
+	if err != nil {
+		return definition, nil, err
+	}
+	definition.Sequence = committed.Sequence
+	if !sameMeaning(definition, committed.Definition) {
+		definition.Sequence++
+	}
+	return definition, committed, nil
+}
+
 // nextDefinition gives the definition to be committed. It is approved and committed already when the
 // channel has one with the same meaning and every organization runs this package for it; otherwise its
 // sequence is the next one. Who only approves may do so after the fact, and with another package: that
 // takes no other sequence.
 func (f *Fabric) nextDefinition(ctx context.Context, spec ChaincodeSpec, members []member, packageID string) (definition lifecycle.Definition, approved, committed bool, err error) {
-	definition = spec.definition()
-	if err := definition.Validate(); err != nil {
+	if err := spec.definition().Validate(); err != nil {
 		return definition, false, false, err
 	}
-	first := members[0]
-	inForce, err := lifecycle.QueryCommitted(ctx, first.peers[0].Peer, first.admin, spec.Channel.Name, spec.Name)
-	if errors.Is(err, lifecycle.ErrNotCommitted) {
-		return definition, false, false, nil
-	}
-	if err != nil {
+	definition, inForce, err := besideInForce(ctx, spec, members[0])
+	if err != nil || inForce == nil {
 		return definition, false, false, err
 	}
 	if err := CheckCollections(inForce.Collections, definition.Collections); err != nil {
 		return definition, false, false, err
 	}
-	definition.Sequence = inForce.Sequence
-	if !sameMeaning(definition, inForce.Definition) {
-		definition.Sequence++
+	if definition.Sequence != inForce.Sequence {
 		return definition, false, false, nil
 	}
 	for _, m := range members {

@@ -75,7 +75,7 @@ func approvalsAttribute() schema.SingleNestedAttribute {
 				MarkdownDescription: "The chaincode that keeps the records, on this channel or another one. Each is a JSON object: `digest`, `release` (what was proposed, by whom), `proposal` (the proposer's signature), " +
 					"`approvals` (their signatures), `approvers` and `at`. Its key is `record_key` of the `fabric_release_proposal`. A release that fails after its record was written is recorded again when it is tried again.",
 				Attributes: map[string]schema.Attribute{
-					"chaincode":    handleInput("Handle of the `fabric_chaincode` that keeps the records.", network.KindChaincode),
+					"chaincode":    handleInput("Handle of the `fabric_chaincode` that keeps the records, or of a `fabric_chaincode_approval` of it.", network.KindChaincode, network.KindChaincodeApproval),
 					"identity":     handleInput("Handle of the `fabric_identity` that writes and reads them, or of a `fabric_organization`, whose admin then does. The organization must have a peer on the channel of the records.", network.KindIdentity, network.KindOrganization),
 					"put_function": function("put", "Function of the chaincode that stores a record: its arguments are the key and the record."),
 					"get_function": function("get", "Function of the chaincode that gives a record, byte for byte: its argument is the key. For a key that it does not have it gives nothing, or an error."),

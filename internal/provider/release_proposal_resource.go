@@ -79,8 +79,13 @@ func (r *releaseProposalResource) Schema(ctx context.Context, _ resource.SchemaR
 			"A proposal is made once and stays as it is. When something of it changes it is made anew, with the sequence that is next by then, and so it is with `terraform apply -replace=ADDRESS`, after it expired for example. Destroying it changes nothing on the channel.",
 		Attributes: merge(definitionAttributes(ctx), map[string]schema.Attribute{
 			"package_id": given("Package ID, as the function `package_id` gives it before there is a package."),
-			"image":      given("Image of the chaincode's servers, as in `server`. The content that the engine has under that name is proposed."),
-			"proposer":   proposer,
+			"image": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "Image of the chaincode's servers, as in `server`. The content that the engine has under that name is proposed. Leave it out where there is no `server`. Changing it replaces the proposal.",
+				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			},
+			"proposer": proposer,
 			"valid_for": schema.StringAttribute{
 				Optional:            true,
 				MarkdownDescription: "How long the release may be approved and made, as a duration. Defaults to `168h`, a week. Changing it replaces the proposal.",
@@ -89,7 +94,7 @@ func (r *releaseProposalResource) Schema(ctx context.Context, _ resource.SchemaR
 			},
 			"proposal":   stays("The proposal, in JSON, with the signature of who proposes. It is public; hand it on as it is."),
 			"digest":     stays("SHA-256 of what is signed, in hexadecimal."),
-			"image_id":   stays("The content of the image that is proposed (`sha256:…`)."),
+			"image_id":   stays("The content of the image that is proposed (`sha256:…`); absent without one."),
 			"expires_at": stays("When the proposal expires (RFC 3339)."),
 			"record_key": stays("Under which the audit chaincode keeps the record of the release: `release/CHANNEL/CHAINCODE/SEQUENCE/DIGEST`."),
 			"sequence": schema.Int64Attribute{
@@ -175,7 +180,7 @@ func (m *releaseProposalModel) take(text string, diags *diag.Diagnostics) {
 		return
 	}
 	m.Proposal, m.Digest, m.Sequence = types.StringValue(text), types.StringValue(p.Digest), types.Int64Value(p.Sequence)
-	m.ImageID, m.ExpiresAt, m.RecordKey = types.StringValue(p.ImageID), types.StringValue(p.Expires.Format(time.RFC3339)), types.StringValue(p.RecordKey())
+	m.ImageID, m.ExpiresAt, m.RecordKey = nullable(p.ImageID), types.StringValue(p.Expires.Format(time.RFC3339)), types.StringValue(p.RecordKey())
 }
 
 // Read keeps the state: a proposal is what it was made as, whatever has become of the channel.

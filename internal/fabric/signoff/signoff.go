@@ -39,7 +39,7 @@ type Release struct {
 	Version   string `json:"version"`
 	Sequence  int64  `json:"sequence"`
 	PackageID string `json:"package_id"`
-	// ImageID is the content of the servers' image, sha256:….
+	// ImageID is the content of the servers' image, sha256:…; empty where there are no servers.
 	ImageID string `json:"image_id"`
 	// EndorsementPolicy is in canonical form; empty for the channel's default.
 	EndorsementPolicy string `json:"endorsement_policy"`
@@ -79,8 +79,12 @@ func (r Release) Words() []string {
 	}
 	words := []string{
 		fmt.Sprintf("chaincode %s %s on channel %s, as sequence %d", r.Chaincode, r.Version, r.Channel, r.Sequence),
-		"package " + r.PackageID, "image " + r.ImageID, endorsement,
+		"package " + r.PackageID,
 	}
+	if r.ImageID != "" {
+		words = append(words, "image "+r.ImageID)
+	}
+	words = append(words, endorsement)
 	for _, c := range r.Collections {
 		words = append(words, "collection "+c)
 	}
@@ -307,7 +311,11 @@ func (e *TooFewError) Error() string {
 		}
 		who = fmt.Sprintf("%d did: %s (a person with several certificates counts once)", len(names), strings.Join(names, ", "))
 	}
-	return fmt.Sprintf("%d people have to approve the release, and %s", e.Required, who)
+	wanted := fmt.Sprintf("%d people have", e.Required)
+	if e.Required == 1 {
+		wanted = "1 person has"
+	}
+	return fmt.Sprintf("%s to approve the release, and %s", wanted, who)
 }
 
 // Approvers gives the people who approved the release, each once, in the order of their names. It
