@@ -34,21 +34,26 @@ func (f *Fabric) DeleteChannel(ctx context.Context, channel, cluster Handle, org
 // nobody: no node may have joined without having said so.
 func nobody(Handle) bool { return false }
 
-// removeChannel removes the channel from every node, each for itself: what fails at one must not
-// leave another one stopped. Of doubtful nodes it is not known whether they joined, or will yet.
+// removeChannel removes the channel from every peer and then from every ordering node, each for itself: what
+// fails at one must not leave another one stopped. As long as a peer holds blocks its ordering nodes have them, so
+// that a removal which was cut short is no loss to whoever looks at it. Of doubtful nodes it is not known
+// whether they joined, or will yet.
 func (f *Fabric) removeChannel(ctx context.Context, channel, cluster Handle, organizations map[string]ChannelOrganization, doubtful func(Handle) bool) error {
 	orderers, err := f.Orderers(ctx, cluster)
 	if err != nil {
 		return err
 	}
-	var jobs together
-	for _, o := range orderers {
-		jobs.do(func() error { return f.leaveOrderer(ctx, o, channel.Name, doubtful(o)) })
-	}
+	var peers, others together
 	for _, p := range peersOf(organizations) {
-		jobs.do(func() error { return f.unjoin(ctx, p, channel.Name, unjoinOptions{unasked: doubtful(p)}) })
+		peers.do(func() error { return f.unjoin(ctx, p, channel.Name, unjoinOptions{unasked: doubtful(p)}) })
 	}
-	if err := jobs.wait(); err != nil {
+	if err := peers.wait(); err != nil {
+		return err
+	}
+	for _, o := range orderers {
+		others.do(func() error { return f.leaveOrderer(ctx, o, channel.Name, doubtful(o)) })
+	}
+	if err := others.wait(); err != nil {
 		return err
 	}
 	return f.removeRecord(ctx, channel)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -442,6 +443,44 @@ func TestLeavingNeedsNoAnswer(t *testing.T) {
 		if err != nil || n.Status != status {
 			t.Errorf("%s is %s after it left, want %s: %v", name, n.Status, status, err)
 		}
+	}
+}
+
+// TestPeersLeaveFirst: as long as a peer holds blocks of a channel, no ordering node leaves it.
+func TestPeersLeaveFirst(t *testing.T) {
+	s := newSketch(t)
+	spec := s.channelSpec()
+	s.fake.SetProgram([]string{"peer", "node", "unjoin", "-c", "trade"}, enginetest.Program{})
+	orderers, err := s.fabric.Orderers(t.Context(), spec.Orderers)
+	s.must(err)
+	for _, o := range orderers { // nothing is asked of those that stand still
+		s.fake.SetStatus(o.Object(), engine.Stopped, 0)
+	}
+	var asked atomic.Bool
+	remove := func(unjoins error) {
+		t.Helper()
+		f := New(&faulty{Engine: s.fake, fail: func(method, name string) error {
+			switch {
+			case method != "RunOnce":
+				return nil
+			case strings.HasPrefix(name, s.orderer("orderer").Object()):
+				asked.Store(true)
+				return errInjected
+			}
+			return unjoins
+		}})
+		defer func() { s.must(f.Close()) }()
+		if err := f.removeChannel(t.Context(), spec.Handle, spec.Orderers, spec.Organizations, nobody); !errors.Is(err, errInjected) {
+			t.Errorf("the error is %v", err)
+		}
+	}
+	remove(errInjected)
+	if asked.Load() {
+		t.Error("an ordering node was to leave while a peer had the channel")
+	}
+	remove(nil)
+	if !asked.Load() {
+		t.Error("no ordering node was to leave")
 	}
 }
 

@@ -91,10 +91,14 @@ type point struct {
 type faulting struct {
 	*killing
 	proxy *fault.Proxy
-	// only says which sides and kinds are tried, in which passes; shuffled tells that the order is by the seed.
+	// only says which sides and kinds are tried; pass is the one that goes on, shuffled tells that the order of its
+	// points is by the seed.
 	only     *regexp.Regexp
-	passes   []int
+	pass     int
 	shuffled bool
+	// changes are those that are tried, ways the two directions of those that were measured.
+	changes []change
+	ways    map[string][2]*direction
 	// record is what was tried, by earlier runs too; tried is how many points it was in this one.
 	record *record
 	tried  int
@@ -123,66 +127,83 @@ func TestAccFaults(t *testing.T) {
 		must(t, err)
 	}
 	s := newFaulting(t, faultyNetwork, seed)
-	if passes := os.Getenv("SWEEP_PASS"); passes != "" {
-		s.choose(t, passes)
+	last := s.pass
+	if text := os.Getenv("SWEEP_PASS"); text != "" {
+		s.pass, last = firstAndLast(t, text)
+		s.shuffled = false
 	}
-	t.Logf("SWEEP_SEED=%d SWEEP_TIME=%s SWEEP_ONLY=%q passes=%v", seed, limit, os.Getenv("SWEEP_ONLY"), s.passes)
+	t.Logf("SWEEP_SEED=%d SWEEP_TIME=%s SWEEP_ONLY=%q, pass %d to %d", seed, limit, os.Getenv("SWEEP_ONLY"), s.pass, last)
 	s.record = openRecord(t, os.Getenv("SWEEP_RECORD"))
 	t.Cleanup(func() { s.record.deliver(t) })
 	until := time.Now().Add(limit)
 	if !t.Run("undisturbed", s.build) {
 		return
 	}
-	todo := slices.Clone(changes)
-	s.random.Shuffle(len(todo), func(i, j int) { todo[i], todo[j] = todo[j], todo[i] })
+	s.changes = slices.Clone(changes)
+	s.random.Shuffle(len(changes), func(i, j int) { s.changes[i], s.changes[j] = s.changes[j], s.changes[i] })
 	only := expression(t, "SWEEP_CHANGE")
-	todo = slices.DeleteFunc(todo, func(c change) bool { return !only.MatchString(c.forth) && !only.MatchString(c.back) })
-	ways := map[string][2]*direction{}
-	for failures := 0; len(todo) > 0 && uint64(s.tried) < points && (s.tried == 0 || time.Now().Before(until)) && failures < mostFailures; {
-		c := todo[0]
-		todo = todo[1:]
-		way, measured := ways[c.forth]
-		well := true
-		if !measured {
-			well = t.Run(c.forth+" and back, undisturbed", func(t *testing.T) { way = s.measure(t, c) })
-			ways[c.forth] = way
-		}
-		if well && s.left(way[0])+s.left(way[1]) == 0 { // the record has all of it
-			continue
-		}
-		if well = well && s.goBothWays(t, way); !well { // what was left half-done would be taken for a failure of the next point
-			failures++
-			if s.reset(s.in(t)); !t.Run("undisturbed again", s.build) {
-				break
-			}
-		}
-		if way[0] != nil {
-			todo = append(todo, c)
-		}
+	s.changes = slices.DeleteFunc(s.changes, func(c change) bool { return !only.MatchString(c.forth) && !only.MatchString(c.back) })
+	failures := 0
+	on := func() bool {
+		return uint64(s.tried) < points && (s.tried == 0 || time.Now().Before(until)) && failures < mostFailures
 	}
-	if s.tried == 0 && len(todo) > 0 {
+	whole := true
+	for ; whole && s.pass <= last; s.pass++ {
+		whole = s.sweep(t, on, &failures)
+	}
+	if s.tried == 0 && !whole {
 		t.Error("no point was tried")
 	}
 }
 
-// choose takes a pass by its number, or several, as FIRST-LAST: all their points in turn.
-func (s *faulting) choose(t *testing.T, text string) {
-	t.Helper()
-	first, last, several := strings.Cut(text, "-")
-	if !several {
-		last = first
+// sweep goes through a pass, a point of each change after the other; false when it was not to go on to its end.
+func (s *faulting) sweep(t *testing.T, on func() bool, failures *int) bool {
+	for _, way := range s.ways {
+		s.fill(way[0])
+		s.fill(way[1])
 	}
-	from, err := strconv.Atoi(first)
+	for todo := slices.Clone(s.changes); len(todo) > 0; {
+		if !on() {
+			return false
+		}
+		c := todo[0]
+		todo = todo[1:]
+		way, measured := s.ways[c.forth]
+		well := true
+		if !measured {
+			if well = t.Run(c.forth+" and back, undisturbed", func(t *testing.T) { way = s.measure(t, c) }); well {
+				s.ways[c.forth] = way
+			}
+		}
+		if well && s.left(way[0])+s.left(way[1]) == 0 { // all of it was tried
+			continue
+		}
+		if well = well && s.goBothWays(t, way); !well { // what was left half-done would be taken for a failure of the next point
+			*failures++
+			if s.reset(s.in(t)); !t.Run("undisturbed again", s.build) {
+				return false
+			}
+		}
+		todo = append(todo, c)
+	}
+	return true
+}
+
+// firstAndLast reads the number of a pass, or of several, as FIRST-LAST.
+func firstAndLast(t *testing.T, text string) (first, last int) {
+	t.Helper()
+	from, to, several := strings.Cut(text, "-")
+	if !several {
+		to = from
+	}
+	first, err := strconv.Atoi(from)
 	must(t, err)
-	to, err := strconv.Atoi(last)
+	last, err = strconv.Atoi(to)
 	must(t, err)
-	if from < 0 || to < from || to >= passes {
+	if first < 0 || last < first || last >= passes {
 		t.Fatalf("SWEEP_PASS=%s: passes are 0 to %d", text, passes-1)
 	}
-	s.passes, s.shuffled = nil, false
-	for pass := from; pass <= to; pass++ {
-		s.passes = append(s.passes, pass)
-	}
+	return first, last
 }
 
 // expression reads a regular expression from the environment; without one, all matches.
@@ -210,7 +231,8 @@ func newFaulting(t *testing.T, name string, seed uint64) *faulting {
 	random := rand.New(rand.NewPCG(seed, 1))
 	return &faulting{
 		killing: &killing{network: name, workspace: w, host: h, random: random},
-		proxy:   proxy, only: expression(t, "SWEEP_ONLY"), passes: []int{random.IntN(passes)}, shuffled: true, record: &record{},
+		proxy:   proxy, only: expression(t, "SWEEP_ONLY"), pass: random.IntN(passes), shuffled: true,
+		record: &record{}, ways: map[string][2]*direction{},
 	}
 }
 
@@ -236,13 +258,7 @@ func (s *faulting) measure(t *testing.T, c change) [2]*direction {
 		d.calls = s.arm(t, fault.Fault{})
 		d.expected = s.host.take(t, s.network)
 		s.now = d.expected
-		for _, pass := range s.passes {
-			d.untried = append(d.untried, points(d.calls.Calls, pass)...)
-		}
-		d.untried = slices.DeleteFunc(d.untried, func(p point) bool { return !s.only.MatchString(string(p.Side) + ": " + string(p.Kind)) })
-		if s.shuffled {
-			s.random.Shuffle(len(d.untried), func(i, j int) { d.untried[i], d.untried[j] = d.untried[j], d.untried[i] })
-		}
+		s.fill(d)
 		t.Logf("%s: %d points are left; calls: %v", d.name, s.left(d), d.calls)
 		if !d.gone {
 			w.unchanged(d.variables...)
@@ -252,6 +268,14 @@ func (s *faulting) measure(t *testing.T, c change) [2]*direction {
 		t.Errorf("there and back: %s", difference)
 	}
 	return [2]*direction{forth, back}
+}
+
+// fill gives a direction the points of the pass that goes on.
+func (s *faulting) fill(d *direction) {
+	d.untried = slices.DeleteFunc(points(d.calls.Calls, s.pass), func(p point) bool { return !s.only.MatchString(string(p.Side) + ": " + string(p.Kind)) })
+	if s.shuffled {
+		s.random.Shuffle(len(d.untried), func(i, j int) { d.untried[i], d.untried[j] = d.untried[j], d.untried[i] })
+	}
 }
 
 // points are those of a pass, for a change whose calls were counted. Every call that changes something on the
