@@ -68,34 +68,12 @@ func (r *chaincodeApprovalResource) Schema(ctx context.Context, req resource.Sch
 	resp.Schema.Attributes["handle"] = handleOutput("approval")
 }
 
-// ModifyPlan computes label, package ID and handle, and with which sequence something else is approved.
+// ModifyPlan plans with which sequence something else is approved.
 func (r *chaincodeApprovalResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if req.Plan.Raw.IsNull() {
+	plan, prior, exists, ok := beginPlan(ctx, network.KindChaincodeApproval, req, resp)
+	if !ok {
 		return
 	}
-	var prior, plan, config chaincodeModel
-	exists := !req.State.Raw.IsNull()
-	if exists {
-		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
-	}
-	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
-	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
-	if resp.Diagnostics.HasError() {
-		return
-	}
-	plan.planLabel(&config)
-	plan.planPackage(ctx, network.KindChaincodeApproval, &resp.Diagnostics)
-	plan.planVerification(ctx, &resp.Diagnostics)
-	if resp.Diagnostics.HasError() {
-		return
-	}
-	if exists {
-		plan.planApprovals(ctx, &prior, &resp.Diagnostics)
-	} else {
-		plan.planApprovals(ctx, nil, &resp.Diagnostics)
-	}
-	plan.Status, plan.Sequence = types.StringUnknown(), types.Int64Unknown()
-	plan.planServers(&prior)
 	same := false
 	if exists {
 		same = plan.keepMeaning(ctx, &prior, &resp.Diagnostics)

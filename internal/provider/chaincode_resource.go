@@ -343,34 +343,46 @@ func refuseUnsatisfiable(at path.Path, text types.String, diags *diag.Diagnostic
 	diags.AddAttributeError(at, "Policy that nobody can meet", fmt.Sprintf("The policy %s asks for more signatures than it names principals. Fabric takes it, and then refuses every transaction.", parsed))
 }
 
-// ModifyPlan computes label, package ID and handle, and whether there will be a new definition.
-func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+// beginPlan plans what a chaincode and an approval of one have alike: label, package ID and handle, signatures,
+// who has to approve, and servers. Prior is the zero value where there is none yet; ok is false where there is
+// nothing more to plan.
+func beginPlan(ctx context.Context, kind network.Kind, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) (plan, prior chaincodeModel, exists, ok bool) {
 	if req.Plan.Raw.IsNull() {
-		return
+		return plan, prior, false, false
 	}
-	var prior, plan, config chaincodeModel
-	exists := !req.State.Raw.IsNull()
+	var config chaincodeModel
+	exists = !req.State.Raw.IsNull()
 	if exists {
 		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 	}
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
 	resp.Diagnostics.Append(req.Config.Get(ctx, &config)...)
 	if resp.Diagnostics.HasError() {
-		return
+		return plan, prior, exists, false
 	}
 	plan.planLabel(&config)
-	plan.planPackage(ctx, network.KindChaincode, &resp.Diagnostics)
+	plan.planPackage(ctx, kind, &resp.Diagnostics)
 	plan.planVerification(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
-		return
+		return plan, prior, exists, false
 	}
 	if exists {
 		plan.planApprovals(ctx, &prior, &resp.Diagnostics)
 	} else {
 		plan.planApprovals(ctx, nil, &resp.Diagnostics)
 	}
-	plan.Status, plan.Sequence = types.StringValue(string(engine.Running)), types.Int64Unknown()
+	plan.Status, plan.Sequence = types.StringUnknown(), types.Int64Unknown()
 	plan.planServers(&prior)
+	return plan, prior, exists, true
+}
+
+// ModifyPlan plans whether there will be a new definition.
+func (r *chaincodeResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	plan, prior, exists, ok := beginPlan(ctx, network.KindChaincode, req, resp)
+	if !ok {
+		return
+	}
+	plan.Status = types.StringValue(string(engine.Running))
 	same := false
 	if exists {
 		same = plan.keepMeaning(ctx, &prior, &resp.Diagnostics)

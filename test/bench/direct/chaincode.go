@@ -99,9 +99,13 @@ func (n *Network) release(ctx context.Context) error {
 	return group.Wait()
 }
 
-// define has the definition approved and committed, and waits until every peer has package and server.
-func (n *Network) define(ctx context.Context) error {
+// define has the definition approved and, after the events, committed, and waits until every peer has package
+// and server.
+func (n *Network) define(ctx context.Context, before ...*event) error {
 	if err := n.clock.phase("approvals", func() error { return n.approve(ctx) }); err != nil {
+		return err
+	}
+	if err := wait(ctx, before...); err != nil {
 		return err
 	}
 	if err := n.clock.phase("commit", func() error { return n.commit(ctx) }); err != nil {
