@@ -275,6 +275,9 @@ type Node struct {
 	ExitCode int
 	// OOMKilled tells that the kernel ended it for want of memory.
 	OOMKilled bool
+	// Restarts is how often the engine started it again after it had ended by itself, since it was last started
+	// otherwise. Known of a node that is read by its name.
+	Restarts int
 	// Ports are the published ports, bound or to be bound at start.
 	Ports []Port
 	// NetworkIDs are the networks that it is attached to.

@@ -59,6 +59,7 @@ type chaincodeModel struct {
 	Indexes           types.Map      `tfsdk:"indexes"`
 	Verification      types.Object   `tfsdk:"verification"`
 	Approvals         types.Object   `tfsdk:"approvals"`
+	Canary            types.Object   `tfsdk:"canary"`
 	PackageID         types.String   `tfsdk:"package_id"`
 	Sequence          types.Int64    `tfsdk:"sequence"`
 	ImageID           types.String   `tfsdk:"image_id"`
@@ -218,6 +219,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 			},
 			"verification": verificationAttribute(),
 			"approvals":    approvalsAttribute(),
+			"canary":       canaryAttribute(),
 			"package_id": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "Package ID (`LABEL:SHA256`), known at plan when the channel's name is, and the folder or file of `package`.",
@@ -257,6 +259,7 @@ func (r *chaincodeResource) ValidateConfig(ctx context.Context, req resource.Val
 	config.validateIndexes(&resp.Diagnostics)
 	config.validatePackage(ctx, &resp.Diagnostics)
 	config.validateVerification(ctx, &resp.Diagnostics)
+	config.validateCanary(ctx, &resp.Diagnostics)
 }
 
 // validateDefinition refuses policies and collections that no channel would take.
@@ -622,7 +625,7 @@ func (m *chaincodeModel) definition(ctx context.Context, diags *diag.Diagnostics
 func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) network.ChaincodeSpec {
 	spec := m.definition(ctx, diags)
 	spec.Indexes = m.indexes(ctx, diags)
-	spec.Verification, spec.Approvals = m.verification(ctx, diags), m.approvals(ctx, diags)
+	spec.Verification, spec.Approvals, spec.Canary = m.verification(ctx, diags), m.approvals(ctx, diags), m.canary(ctx, diags)
 	spec.Package, spec.PackageID = m.packageSource(ctx, diags), m.PackageID.ValueString()
 	if m.Server.IsNull() {
 		return spec
@@ -683,6 +686,7 @@ func (r *chaincodeResource) Create(ctx context.Context, req resource.CreateReque
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
 	spec := plan.spec(ctx, &resp.Diagnostics)
+	takeToken(ctx, req.Config, spec.Canary, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -825,6 +829,7 @@ func (r *chaincodeResource) Update(ctx context.Context, req resource.UpdateReque
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	spec := plan.spec(ctx, &resp.Diagnostics)
+	takeToken(ctx, req.Config, spec.Canary, &resp.Diagnostics)
 	stays := isAdopted(ctx, req.Private, &resp.Diagnostics) && plan.PackageID.Equal(prior.PackageID)
 	if resp.Diagnostics.HasError() {
 		return

@@ -359,7 +359,7 @@ func (m *chaincodeModel) takeImported(ctx context.Context, h network.Handle, spe
 			"mutual_tls": types.BoolValue(spec.Server.MutualTLS),
 		})
 	}
-	m.Verification, m.Approvals = nullObject(verificationAttribute()), nullObject(approvalsAttribute()) // the user's own rules
+	m.Verification, m.Approvals, m.Canary = nullObject(verificationAttribute()), nullObject(approvalsAttribute()), nullObject(canaryAttribute()) // the user's own rules
 	m.takePolicy(state.Committed.ValidationParameter)
 	m.takeCollections(ctx, network.Collections(state.Committed.Collections), diags)
 	m.takeIndexes(ctx, spec.Indexes, diags)

@@ -1,0 +1,527 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/canary"
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/endorser"
+	"github.com/fabricops/terraform-provider-fabric/internal/fabric/msp"
+	"github.com/fabricops/terraform-provider-fabric/internal/prometheus"
+)
+
+// A canary is a roll of servers that stops after some of them, and goes on only when these do as well as
+// the others. What was there is kept until the last server is replaced, so that all can be put back.
+// docs/decisions/0027 says why it counts what it counts.
+
+// Canary says how a roll of servers is watched.
+type Canary struct {
+	// Steps are after how many servers the roll stops.
+	Steps  []canary.Step
+	Limits canary.Limits
+	// Duration is how long it is watched at least after each step, Deadline how long at most.
+	Duration, Deadline time.Duration
+	// Queries are put to peers with new servers and to others.
+	Queries []CanaryQuery
+	// Prometheus is asked for a value that Limits bound; nil when nobody is.
+	Prometheus *PrometheusQuery
+}
+
+// CanaryQuery is a call of the chaincode that changes nothing.
+type CanaryQuery struct {
+	// Identity signs it: an identity, or an organization, whose admin it then is. The zero value is the admin of
+	// the peer's organization.
+	Identity  Handle
+	Function  string
+	Arguments []string
+}
+
+func (q CanaryQuery) String() string {
+	return fmt.Sprintf("%s(%s)", q.Function, strings.Join(q.Arguments, ", "))
+}
+
+// PrometheusQuery is an expression that a Prometheus server evaluates.
+type PrometheusQuery struct {
+	Address, Expression string
+	// Roots are the certificates, in PEM, of who vouches for the server; empty for those of the system.
+	Roots string
+	// Token is a bearer token; empty for none.
+	Token string
+}
+
+// CanaryError tells why a roll did not go on.
+type CanaryError struct {
+	// New is beside how many peers there were new servers, of Servers in all.
+	New, Servers int
+	// Watched is how long they were watched.
+	Watched time.Duration
+	Verdict canary.Verdict
+}
+
+func (e *CanaryError) Error() string {
+	if len(e.Verdict.Breaches) == 0 {
+		return fmt.Sprintf("what is known of %d of %d servers after %s is too little to go on with them: %s", e.New, e.Servers, e.Watched, strings.Join(e.Verdict.Lacks, "; "))
+	}
+	breaches := make([]string, len(e.Verdict.Breaches))
+	for i, b := range e.Verdict.Breaches {
+		breaches[i] = b.String()
+	}
+	return fmt.Sprintf("%d of %d servers do worse than the others, after %s: %s", e.New, e.Servers, e.Watched, strings.Join(breaches, "; "))
+}
+
+// trial is a roll that is watched.
+type trial struct {
+	*roll
+	*Canary
+	// running are those of the roll's peers that run: only they are called.
+	running []memberPeer
+	// identities are those that sign the queries, nil where the admin of an organization does.
+	identities []*msp.Identity
+	prometheus *prometheus.Client
+	// replaced are the peers beside which there are new servers.
+	replaced []memberPeer
+}
+
+// inSteps replaces the servers of the roll in steps, and goes on after each when the new ones do as well as
+// the others. Or else all are put back. What an apply left that was killed begins anew.
+func (r *roll) inSteps(ctx context.Context) error {
+	if len(r.peers) == 0 {
+		return nil
+	}
+	if err := r.putBackTogether(ctx, r.peers); err != nil {
+		return err
+	}
+	t, err := r.newTrial(ctx)
+	if err != nil {
+		return fmt.Errorf("unable to begin the canary of chaincode %s, no server was touched: %w", r.spec.Name, err)
+	}
+	for _, size := range canary.Sizes(t.Steps, len(t.running)) {
+		if err = t.widen(ctx, size); err != nil || len(t.others()) == 0 {
+			break
+		}
+		if err = t.watch(ctx); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = t.widen(ctx, len(t.running))
+	}
+	for _, p := range r.peers { // whose peer does not run serves nobody yet
+		if err == nil && !slices.ContainsFunc(t.running, func(m memberPeer) bool { return m.handle == p }) {
+			err = r.replaceBeside(ctx, p)
+		}
+	}
+	if err != nil {
+		return t.abort(ctx, err)
+	}
+	return r.settle(ctx, r.peers...)
+}
+
+// newTrial makes sure, before a server is touched, that there will be something to judge by.
+func (r *roll) newTrial(ctx context.Context) (*trial, error) {
+	t := &trial{roll: r, Canary: r.spec.Canary}
+	for _, p := range r.peers {
+		for _, m := range r.members {
+			if i := slices.IndexFunc(m.peers, func(mp memberPeer) bool { return mp.handle == p }); i >= 0 {
+				t.running = append(t.running, m.peers[i])
+			}
+		}
+	}
+	if n := len(t.all()); n < 2 || len(t.running) == 0 {
+		return nil, fmt.Errorf("it compares new servers with others, beside peers that run, and of these there are %d", n)
+	} else if first := canary.Sizes(t.Steps, len(t.running)); first[0] == n {
+		return nil, fmt.Errorf("it compares new servers with others, and the first of its steps leaves none of %d", n)
+	}
+	var jobs together
+	for _, p := range t.all() {
+		jobs.do(func() error {
+			_, err := t.counters(ctx, p)
+			return err
+		})
+	}
+	if err := jobs.wait(); err != nil {
+		return nil, err
+	}
+	for _, q := range t.Queries {
+		var identity *msp.Identity
+		if q.Identity != (Handle{}) {
+			var err error
+			if identity, err = r.fabric.identity(ctx, q.Identity); err != nil {
+				return nil, err
+			}
+		}
+		t.identities = append(t.identities, identity)
+	}
+	for i, q := range t.Queries {
+		if _, err := t.ask(ctx, i, t.running[0], t.running[0].handle.MSPID); err != nil {
+			return nil, fmt.Errorf("the query %s gives no result before anything is changed: %w", q, err)
+		}
+	}
+	if t.Prometheus == nil {
+		return t, nil
+	}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if t.Prometheus.Roots != "" {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM([]byte(t.Prometheus.Roots))
+		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	}
+	t.prometheus = &prometheus.Client{Address: t.Prometheus.Address, Token: t.Prometheus.Token, HTTP: &http.Client{Transport: transport, Timeout: answerTimeout}}
+	return t, nil
+}
+
+// all are the peers that run.
+func (t *trial) all() []memberPeer {
+	var out []memberPeer
+	for _, m := range t.members {
+		out = append(out, m.peers...)
+	}
+	return out
+}
+
+// others are the peers that run and have no new server.
+func (t *trial) others() []memberPeer {
+	return slices.DeleteFunc(t.all(), func(p memberPeer) bool {
+		return slices.ContainsFunc(t.replaced, func(other memberPeer) bool { return other.handle == p.handle })
+	})
+}
+
+// widen replaces servers until there are as many new ones.
+func (t *trial) widen(ctx context.Context, size int) error {
+	for len(t.replaced) < size {
+		p := t.running[len(t.replaced)]
+		t.replaced = append(t.replaced, p)
+		if err := t.replaceBeside(ctx, p.handle); err != nil {
+			return err
+		}
+		t.fabric.log.InfoContext(ctx, "canary: a server is replaced", "chaincode", t.spec.Name, "peer", p.Name, "new", len(t.replaced), "of", len(t.running))
+	}
+	return nil
+}
+
+// abort puts all servers back, and says what came of it.
+func (t *trial) abort(ctx context.Context, cause error) error {
+	last := t.peers[0]
+	if len(t.replaced) > 0 {
+		last = t.replaced[len(t.replaced)-1].handle
+	}
+	failed := &NodeError{}
+	if !errors.As(t.fabric.nodeError(ctx, server(t.spec, last), "replace", cause), &failed) {
+		return cause
+	}
+	next := fmt.Sprintf("%d servers were put back as they were before, the others were not touched; mend what changed in server, or raise the limit, and apply again", len(t.replaced))
+	judged := new(CanaryError)
+	switch {
+	case errors.As(cause, &judged) && len(judged.Verdict.Breaches) == 0:
+		next = fmt.Sprintf("%d servers were put back as they were before, the others were not touched; see that clients call the chaincode through all these peers while it is watched, or set another minimum_calls or deadline in canary, and apply again", len(t.replaced))
+	case ctx.Err() != nil:
+		next = fmt.Sprintf("%d servers were put back as they were before, the others were not touched; apply again", len(t.replaced))
+	}
+	t.fabric.log.WarnContext(ctx, "canary: the servers are put back", "chaincode", t.spec.Name, "servers", len(t.replaced), "cause", cause.Error())
+	if err := t.putBackTogether(ctx, t.peers); err != nil {
+		next = fmt.Sprintf("not every server could be put back (%v); apply again, with server as it was before or as it is to be", err)
+	}
+	return &NodeError{Action: fmt.Sprintf("replace the servers of chaincode %s in steps", t.spec.Name), Cause: failed.Cause, Logs: failed.Logs, Next: next}
+}
+
+// putBackTogether takes servers back that were set aside, all at once.
+func (r *roll) putBackTogether(ctx context.Context, peers []Handle) error {
+	var jobs together
+	for _, p := range peers {
+		jobs.do(func() error { return r.putBack(ctx, p) })
+	}
+	return jobs.wait()
+}
+
+// The pace of a watch.
+const (
+	roundsOfWatch = 10
+	shortestRound = time.Second
+	longestRound  = 10 * time.Second
+)
+
+// watch looks at the new servers and the others for as long as it must, and fails with *CanaryError unless
+// they do as well. Calls are counted in rounds, between which queries are put: those do not count.
+func (t *trial) watch(ctx context.Context) error {
+	var (
+		seen  = canary.Observation{New: map[string]canary.Figures{}, Restarts: map[string]int{}}
+		begun = time.Now()
+		round = min(max(t.Duration/roundsOfWatch, shortestRound), longestRound)
+	)
+	for _, p := range t.replaced {
+		seen.New[p.Name] = canary.Figures{}
+		for _, q := range t.Queries {
+			seen.Comparisons = append(seen.Comparisons, canary.Comparison{Query: q.String(), Peer: p.Name, Other: t.counterpart(p).Name})
+		}
+	}
+	for {
+		if err := t.count(ctx, &seen, round); err != nil {
+			return err
+		}
+		t.inspect(ctx, &seen)
+		t.compare(ctx, &seen)
+		t.measure(ctx, &seen)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		verdict, watched := t.Limits.Judge(seen), time.Since(begun)
+		calls, failures := 0, 0
+		for _, figures := range seen.New {
+			calls, failures = calls+figures.Calls(), failures+figures.Failures()
+		}
+		t.fabric.log.InfoContext(ctx, "canary: watching", "chaincode", t.spec.Name, "for", watched.Round(time.Second).String(), "new", len(t.replaced), "of", len(t.running),
+			"calls", calls, "failures", failures, "others_calls", seen.Others.Calls(), "breaches", len(verdict.Breaches), "lacks", strings.Join(verdict.Lacks, "; "))
+		if verdict.Passes() && watched >= t.Duration {
+			return nil
+		}
+		if len(verdict.Breaches) > 0 || watched >= t.Deadline {
+			return &CanaryError{New: len(t.replaced), Servers: len(t.running), Watched: watched.Round(time.Second), Verdict: verdict}
+		}
+	}
+}
+
+// count adds what peers count in a round. One that does not tell its figures counts for nothing.
+func (t *trial) count(ctx context.Context, seen *canary.Observation, round time.Duration) error {
+	before := t.readAll(ctx)
+	if err := pause(ctx, round); err != nil {
+		return err
+	}
+	for name, now := range t.readAll(ctx) {
+		then, ok := before[name]
+		if !ok {
+			continue
+		}
+		if figures, isNew := seen.New[name]; isNew {
+			seen.New[name] = figures.Add(now.Since(then))
+		} else {
+			seen.Others = seen.Others.Add(now.Since(then))
+		}
+	}
+	return nil
+}
+
+// readAll reads the counters of all peers that tell them, by name.
+func (t *trial) readAll(ctx context.Context) map[string]canary.Counters {
+	var (
+		mu    sync.Mutex
+		found = map[string]canary.Counters{}
+		reads sync.WaitGroup
+	)
+	for _, p := range t.all() {
+		reads.Go(func() {
+			counters, err := t.counters(ctx, p)
+			if err != nil {
+				t.fabric.log.WarnContext(ctx, "canary: no figures of a peer", "peer", p.Name, "error", err.Error())
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			found[p.Name] = counters
+		})
+	}
+	reads.Wait()
+	return found
+}
+
+// counters reads what a peer has counted.
+func (t *trial) counters(ctx context.Context, p memberPeer) (canary.Counters, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	client, err := t.fabric.operationsOf(ctx, p.handle, peerOperationsPort)
+	if err != nil {
+		return canary.Counters{}, err
+	}
+	metrics, err := client.Metrics(ctx)
+	if err != nil {
+		return canary.Counters{}, fmt.Errorf("%s tells no figures: %w", p.handle, err)
+	}
+	return canary.Read(metrics, t.spec.Channel.Name, t.spec.Name), nil
+}
+
+// inspect looks at the containers of the new servers.
+func (t *trial) inspect(ctx context.Context, seen *canary.Observation) {
+	seen.Down = nil
+	for _, p := range t.replaced {
+		n, err := t.fabric.engine.Node(ctx, server(t.spec, p.handle).Object())
+		if err == nil {
+			seen.Restarts[p.Name] = n.Restarts
+		}
+		if err == nil && n.Status != engine.Running || errors.Is(err, engine.ErrNotFound) {
+			seen.Down = append(seen.Down, p.Name)
+		}
+	}
+}
+
+// counterpart is the peer whose answers those of a peer with a new server are compared with: one of the same
+// organization if there is one, which has the same private data.
+func (t *trial) counterpart(p memberPeer) memberPeer {
+	others := t.others()
+	if i := slices.IndexFunc(others, func(other memberPeer) bool { return other.handle.MSPID == p.handle.MSPID }); i >= 0 {
+		return others[i]
+	}
+	return others[0]
+}
+
+// compare puts the queries to each peer with a new server and to its counterpart.
+func (t *trial) compare(ctx context.Context, seen *canary.Observation) {
+	var comparisons sync.WaitGroup
+	for i, p := range t.replaced {
+		for q := range t.Queries {
+			comparisons.Go(func() {
+				of := &seen.Comparisons[i*len(t.Queries)+q]
+				difference, err := t.difference(ctx, q, p, t.counterpart(p))
+				switch {
+				case err != nil:
+					of.Problem = err.Error()
+				case difference != "":
+					of.Difference = difference
+				default:
+					of.Equal++
+				}
+			})
+		}
+	}
+	comparisons.Wait()
+}
+
+// What keeps two answers from being compared.
+var (
+	errHeights     = errors.New("the peers were not at the same height")
+	errUnconfirmed = errors.New("the peers gave different results, and not for long enough to tell")
+)
+
+// How long two peers may take to be compared, and how long their answers must differ: a peer tells a height a
+// moment before its state has it.
+const (
+	comparisonTime   = 10 * time.Second
+	confirmationTime = time.Second
+)
+
+// difference says how the answers of two peers to a query differ that are at the same height; empty when they
+// do not.
+func (t *trial) difference(ctx context.Context, query int, fresh, other memberPeer) (difference string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, comparisonTime)
+	defer cancel()
+	var since time.Time
+	err = poll(ctx, func(ctx context.Context) error {
+		difference, err = t.compareOnce(ctx, query, fresh, other)
+		switch {
+		case err != nil:
+			return err
+		case difference == "":
+			return nil
+		case since.IsZero():
+			since = time.Now()
+		}
+		if time.Since(since) < confirmationTime {
+			return errUnconfirmed
+		}
+		return nil
+	})
+	return difference, err
+}
+
+// compareOnce compares two answers that were given at one height. That both refuse is no result.
+func (t *trial) compareOnce(ctx context.Context, query int, fresh, other memberPeer) (difference string, err error) {
+	as := fresh.handle.MSPID
+	before, err := t.height(ctx, fresh, other)
+	if err != nil {
+		return "", err
+	}
+	here, failedHere := t.ask(ctx, query, fresh, as)
+	there, failedThere := t.ask(ctx, query, other, as)
+	if after, err := t.height(ctx, fresh, other); err != nil || after != before {
+		return "", errors.Join(errHeights, err)
+	}
+	switch {
+	case failedHere == nil && failedThere == nil:
+		return differs(here, there), nil
+	case refused(failedHere) && failedThere == nil:
+		return fmt.Sprintf("the first refuses it (%v), the second answers", failedHere), nil
+	case refused(failedThere) && failedHere == nil:
+		return fmt.Sprintf("the first answers, the second refuses it (%v)", failedThere), nil
+	default:
+		return "", errors.Join(failedHere, failedThere)
+	}
+}
+
+// refused tells whether a chaincode itself refused a query.
+func refused(err error) bool {
+	refusal := new(endorser.RefusedError)
+	return errors.As(err, &refusal) && refusal.Answered
+}
+
+// differs says how two results differ, without saying what they are.
+func differs(a, b []byte) string {
+	if bytes.Equal(a, b) {
+		return ""
+	}
+	at := 0
+	for at < min(len(a), len(b)) && a[at] == b[at] {
+		at++
+	}
+	return fmt.Sprintf("they have %d and %d bytes, and differ from byte %d on", len(a), len(b), at+1)
+}
+
+// height gives the height that both peers are at.
+func (t *trial) height(ctx context.Context, a, b memberPeer) (uint64, error) {
+	var heights [2]uint64
+	for i, p := range []memberPeer{a, b} {
+		info, err := endorser.ChainInfo(ctx, p.Peer, t.admin(p.handle.MSPID), t.spec.Channel.Name)
+		if err != nil {
+			return 0, err
+		}
+		heights[i] = info.GetHeight()
+	}
+	if heights[0] != heights[1] {
+		return 0, errHeights
+	}
+	return heights[0], nil
+}
+
+// admin is that of an organization of the roll.
+func (t *trial) admin(mspID string) *msp.Identity {
+	for _, m := range t.members {
+		if m.handle.MSPID == mspID {
+			return m.admin
+		}
+	}
+	return nil
+}
+
+// ask puts a query to a peer, signed by whom it names, or else by the admin of an organization.
+func (t *trial) ask(ctx context.Context, query int, p memberPeer, as string) ([]byte, error) {
+	identity, q := t.identities[query], t.Queries[query]
+	if identity == nil {
+		identity = t.admin(as)
+	}
+	proposal, err := endorser.NewProposal(identity, endorser.Invocation{
+		Channel: t.spec.Channel.Name, Chaincode: t.spec.Name, Args: Call{Function: q.Function, Arguments: q.Arguments}.arguments(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return endorser.Evaluate(ctx, proposal, p.Peer)
+}
+
+// measure asks Prometheus.
+func (t *trial) measure(ctx context.Context, seen *canary.Observation) {
+	if t.prometheus == nil {
+		return
+	}
+	seen.Value = &canary.Value{Query: t.Prometheus.Expression}
+	number, err := t.prometheus.Value(ctx, t.Prometheus.Expression)
+	if seen.Value.Number = number; err != nil {
+		seen.Value.Problem = err.Error()
+	}
+}
