@@ -233,7 +233,7 @@ func (f *Fabric) ReadApproval(ctx context.Context, h Handle, sequence int64) (Ch
 	if err != nil {
 		return state, err
 	}
-	servers, err := f.serversOf(ctx, membership, name)
+	servers, err := f.allServersOf(ctx, membership, name)
 	if err != nil {
 		return state, err
 	}

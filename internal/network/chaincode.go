@@ -290,28 +290,37 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 			return state, err
 		}
 	}
+	rolling, err := f.planRoll(ctx, spec, members, rest, image.ID, packageID)
+	if err != nil {
+		return state, err
+	}
 	watch := f.watchNodes(ctx)
 	err = watch.end(func() error {
-		serve := func(ctx context.Context, p Handle) error {
-			_, err := f.serve(ctx, watch, spec, p, image.ID, packageID)
-			return err
-		}
 		approvers := members
 		if approved {
 			approvers = nil
 		}
+		serve := func(ctx context.Context, p Handle) error {
+			if rolling.concerns(p) {
+				return nil
+			}
+			return f.serveAnew(ctx, watch, spec, p, image.ID, packageID, len(approvers) > 0)
+		}
 		if err := f.prepareRelease(watch.ctx, spec, definition, approvers, members, rest, packed, packageID, serve); err != nil {
 			return err
 		}
-		if !committed && spec.ApproveOnly {
-			return nil // until somebody commits it, no peer calls it
-		}
-		if !committed {
-			if err := f.commitDefinition(watch.ctx, spec.Channel, definition, members); err != nil {
+		if committed { // a roll begins when all else serves
+			if err := f.awaitServed(watch.ctx, spec, rolling.others(), packageID); err != nil {
 				return err
 			}
-			committed = true
 		}
+		if err := rolling.all(watch.ctx); err != nil || committed || spec.ApproveOnly {
+			return err // until somebody commits what is only approved, no peer calls it
+		}
+		if err := f.commitDefinition(watch.ctx, spec.Channel, definition, members); err != nil {
+			return err
+		}
+		committed = true
 		return f.awaitServed(watch.ctx, spec, members, packageID)
 	}())
 	if err != nil {
@@ -363,16 +372,9 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 	for _, tx := range approvals {
 		group.Go(func() error { return awaitCommit(gctx, tx, members) })
 	}
-	serveOne := func(ctx context.Context, p Handle) error {
-		err := serve(ctx, p)
-		if err == nil && len(approvers) > 0 { // one that an earlier attempt made may be as silent as a new one
-			err = f.awaitServer(ctx, spec, p, packageID)
-		}
-		return err
-	}
 	if spec.served() {
 		for _, p := range rest {
-			group.Go(func() error { return serveOne(gctx, p) })
+			group.Go(func() error { return serve(gctx, p) })
 		}
 	}
 	for _, m := range members {
@@ -383,7 +385,7 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 					both.Go(func() error { return f.install(bctx, m, p, packed) })
 				}
 				if spec.served() {
-					both.Go(func() error { return serveOne(bctx, p.handle) })
+					both.Go(func() error { return serve(bctx, p.handle) })
 				}
 				if err := both.Wait(); err != nil || !spec.Server.MutualTLS {
 					return err

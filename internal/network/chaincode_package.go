@@ -176,7 +176,7 @@ func heldPackage(ctx context.Context, members []member, packageID string) ([]byt
 // which it is found when only the engine is known. It carries the same labels, but names no peer.
 
 // isRecord tells whether a container is such a record.
-func isRecord(n engine.Node) bool { return !isNode(n) && n.Labels[labelChaincode] != "" }
+func isRecord(n engine.Node) bool { return !isNode(n) && !isAside(n) && n.Labels[labelChaincode] != "" }
 
 func (f *Fabric) recordChaincode(ctx context.Context, spec ChaincodeSpec, imageID, packageID string) error {
 	h := ChaincodeHandle(spec.Channel, spec.Name)

@@ -106,6 +106,16 @@ func (f *Fabric) serve(ctx context.Context, watch *watch, spec ChaincodeSpec, pe
 	return !keep, nil
 }
 
+// serveAnew runs the chaincode's server beside a peer and, for a definition that is yet to be approved, waits
+// until it answers: one that an earlier attempt made may be as silent as a new one.
+func (f *Fabric) serveAnew(ctx context.Context, watch *watch, spec ChaincodeSpec, peer Handle, imageID, packageID string, await bool) error {
+	_, err := f.serve(ctx, watch, spec, peer, imageID, packageID)
+	if err == nil && await {
+		err = f.awaitServer(ctx, spec, peer, packageID)
+	}
+	return err
+}
+
 // createServer makes the server beside a peer, with what it needs to be started.
 func (f *Fabric) createServer(ctx context.Context, spec ChaincodeSpec, h, peer Handle, node engine.NodeSpec) error {
 	if !spec.Server.MutualTLS {
@@ -359,9 +369,18 @@ func (f *Fabric) launches(ctx context.Context, peer Handle, packageID string) (l
 	return out, lines.Err()
 }
 
-// serversOn gives the chaincode servers of a channel, and the records of chaincodes that have none.
+// serversOn gives the chaincode servers of a channel, and the records of chaincodes that have none. Those
+// that are set aside are not among them.
 func (f *Fabric) serversOn(ctx context.Context, channel Handle) ([]engine.Node, error) {
-	return f.engine.Nodes(ctx, serverLabels(channel))
+	servers, err := f.engine.Nodes(ctx, serverLabels(channel))
+	return slices.DeleteFunc(servers, isAside), err
+}
+
+// allServersOf gives the servers of a chaincode, with those that are set aside.
+func (f *Fabric) allServersOf(ctx context.Context, channel Handle, name string) ([]engine.Node, error) {
+	labels := serverLabels(channel)
+	labels[labelChaincode] = name
+	return f.engine.Nodes(ctx, labels)
 }
 
 // serverLabels are those that every server of a channel has, and its volume too.
@@ -375,8 +394,8 @@ func serverLabels(channel Handle) map[string]string {
 
 // serversOf gives the servers of a chaincode.
 func (f *Fabric) serversOf(ctx context.Context, channel Handle, name string) ([]engine.Node, error) {
-	servers, err := f.serversOn(ctx, channel)
-	return slices.DeleteFunc(servers, func(s engine.Node) bool { return s.Labels[labelChaincode] != name }), err
+	servers, err := f.allServersOf(ctx, channel, name)
+	return slices.DeleteFunc(servers, isAside), err
 }
 
 // removeServers removes the servers of a chaincode that run certain packages.
@@ -399,7 +418,7 @@ func (f *Fabric) removeAllServers(ctx context.Context, channel Handle) error {
 // removeServersThat removes servers of a channel by their labels, and the volumes of theirs: also one
 // whose server was never made.
 func (f *Fabric) removeServersThat(ctx context.Context, channel Handle, which func(labels map[string]string) bool) error {
-	servers, err := f.serversOn(ctx, channel)
+	servers, err := f.engine.Nodes(ctx, serverLabels(channel))
 	if err != nil {
 		return err
 	}
@@ -513,8 +532,15 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	watch := f.watchNodes(ctx)
 	return watch.end(func() error {
 		serve := func(ctx context.Context, p Handle) error {
-			_, err := f.serve(ctx, watch, spec, p, servers[inForce].ImageID, packageID)
-			return err
+			spec, imageID := spec, servers[inForce].ImageID
+			if own := slices.IndexFunc(servers, func(s engine.Node) bool { return s.Labels[labelPeer] == p.Name && s.Labels[labelPackage] == packageID }); own >= 0 {
+				asked, err := askedOf(servers[own]) // it stays what it is: to change it is the chaincode's business
+				if err != nil {
+					return err
+				}
+				spec.Server, imageID = asked.Server, servers[own].ImageID
+			}
+			return f.serveAnew(ctx, watch, spec, p, imageID, packageID, len(newcomers) > 0)
 		}
 		if err := f.prepareRelease(watch.ctx, spec, *state.Committed, newcomers, members, nil, packed, packageID, serve); err != nil {
 			return err
@@ -529,7 +555,7 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 func (f *Fabric) installMissing(ctx context.Context, p Handle) error {
 	servers, err := f.engine.Nodes(ctx, map[string]string{engine.LabelOwner: p.Owner, engine.LabelNetwork: p.Network})
 	servers = slices.DeleteFunc(servers, func(s engine.Node) bool {
-		return s.Labels[labelChaincode] == "" || isNode(s) && s.Labels[labelPeer] != p.Name
+		return s.Labels[labelChaincode] == "" || isAside(s) || isNode(s) && s.Labels[labelPeer] != p.Name
 	})
 	if err != nil || len(servers) == 0 {
 		return err
@@ -614,13 +640,32 @@ func (f *Fabric) lookCloser(ctx context.Context, channel Handle, servers []engin
 	return group.Wait()
 }
 
-// servedBy says what is known of the servers of a chaincode, or of the record in place of them.
+// alike tells whether servers of the same package run the same content, as they were asked to.
+func alike(servers []engine.Node) bool {
+	first := map[string]engine.Node{}
+	for _, s := range servers {
+		other, seen := first[s.Labels[labelPackage]]
+		if seen && (s.ImageID != other.ImageID || s.Labels[labelInputs] != other.Labels[labelInputs]) {
+			return false
+		}
+		first[s.Labels[labelPackage]] = s
+	}
+	return true
+}
+
+// servedBy says what is known of the servers of a chaincode, or of the record in place of them. A roll that
+// did not come to its end has left servers that differ, or one that is set aside.
 func (s *ChaincodeState) servedBy(servers []engine.Node, peers []Handle) {
 	if slices.ContainsFunc(servers, isRecord) && !slices.ContainsFunc(servers, isNode) {
 		s.Status = engine.Running // as far as the engine knows
 		return
 	}
-	s.Status, s.ImageID = serverStatus(servers, peers)
+	now := slices.DeleteFunc(slices.Clone(servers), isAside)
+	s.Status, s.ImageID = serverStatus(now, peers)
+	if s.Status == engine.Running && !mixed(now) && (len(now) < len(servers) || !alike(now)) {
+		s.Status = Altered
+	}
+	servers = now
 	s.RenewalAt, s.RenewalDue = serversDue(servers, time.Now())
 }
 
@@ -670,7 +715,7 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 	if err != nil {
 		return state, err
 	}
-	servers, err := f.serversOf(ctx, channel, name)
+	servers, err := f.allServersOf(ctx, channel, name)
 	if err != nil {
 		return state, err
 	}
@@ -681,6 +726,7 @@ func (f *Fabric) ReadChaincode(ctx context.Context, h Handle) (ChaincodeState, e
 	wait := waiting(peers, servers)
 	peers = slices.DeleteFunc(peers, func(p Handle) bool { return wait[p] })
 	state.servedBy(servers, peers)
+	servers = slices.DeleteFunc(servers, isAside)
 	members, err := f.members(ctx, record)
 	if err != nil {
 		return state, &UnansweredError{Thing: channel, Cause: err}

@@ -57,9 +57,10 @@ func (f *Fabric) find(ctx context.Context, kind Kind, network, name string) (eng
 	return nodes[0], nil
 }
 
-// isNode tells whether a container is a node, and not one that keeps a volume or ran once for a node.
+// isNode tells whether a container is a node, and not one that keeps a volume, ran once for a node or was
+// set aside for another one.
 func isNode(n engine.Node) bool {
-	return n.Labels[labelOnce] == "" && n.Labels[keystore.LabelKeeper] == ""
+	return n.Labels[labelOnce] == "" && n.Labels[keystore.LabelKeeper] == "" && !isAside(n)
 }
 
 // FindCA finds a CA as it was asked for.

@@ -1,0 +1,266 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	lifecycleproto "github.com/hyperledger/fabric-protos-go-apiv2/peer/lifecycle"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/fabricops/terraform-provider-fabric/internal/engine"
+	"github.com/fabricops/terraform-provider-fabric/internal/engine/enginetest"
+)
+
+// rolling is a sketch with a chaincode kv that is committed and served beside every peer.
+type rolling struct {
+	*sketch
+	spec      ChaincodeSpec
+	packageID string
+	peers     []Handle
+}
+
+// shimServer registers as a package, as every chaincode server does.
+type shimServer struct {
+	peer.UnimplementedChaincodeServer
+	id []byte
+}
+
+func (s shimServer) Connect(stream grpc.BidiStreamingServer[peer.ChaincodeMessage, peer.ChaincodeMessage]) error {
+	if err := stream.Send(&peer.ChaincodeMessage{Type: peer.ChaincodeMessage_REGISTER, Payload: s.id}); err != nil {
+		return err
+	}
+	<-stream.Context().Done()
+	return nil
+}
+
+func newRolling(t *testing.T) *rolling {
+	t.Helper()
+	s := newSketch(t)
+	spec := ChaincodeSpec{Channel: s.channel, Name: "kv", Version: "1", Label: "kv_1", Server: ChaincodeServer{NodeOptions: NodeOptions{Image: "kv:1"}}}
+	_, packageID, err := ChaincodePackage("trade", "kv_1", nil, false)
+	s.must(err)
+	r := &rolling{sketch: s, spec: spec, packageID: packageID, peers: []Handle{s.peer("peer0.org1", "Org1MSP"), s.peer("peer1.org1", "Org1MSP"), s.peer("peer0.org2", "Org2MSP")}}
+	id, err := proto.Marshal(&peer.ChaincodeID{Name: packageID})
+	s.must(err)
+	shims := grpc.NewServer()
+	peer.RegisterChaincodeServer(shims, shimServer{id: id})
+	listener := bufconn.Listen(1 << 20)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = shims.Serve(listener) }()
+	t.Cleanup(func() { shims.Stop(); <-done })
+	for _, p := range r.peers {
+		s.serveOne(spec, p, packageID)
+		s.fake.HandleDial(server(spec, p).Object(), chaincodePort, func(ctx context.Context) (net.Conn, error) { return listener.DialContext(ctx) })
+		s.serve(p, peerPort, func(g *grpc.Server) { peer.RegisterEndorserServer(g, &endorserFunc{answer: r.answer}) })
+	}
+	return r
+}
+
+// answer is that of a peer, and of the chaincode through it.
+func (r *rolling) answer(args []string, _ bool) *peer.ProposalResponse {
+	var answer proto.Message
+	switch args[0] {
+	case "QueryChaincodeDefinition":
+		answer = &lifecycleproto.QueryChaincodeDefinitionResult{Sequence: 1, Version: "1"}
+	case "QueryApprovedChaincodeDefinition":
+		answer = &lifecycleproto.QueryApprovedChaincodeDefinitionResult{Sequence: 1, Version: "1", Source: &lifecycleproto.ChaincodeSource{
+			Type: &lifecycleproto.ChaincodeSource_LocalPackage{LocalPackage: &lifecycleproto.ChaincodeSource_Local{PackageId: r.packageID}},
+		}}
+	default:
+		answer = &lifecycleproto.ChaincodeSource{}
+	}
+	raw, err := proto.Marshal(answer)
+	if err != nil {
+		return refusal(err.Error())
+	}
+	return &peer.ProposalResponse{Response: &peer.Response{Status: 200, Payload: raw}}
+}
+
+// plan plans the roll to a specification.
+func (r *rolling) plan(spec ChaincodeSpec) *roll {
+	r.t.Helper()
+	record, err := r.fabric.channelRecord(r.t.Context(), r.channel)
+	r.must(err)
+	members, err := r.fabric.members(r.t.Context(), record)
+	r.must(err)
+	planned, err := r.fabric.planRoll(r.t.Context(), spec, thatRun(members), resting(members), spec.Server.Image, r.packageID)
+	r.must(err)
+	return planned
+}
+
+// images gives what runs beside each peer, whatever its name.
+func (r *rolling) images() map[string][]string {
+	r.t.Helper()
+	nodes, err := r.fabric.allServersOf(r.t.Context(), r.channel, "kv")
+	r.must(err)
+	out := map[string][]string{}
+	for _, n := range nodes {
+		if n.Status == engine.Running {
+			spec, _ := r.fake.Spec(n.Name)
+			out[n.Labels[labelPeer]] = append(out[n.Labels[labelPeer]], spec.Image)
+		}
+	}
+	return out
+}
+
+// expect holds the servers to one image beside each peer, in the order of the peers, and to nothing else.
+func (r *rolling) expect(when string, images ...string) {
+	r.t.Helper()
+	now, want := r.images(), map[string][]string{}
+	for i, p := range r.peers {
+		want[p.Name] = images[i : i+1]
+	}
+	if !maps.EqualFunc(now, want, slices.Equal) {
+		r.t.Errorf("%s: %v, want %v", when, now, want)
+	}
+	nodes, err := r.fabric.allServersOf(r.t.Context(), r.channel, "kv")
+	r.must(err)
+	if len(nodes) != len(r.peers) || slices.ContainsFunc(nodes, isAside) {
+		r.t.Errorf("%s: %d containers, want %d", when, len(nodes), len(r.peers))
+	}
+}
+
+func (r *rolling) with(image string, command ...string) ChaincodeSpec {
+	spec := r.spec
+	spec.Server.Image, spec.Server.Command = image, command
+	return spec
+}
+
+// TestRoll: servers are replaced in a fixed order, and at every moment one runs beside each peer.
+func TestRoll(t *testing.T) {
+	r := newRolling(t)
+	if none := r.plan(r.spec); len(none.peers) > 0 {
+		t.Errorf("without a change %v are replaced", none.peers)
+	}
+	planned := r.plan(r.with("kv:2"))
+	if !slices.Equal(planned.peers, r.peers) || len(planned.others()) > 0 {
+		t.Errorf("%v are replaced, want %v", planned.peers, r.peers)
+	}
+	r.must(planned.replace(t.Context(), planned.peers[0]))
+	r.must(planned.settle(t.Context(), planned.peers[0]))
+	r.expect("after the first", "kv:2", "kv:1", "kv:1")
+	state := ChaincodeState{}
+	servers, err := r.fabric.allServersOf(t.Context(), r.channel, "kv")
+	r.must(err)
+	if state.servedBy(servers, r.peers); state.Status != Altered {
+		t.Errorf("servers that differ are %s", state.Status)
+	}
+	r.must(r.plan(r.with("kv:2")).all(t.Context()))
+	r.expect("after all", "kv:2", "kv:2", "kv:2")
+
+	// A server that is lost or stopped is no part of a roll, nor is one of another package.
+	r.fake.VanishNode(server(r.spec, r.peers[0]).Object())
+	r.fake.SetStatus(server(r.spec, r.peers[1]).Object(), engine.Stopped, 1)
+	if planned := r.plan(r.with("kv:3")); !slices.Equal(planned.peers, r.peers[2:]) {
+		t.Errorf("%v are replaced, want %v", planned.peers, r.peers[2:])
+	}
+}
+
+// TestRollStops: what does not come up is put back, and what comes after it is never touched.
+func TestRollStops(t *testing.T) {
+	r := newRolling(t)
+	ids := func() (out []string) {
+		for _, p := range r.peers {
+			n, err := r.fake.Node(t.Context(), server(r.spec, p).Object())
+			r.must(err)
+			out = append(out, n.ID)
+		}
+		return out
+	}
+	r.fake.SetProgram([]string{"broken"}, enginetest.Program{ExitCode: 3, Output: []string{"fatal error: no such file"}})
+	before := ids()
+	planned := r.plan(r.with("kv:2", "broken"))
+	err := planned.all(t.Context())
+	failed := new(NodeError)
+	if !errors.As(err, &failed) || releaseMayPass(err) {
+		t.Fatalf("the error is %v", err)
+	}
+	for _, says := range []string{"unable to replace the server of chaincode kv beside peer peer0.org1: it exited with code 3", "fatal error: no such file", "it was put back", "0 of 3 servers had been replaced", "2 were not touched"} {
+		if !strings.Contains(err.Error(), says) {
+			t.Errorf("the error does not say %q: %v", says, err)
+		}
+	}
+	if now := ids(); !slices.Equal(now, before) {
+		t.Errorf("the servers were %v and are %v", before, now)
+	}
+	r.expect("after a roll that stopped", "kv:1", "kv:1", "kv:1")
+
+	// Whoever watches what is new may go back too, with what was stopped.
+	planned = r.plan(r.with("kv:2"))
+	r.must(planned.replace(t.Context(), planned.peers[:2]...))
+	r.must(planned.putBack(t.Context(), planned.peers[:2]...))
+	if now := ids(); !slices.Equal(now, before) {
+		t.Errorf("the servers were %v and are %v", before, now)
+	}
+	r.expect("after it went back", "kv:1", "kv:1", "kv:1")
+}
+
+// TestRollCutShort: whenever an apply is killed, a server runs beside each peer, and the next one ends its
+// work, or goes back.
+func TestRollCutShort(t *testing.T) {
+	r := newRolling(t)
+	killed := errors.New("killed")
+	image := "kv:1"
+	for k := 1; ; k++ {
+		for _, goesOn := range []bool{true, false} {
+			last := image
+			next := fmt.Sprintf("kv:%d-%t", k, goesOn)
+			planned := r.plan(r.with(next))
+			mutations, dead := 0, false
+			ctx, die := context.WithCancelCause(t.Context())
+			r.fake.Intercept(func(c enginetest.Call) error {
+				if dead {
+					return killed
+				}
+				if c.Mutating {
+					if mutations++; mutations == k {
+						dead = true
+						die(killed)
+					}
+				}
+				return nil
+			})
+			err := planned.all(ctx)
+			die(nil)
+			r.fake.Intercept(nil)
+			if !dead {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			for peer, running := range r.images() {
+				if len(running) == 0 {
+					t.Errorf("killed at call %d: no server runs beside %s", k, peer)
+				}
+			}
+			if len(r.images()) != len(r.peers) {
+				t.Errorf("killed at call %d: only %v run", k, r.images())
+			}
+			if image = last; goesOn {
+				image = next
+			}
+			again := r.with(image)
+			w := r.fabric.watchNodes(t.Context())
+			planned = r.plan(again)
+			for _, p := range r.peers {
+				if !planned.concerns(p) {
+					_, err := r.fabric.serve(w.ctx, w, again, p, image, r.packageID)
+					r.must(err)
+				}
+			}
+			r.must(w.end(nil))
+			r.must(planned.all(t.Context()))
+			r.expect(fmt.Sprintf("killed at call %d, goes on %t", k, goesOn), image, image, image)
+		}
+	}
+}
