@@ -129,7 +129,7 @@ func (r *roll) resume(ctx context.Context, p Handle) (bool, error) {
 		return false, err
 	case keep:
 		return true, nil // it goes on from there
-	case before.Status == engine.Running:
+	case before.Status == engine.Running || r.spec.Canary != nil: // a canary begins with what was proved
 		err = r.putBackBeside(ctx, p)
 	default:
 		err = f.engine.RemoveNode(ctx, aside(h), h.Owner)
@@ -162,6 +162,9 @@ func membersWith(members []member, wanted func(Handle) bool) []member {
 
 // all replaces every server, each for good before the next is touched.
 func (r *roll) all(ctx context.Context) error {
+	if r.spec.Canary != nil {
+		return r.inSteps(ctx)
+	}
 	for _, p := range r.peers {
 		if err := r.replace(ctx, p); err != nil {
 			return err
