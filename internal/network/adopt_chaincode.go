@@ -123,7 +123,9 @@ func (f *Fabric) readMixed(ctx context.Context, channel, name string, state *Cha
 func waiting(peers []Handle, servers []engine.Node) map[Handle]bool {
 	beside, elsewhere := map[string]engine.Node{}, map[string]bool{}
 	for _, s := range servers {
-		beside[s.Labels[labelPeer]] = s
+		for _, name := range strings.Split(s.Labels[labelPeer], ",") {
+			beside[name] = s
+		}
 	}
 	for _, p := range peers {
 		if beside[p.Name].Adopted != "" {
@@ -146,7 +148,7 @@ func unserved(members []member, servers []engine.Node) []member {
 	for _, m := range members {
 		wait := waiting(m.handles(), servers)
 		m.peers = slices.DeleteFunc(slices.Clone(m.peers), func(p memberPeer) bool {
-			return wait[p.handle] || slices.ContainsFunc(servers, func(s engine.Node) bool { return s.Labels[labelPeer] == p.handle.Name })
+			return wait[p.handle] || slices.ContainsFunc(servers, func(s engine.Node) bool { return servesPeer(s.Labels, p.handle) })
 		})
 		if len(m.peers) > 0 {
 			out = append(out, m)
@@ -176,7 +178,7 @@ func (f *Fabric) StartAdoptedChaincode(ctx context.Context, h Handle) (Chaincode
 		return ChaincodeState{}, err
 	}
 	for _, p := range peersOf(record.Organizations) {
-		if !slices.ContainsFunc(servers, func(s engine.Node) bool { return s.Labels[labelPeer] == p.Name }) {
+		if !slices.ContainsFunc(servers, func(s engine.Node) bool { return servesPeer(s.Labels, p) }) {
 			return ChaincodeState{}, fmt.Errorf("the container of chaincode %s beside %s is gone, which this provider did not make, or the record of it; next: start the container with what made it, or take the chaincode out of the state and import it again, or change version, for servers that the provider makes", name, p)
 		}
 	}

@@ -53,6 +53,8 @@ type ChaincodeSpec struct {
 	Canary *Canary `json:"-"`
 	// Sequence is that of the definition which is planned; zero when the plan did not know.
 	Sequence int64 `json:"-"`
+	// peers are those of the channel, which servers of whole organizations know by name.
+	peers []Handle
 }
 
 // ChaincodeServer says how the chaincode's servers run. Only the image of NodeOptions must be given;
@@ -61,6 +63,8 @@ type ChaincodeServer struct {
 	NodeOptions
 	Env     map[string]string
 	Command []string
+	// PerOrganization has one server of each organization serve all its peers, and not each its own.
+	PerOrganization bool `json:"per_organization,omitempty"`
 	// MutualTLS has server and peer reach each other by certificates that only they know.
 	MutualTLS bool `json:"mutual_tls,omitempty"`
 }
@@ -134,12 +138,17 @@ const maxPrefix = 50
 // serverPrefix is what the host name of a server begins with, before the name of its peer. Labels
 // may hold what host names may not; the hash keeps two such labels apart.
 func serverPrefix(channel, label string) string {
-	host := strings.Trim(notHost.ReplaceAllString(strings.ToLower(label), "-"), "-")
-	if host != label || len(host) > maxPrefix {
-		sum := sha256.Sum256([]byte(label))
+	return hostPart(label) + "." + channel
+}
+
+// hostPart makes a part of a host name of a text.
+func hostPart(text string) string {
+	host := strings.Trim(notHost.ReplaceAllString(strings.ToLower(text), "-"), "-")
+	if host != text || len(host) > maxPrefix {
+		sum := sha256.Sum256([]byte(text))
 		host = fmt.Sprintf("%.*s-%s", maxPrefix, host, hex.EncodeToString(sum[:3]))
 	}
-	return host + "." + channel
+	return host
 }
 
 // serverImage gives the image of the servers; none where there are no servers of ours.
@@ -254,6 +263,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 	}
 	rest := resting(members)
 	members = thatRun(members)
+	spec.peers = peersOf(record.Organizations)
 	packed, packageID, packageType, err := spec.packed()
 	if err != nil {
 		return state, err
@@ -304,7 +314,7 @@ func (f *Fabric) releaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 			if rolling.concerns(p) {
 				return nil
 			}
-			return f.serveAnew(ctx, watch, spec, p, image.ID, packageID, len(approvers) > 0)
+			return f.serveAnew(ctx, watch, spec, p, image.ID, packageID, len(approvers) > 0 || len(rolling.outgoing) > 0)
 		}
 		if err := f.prepareRelease(watch.ctx, spec, definition, approvers, members, rest, packed, packageID, serve); err != nil {
 			return err
@@ -372,27 +382,41 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 	for _, tx := range approvals {
 		group.Go(func() error { return awaitCommit(gctx, tx, members) })
 	}
-	if spec.served() {
-		for _, p := range rest {
-			group.Go(func() error { return serve(gctx, p) })
-		}
-	}
+	install := map[Handle]func(context.Context) error{} // of those that run
 	for _, m := range members {
 		for _, p := range m.peers {
-			group.Go(func() error {
-				both, bctx := errgroup.WithContext(gctx)
-				if !built {
-					both.Go(func() error { return f.install(bctx, m, p, packed) })
+			install[p.handle] = func(ctx context.Context) error {
+				if built {
+					return nil
 				}
-				if spec.served() {
-					both.Go(func() error { return serve(bctx, p.handle) })
+				return f.install(ctx, m, p, packed)
+			}
+		}
+	}
+	for _, served := range spec.sites(append(peersIn(members), rest...)) {
+		group.Go(func() error {
+			both, bctx := errgroup.WithContext(gctx)
+			if spec.served() {
+				both.Go(func() error { return serve(bctx, served[0]) })
+			}
+			for _, p := range served {
+				if install[p] != nil {
+					both.Go(func() error { return install[p](bctx) })
 				}
-				if err := both.Wait(); err != nil || !spec.Server.MutualTLS {
+			}
+			if err := both.Wait(); err != nil || !spec.Server.MutualTLS {
+				return err
+			}
+			for _, p := range served {
+				if install[p] == nil {
+					continue
+				}
+				if err := f.introduce(gctx, server(spec, p), p, address(spec, p), packageID); err != nil {
 					return err
 				}
-				return f.introduce(gctx, server(spec, p.handle), p.handle, packageID)
-			})
-		}
+			}
+			return nil
+		})
 	}
 	return group.Wait()
 }

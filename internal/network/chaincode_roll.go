@@ -37,8 +37,12 @@ type roll struct {
 	imageID, packageID string
 	// members are the organizations with their peers that run, by which servers are called.
 	members []member
-	// peers are those beside which a server is to be replaced, in the order of their organizations and names.
+	// peers are those whose server is to be replaced, in the order of their organizations and names; of those
+	// that share one, the first.
 	peers []Handle
+	// outgoing are the servers whose work goes over to others, in the order of their names: they were of one
+	// peer each and are to be of an organization, or the other way round.
+	outgoing []engine.Node
 	// replaced is how many were.
 	replaced int
 }
@@ -55,32 +59,34 @@ func (f *Fabric) planRoll(ctx context.Context, spec ChaincodeSpec, members []mem
 	if err != nil {
 		return nil, err
 	}
-	peers := slices.DeleteFunc(append(peersIn(members), rest...), func(p Handle) bool {
-		return !slices.ContainsFunc(there, func(s engine.Node) bool {
-			return s.Labels[labelPeer] == p.Name && s.Labels[labelPackage] == packageID
-		})
-	})
-	if len(peers) == 0 {
+	there = slices.DeleteFunc(there, func(s engine.Node) bool { return isRecord(s) || s.Labels[labelPackage] != packageID })
+	if len(there) == 0 {
 		return r, nil
 	}
 	if reach, err := callsReach(ctx, spec, members[0], packageID); err != nil || !reach {
 		return r, err
 	}
-	slices.SortFunc(peers, func(a, b Handle) int {
-		if byMSPID := strings.Compare(a.MSPID, b.MSPID); byMSPID != 0 {
-			return byMSPID
+	wanted := map[string]bool{}
+	for _, site := range spec.sites(append(peersIn(members), rest...)) {
+		name := server(spec, site[0]).Name
+		wanted[name] = true
+		if !slices.ContainsFunc(there, func(s engine.Node) bool { return s.Labels[engine.LabelName] == name }) {
+			continue
 		}
-		return strings.Compare(a.Name, b.Name)
-	})
-	for _, p := range peers {
-		wanted, err := r.resume(ctx, p)
+		replaced, err := r.resume(ctx, site[0])
 		if err != nil {
 			return nil, err
 		}
-		if wanted {
-			r.peers = append(r.peers, p)
+		if replaced {
+			r.peers = append(r.peers, site[0])
 		}
 	}
+	for _, s := range there {
+		if !wanted[s.Labels[engine.LabelName]] && s.Adopted == "" && !isAside(s) {
+			r.outgoing = append(r.outgoing, s)
+		}
+	}
+	slices.SortFunc(r.outgoing, func(a, b engine.Node) int { return strings.Compare(a.Name, b.Name) })
 	return r, nil
 }
 
@@ -140,10 +146,12 @@ func (r *roll) resume(ctx context.Context, p Handle) (bool, error) {
 	return r.resume(ctx, p)
 }
 
-// concerns tells whether the server beside a peer is to be replaced.
-func (r *roll) concerns(p Handle) bool { return slices.Contains(r.peers, p) }
+// concerns tells whether the server of a peer is to be replaced.
+func (r *roll) concerns(p Handle) bool {
+	return slices.ContainsFunc(r.peers, func(of Handle) bool { return server(r.spec, of) == server(r.spec, p) })
+}
 
-// others leaves out the peers beside which a server is to be replaced, and the members without any other.
+// others leaves out the peers whose server is to be replaced, and the members without any other.
 func (r *roll) others() []member {
 	return membersWith(r.members, func(p Handle) bool { return !r.concerns(p) })
 }
@@ -160,7 +168,7 @@ func membersWith(members []member, wanted func(Handle) bool) []member {
 	return out
 }
 
-// all replaces every server, each for good before the next is touched.
+// all replaces every server, each for good before the next is touched, and then has the others go over.
 func (r *roll) all(ctx context.Context) error {
 	if r.spec.Canary != nil {
 		return r.inSteps(ctx)
@@ -170,6 +178,44 @@ func (r *roll) all(ctx context.Context) error {
 			return err
 		}
 		if err := r.settle(ctx, p); err != nil {
+			return err
+		}
+	}
+	return r.handOver(ctx)
+}
+
+// handOver ends the servers whose work goes over to others, one after the other, as long as peers reach those:
+// the names by which they are reached are the same.
+func (r *roll) handOver(ctx context.Context) error {
+	f := r.fabric
+	for _, s := range r.outgoing {
+		h := handleOf(s.Labels)
+		if err := f.engine.StopNode(ctx, s.Name, serverGrace); err != nil {
+			return err
+		}
+		served := membersWith(r.members, func(p Handle) bool { return servesPeer(s.Labels, p) })
+		if err := f.awaitServed(ctx, r.spec, served, r.packageID); err != nil {
+			return errors.Join(err, r.takeBack(ctx, s, served))
+		}
+		if err := f.engine.RemoveNode(ctx, s.Name, h.Owner); err != nil {
+			return err
+		}
+		if err := f.engine.RemoveVolume(ctx, h.Object(), h.Owner); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeBack starts a server again whose work could not go over.
+func (r *roll) takeBack(ctx context.Context, s engine.Node, served []member) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	if err := r.fabric.engine.StartNode(ctx, s.Name); err != nil || !r.spec.Server.MutualTLS {
+		return err
+	}
+	for _, p := range peersIn(served) {
+		if err := r.fabric.introduce(ctx, handleOf(s.Labels), p, address(r.spec, p), r.packageID); err != nil {
 			return err
 		}
 	}
@@ -217,17 +263,27 @@ func (r *roll) replaceBeside(ctx context.Context, p Handle) error {
 	}())
 }
 
-// introduce has a peer that runs know the certificates of its server.
+// introduce has the peers of a server know its certificates, as far as they run.
 func (r *roll) introduce(ctx context.Context, p Handle) error {
-	if !r.spec.Server.MutualTLS || !slices.Contains(peersIn(r.members), p) {
-		return nil // installMissing tells it when it starts
+	if !r.spec.Server.MutualTLS {
+		return nil
 	}
-	return r.fabric.introduce(ctx, server(r.spec, p), p, r.packageID)
+	for _, p := range peersIn(r.servedWith(p)) { // installMissing tells the others when they start
+		if err := r.fabric.introduce(ctx, server(r.spec, p), p, address(r.spec, p), r.packageID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// awaitServed waits until a call through a peer has reached the server beside it.
+// servedWith gives the members with those of their peers that share the server of a peer.
+func (r *roll) servedWith(p Handle) []member {
+	return membersWith(r.members, func(other Handle) bool { return server(r.spec, other) == server(r.spec, p) })
+}
+
+// awaitServed waits until calls through its peers have reached the server.
 func (r *roll) awaitServed(ctx context.Context, p Handle) error {
-	return r.fabric.awaitServed(ctx, r.spec, membersWith(r.members, func(h Handle) bool { return h == p }), r.packageID)
+	return r.fabric.awaitServed(ctx, r.spec, r.servedWith(p), r.packageID)
 }
 
 // failure puts the server beside a peer back whose replacement failed, and says what to do next.
@@ -278,7 +334,7 @@ func (r *roll) putBackBeside(ctx context.Context, p Handle) error {
 		return err
 	}
 	if r.spec.Server.MutualTLS { // it has no certificates any more but in its memory
-		if err := f.furnishServer(ctx, h, p, time.Now()); err != nil {
+		if err := f.furnishServer(ctx, r.spec, p, time.Now()); err != nil {
 			return err
 		}
 		if err := f.engine.StopNode(ctx, h.Object(), serverGrace); err != nil {

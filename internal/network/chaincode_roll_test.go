@@ -57,9 +57,13 @@ func newRolling(t *testing.T) *rolling {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = shims.Serve(listener) }()
 	t.Cleanup(func() { shims.Stop(); <-done })
+	together := spec
+	together.Server.PerOrganization = true
 	for _, p := range r.peers {
 		s.serveOne(spec, p, packageID)
-		s.fake.HandleDial(server(spec, p).Object(), chaincodePort, func(ctx context.Context) (net.Conn, error) { return listener.DialContext(ctx) })
+		for _, h := range []Handle{server(spec, p), server(together, p)} {
+			s.fake.HandleDial(h.Object(), chaincodePort, func(ctx context.Context) (net.Conn, error) { return listener.DialContext(ctx) })
+		}
 		s.serve(p, peerPort, func(g *grpc.Server) { peer.RegisterEndorserServer(g, &endorserFunc{answer: r.answer}) })
 	}
 	return r
@@ -263,4 +267,66 @@ func TestRollCutShort(t *testing.T) {
 			r.expect(fmt.Sprintf("killed at call %d, goes on %t", k, goesOn), image, image, image)
 		}
 	}
+}
+
+// TestServersOfOrganizations: servers of peers and servers of organizations take each other's place without a
+// new package, and one that serves several peers is there as long as one of them is.
+func TestServersOfOrganizations(t *testing.T) {
+	r := newRolling(t)
+	release := func(spec ChaincodeSpec) {
+		t.Helper()
+		spec.peers = r.peers
+		planned := r.plan(spec)
+		w := r.fabric.watchNodes(t.Context())
+		for _, site := range spec.sites(r.peers) {
+			if !planned.concerns(site[0]) {
+				r.must(r.fabric.serveAnew(w.ctx, w, spec, site[0], spec.Server.Image, r.packageID, true))
+			}
+		}
+		r.must(w.end(nil))
+		r.must(planned.all(t.Context()))
+		if again := r.plan(spec); len(again.peers)+len(again.outgoing) > 0 {
+			t.Errorf("afterwards %v and %v are to change", again.peers, again.outgoing)
+		}
+		servers, err := r.fabric.serversOf(t.Context(), r.channel, "kv")
+		r.must(err)
+		state := ChaincodeState{}
+		if state.servedBy(servers, r.peers); state.Status != engine.Running {
+			t.Errorf("the servers are %s", state.Status)
+		}
+	}
+	together := r.spec
+	together.Server.PerOrganization = true
+	release(together)
+	if got, want := r.images(), (map[string][]string{"peer0.org1,peer1.org1": {"kv:1"}, "peer0.org2": {"kv:1"}}); !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("the servers are %v, want %v", got, want)
+	}
+	of, _ := r.fake.Spec(server(together, r.peers[0]).Object())
+	for _, p := range r.peers[:2] {
+		if host := server(r.spec, p).Host(); !slices.Contains(of.Aliases, host) {
+			t.Errorf("the names of the server of Org1MSP are %v, and %s is reached at %s", of.Aliases, p, host)
+		}
+	}
+
+	// Another image of it is a roll, too.
+	newer := together
+	newer.Server.Image = "kv:2"
+	newer.peers = r.peers
+	if planned := r.plan(newer); !slices.Equal(planned.peers, []Handle{r.peers[0], r.peers[2]}) {
+		t.Errorf("%v are replaced", planned.peers)
+	}
+	release(newer)
+
+	// Peers leave one after the other; the server goes with the last.
+	r.must(r.fabric.removeServersBeside(t.Context(), r.channel, r.peers[0], r.peers[1:]))
+	if len(r.images()) != 2 {
+		t.Errorf("after one of two peers left there are %v", r.images())
+	}
+	r.must(r.fabric.removeServersBeside(t.Context(), r.channel, r.peers[1], r.peers[2:]))
+	if len(r.images()) != 1 {
+		t.Errorf("after both peers left there are %v", r.images())
+	}
+	release(newer)
+	release(r.spec)
+	r.expect("one for each peer again", "kv:1", "kv:1", "kv:1")
 }

@@ -2,6 +2,7 @@ package network
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,9 +24,51 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/fabric/shim"
 )
 
-// server gives the handle of the server beside a peer.
+// server gives the handle of the server that serves a peer: one beside it, or one of its organization.
 func server(spec ChaincodeSpec, peer Handle) Handle {
-	return peer.With(serverKind(spec.Channel), serverPrefix(spec.Channel.Name, spec.Label)+"."+peer.Name, peer.MSPID)
+	of := peer.Name
+	if spec.Server.PerOrganization {
+		of = hostPart(peer.MSPID)
+	}
+	return peer.With(serverKind(spec.Channel), serverPrefix(spec.Channel.Name, spec.Label)+"."+of, peer.MSPID)
+}
+
+// address is where a peer finds its server, by the package: the same name whichever server that is, so that
+// the package does not depend on it.
+func address(spec ChaincodeSpec, peer Handle) string {
+	return peer.With("", serverPrefix(spec.Channel.Name, spec.Label)+"."+peer.Name, "").Host()
+}
+
+// sites divides peers into those that share a server, in the order of their organizations and names.
+func (s *ChaincodeSpec) sites(peers []Handle) [][]Handle {
+	peers = slices.Clone(peers)
+	slices.SortFunc(peers, func(a, b Handle) int {
+		return cmp.Or(strings.Compare(a.MSPID, b.MSPID), strings.Compare(a.Name, b.Name))
+	})
+	var out [][]Handle
+	for i, p := range peers {
+		if s.Server.PerOrganization && i > 0 && peers[i-1].MSPID == p.MSPID {
+			out[len(out)-1] = append(out[len(out)-1], p)
+		} else {
+			out = append(out, []Handle{p})
+		}
+	}
+	return out
+}
+
+// servedWith gives the peers of the channel that are served by the server of one of them, itself included.
+func (s *ChaincodeSpec) servedWith(p Handle) []Handle {
+	for _, site := range s.sites(s.peers) {
+		if slices.Contains(site, p) {
+			return site
+		}
+	}
+	return []Handle{p}
+}
+
+// servesPeer tells by the labels of a server whether it serves a peer.
+func servesPeer(labels map[string]string, peer Handle) bool {
+	return slices.Contains(strings.Split(labels[labelPeer], ","), peer.Name)
 }
 
 // serverKind is the kind of the servers of a channel's chaincodes. Those of a membership are apart: on one
@@ -59,7 +102,8 @@ func serverNode(spec ChaincodeSpec, peer Handle, imageID, packageID string) engi
 	h := server(spec, peer)
 	labels := h.labels()
 	labels[labelChannel], labels[labelChaincode] = spec.Channel.Name, spec.Name
-	labels[labelPeer], labels[labelPackage] = peer.Name, packageID
+	served := spec.servedWith(peer)
+	labels[labelPeer], labels[labelPackage] = strings.Join(namesOf(served), ","), packageID
 	labels[labelInputs] = inputs(serverInputs{spec.Channel, spec.Name, spec.Label, spec.Indexes, spec.Server, spec.Type})
 	env := map[string]string{
 		"CHAINCODE_ID":             packageID,
@@ -72,8 +116,14 @@ func serverNode(spec ChaincodeSpec, peer Handle, imageID, packageID string) engi
 		mounts = []engine.Mount{{Volume: h.Object(), Target: volumeRoot}}
 	}
 	maps.Copy(env, spec.Server.Env)
+	var aliases []string
+	if spec.Server.PerOrganization {
+		for _, p := range served {
+			aliases = append(aliases, address(spec, p))
+		}
+	}
 	node := engine.NodeSpec{
-		Name: h.Object(), Hostname: h.Host(), Image: imageID, Network: h.Network, Command: spec.Server.Command, Env: env, Mounts: mounts,
+		Name: h.Object(), Hostname: h.Host(), Aliases: aliases, Image: imageID, Network: h.Network, Command: spec.Server.Command, Env: env, Mounts: mounts,
 		Tmpfs: []string{"/tmp"}, User: nodeUser, Limits: spec.Server.Limits, Log: spec.Server.Log, Labels: labels, Restart: true,
 	}
 	node.Labels[engine.LabelSpecHash] = specHash(node, nil)
@@ -121,11 +171,13 @@ func (f *Fabric) createServer(ctx context.Context, spec ChaincodeSpec, h, peer H
 	if !spec.Server.MutualTLS {
 		return f.engine.CreateNode(ctx, node)
 	}
-	if a, err := f.adoption(ctx, peer); err != nil || a != nil {
-		return errors.Join(err, fmt.Errorf("%s runs as something else made it, and mutual_tls needs a peer that fabric_peer made", peer))
+	for _, p := range spec.servedWith(peer) {
+		if a, err := f.adoption(ctx, p); err != nil || a != nil {
+			return errors.Join(err, fmt.Errorf("%s runs as something else made it, and mutual_tls needs a peer that fabric_peer made", p))
+		}
 	}
 	labels := h.labels()
-	labels[labelChannel], labels[labelChaincode], labels[labelPeer] = spec.Channel.Name, spec.Name, peer.Name
+	labels[labelChannel], labels[labelChaincode], labels[labelPeer] = spec.Channel.Name, spec.Name, node.Labels[labelPeer]
 	if err := f.engine.CreateVolume(ctx, engine.VolumeSpec{Name: node.Name, Labels: labels}); err != nil {
 		return err
 	}
@@ -134,7 +186,7 @@ func (f *Fabric) createServer(ctx context.Context, spec ChaincodeSpec, h, peer H
 	if err := f.engine.CreateNode(ctx, node); err != nil {
 		return err
 	}
-	return f.furnishServer(ctx, h, peer, now)
+	return f.furnishServer(ctx, spec, peer, now)
 }
 
 // keepServer tells whether the server that is there is the one that is wanted.
@@ -405,9 +457,12 @@ func (f *Fabric) removeServers(ctx context.Context, channel Handle, name string,
 	})
 }
 
-// removeServersBeside removes the servers of every chaincode of the channel beside a peer.
-func (f *Fabric) removeServersBeside(ctx context.Context, channel, peer Handle) error {
-	return f.removeServersThat(ctx, channel, func(labels map[string]string) bool { return labels[labelPeer] == peer.Name })
+// removeServersBeside removes the servers of every chaincode of the channel that serve a peer, and none of
+// those that stay on it.
+func (f *Fabric) removeServersBeside(ctx context.Context, channel, peer Handle, stay []Handle) error {
+	return f.removeServersThat(ctx, channel, func(labels map[string]string) bool {
+		return servesPeer(labels, peer) && !slices.ContainsFunc(stay, func(p Handle) bool { return servesPeer(labels, p) })
+	})
 }
 
 // removeAllServers removes the servers of every chaincode of the channel.
@@ -514,7 +569,7 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	}
 	spec := ChaincodeSpec{
 		Channel: channel, Name: name, Label: in.Label, Indexes: in.Indexes, Server: in.Server, Type: in.Type,
-		Version: state.Committed.Version, InitRequired: state.Committed.InitRequired,
+		Version: state.Committed.Version, InitRequired: state.Committed.InitRequired, peers: peersOf(record.Organizations),
 	}
 	packed, packageID, err := ChaincodePackage(channel.Name, spec.Label, spec.Indexes, spec.Server.MutualTLS)
 	if spec.Type != "" {
@@ -529,21 +584,48 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 			return nil
 		}
 	}
+	// A server that is there stays as it was asked for: to change it is the chaincode's business. One of an
+	// organization learns of the peer that has come.
+	var rolls []*roll
+	own := map[Handle]*roll{}
+	for _, site := range spec.sites(peersIn(members)) {
+		r := &roll{fabric: f, spec: spec, imageID: servers[inForce].ImageID, packageID: packageID, members: members}
+		own[site[0]] = r
+		there := slices.IndexFunc(servers, func(s engine.Node) bool {
+			return s.Labels[engine.LabelName] == server(spec, site[0]).Name && s.Labels[labelPackage] == packageID
+		})
+		if there < 0 {
+			continue
+		}
+		asked, err := askedOf(servers[there])
+		if err != nil {
+			return err
+		}
+		r.spec.Server, r.imageID = asked.Server, servers[there].ImageID
+		replaced, err := r.resume(ctx, site[0])
+		if err != nil {
+			return err
+		}
+		if replaced {
+			r.peers, rolls = site[:1], append(rolls, r)
+		}
+	}
 	watch := f.watchNodes(ctx)
 	return watch.end(func() error {
 		serve := func(ctx context.Context, p Handle) error {
-			spec, imageID := spec, servers[inForce].ImageID
-			if own := slices.IndexFunc(servers, func(s engine.Node) bool { return s.Labels[labelPeer] == p.Name && s.Labels[labelPackage] == packageID }); own >= 0 {
-				asked, err := askedOf(servers[own]) // it stays what it is: to change it is the chaincode's business
-				if err != nil {
-					return err
-				}
-				spec.Server, imageID = asked.Server, servers[own].ImageID
+			r := own[p]
+			if r.concerns(p) {
+				return nil
 			}
-			return f.serveAnew(ctx, watch, spec, p, imageID, packageID, len(newcomers) > 0)
+			return f.serveAnew(ctx, watch, r.spec, p, r.imageID, packageID, len(newcomers) > 0)
 		}
 		if err := f.prepareRelease(watch.ctx, spec, *state.Committed, newcomers, members, nil, packed, packageID, serve); err != nil {
 			return err
+		}
+		for _, r := range rolls {
+			if err := r.all(watch.ctx); err != nil {
+				return err
+			}
 		}
 		return f.awaitServed(watch.ctx, spec, members, packageID)
 	}())
@@ -555,7 +637,7 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 func (f *Fabric) installMissing(ctx context.Context, p Handle) error {
 	servers, err := f.engine.Nodes(ctx, map[string]string{engine.LabelOwner: p.Owner, engine.LabelNetwork: p.Network})
 	servers = slices.DeleteFunc(servers, func(s engine.Node) bool {
-		return s.Labels[labelChaincode] == "" || isAside(s) || isNode(s) && s.Labels[labelPeer] != p.Name
+		return s.Labels[labelChaincode] == "" || isAside(s) || isNode(s) && !servesPeer(s.Labels, p)
 	})
 	if err != nil || len(servers) == 0 {
 		return err
@@ -596,7 +678,8 @@ func (f *Fabric) installMissing(ctx context.Context, p Handle) error {
 			}
 		}
 		if in.Server.MutualTLS { // the server may have other certificates by now
-			if err := f.introduce(ctx, handleOf(s.Labels), p, packageID); err != nil {
+			at := address(ChaincodeSpec{Channel: in.Channel, Label: in.Label}, p)
+			if err := f.introduce(ctx, handleOf(s.Labels), p, at, packageID); err != nil {
 				return err
 			}
 		}
@@ -675,7 +758,7 @@ func serverStatus(servers []engine.Node, peers []Handle) (engine.Status, string)
 	for _, p := range peers {
 		found := engine.Absent
 		for _, s := range servers {
-			if s.Labels[labelPeer] == p.Name && (found == engine.Absent || s.Status == engine.Running) {
+			if servesPeer(s.Labels, p) && (found == engine.Absent || s.Status == engine.Running) {
 				found, image = s.Status, s.ImageID
 			}
 		}

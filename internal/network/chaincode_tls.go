@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -52,10 +53,19 @@ func serverTLSEnv() map[string]string {
 	}
 }
 
-// newServerTLS makes the files of a server and of its peer.
-func newServerTLS(h, peer Handle, now time.Time) ([]engine.File, error) {
+// newServerTLS makes the files of the server that serves a peer, and of those that it serves: peers of one
+// organization that share a server share their half, which opens no other one.
+func newServerTLS(spec ChaincodeSpec, peer Handle, now time.Time) ([]engine.File, error) {
+	h, client := server(spec, peer), peer.Host()
+	hosts := []string{h.Host()}
 	fail := func(err error) ([]engine.File, error) {
-		return nil, fmt.Errorf("unable to make the certificates of %s and %s: %w", h, peer, err)
+		return nil, fmt.Errorf("unable to make the certificates of %s and its peers: %w", h, err)
+	}
+	if spec.Server.PerOrganization {
+		client = peer.MSPID
+		for _, p := range spec.servedWith(peer) {
+			hosts = append(hosts, address(spec, p))
+		}
 	}
 	root, err := certificate.NewRoot(certificate.RootRequest{CommonName: h.Name, Validity: serverCertificateLife, Now: now})
 	if err != nil {
@@ -67,8 +77,8 @@ func newServerTLS(h, peer Handle, now time.Time) ([]engine.File, error) {
 		cert, key string
 		owner     int
 	}{
-		{certificate.LeafRequest{CommonName: h.Host(), Hosts: []string{h.Host()}, Server: true}, serverTLSCert, serverTLSKey, nodeUID},
-		{certificate.LeafRequest{CommonName: peer.Host(), Client: true}, peersTLSCert, peersTLSKey, 0},
+		{certificate.LeafRequest{CommonName: h.Host(), Hosts: hosts, Server: true}, serverTLSCert, serverTLSKey, nodeUID},
+		{certificate.LeafRequest{CommonName: client, Client: true}, peersTLSCert, peersTLSKey, 0},
 	} {
 		key, err := certificate.GenerateKey("")
 		if err != nil {
@@ -91,12 +101,12 @@ func newServerTLS(h, peer Handle, now time.Time) ([]engine.File, error) {
 }
 
 // furnishServer puts the TLS files of a server on its volume, before its first start.
-func (f *Fabric) furnishServer(ctx context.Context, h, peer Handle, now time.Time) error {
-	files, err := newServerTLS(h, peer, now)
+func (f *Fabric) furnishServer(ctx context.Context, spec ChaincodeSpec, peer Handle, now time.Time) error {
+	files, err := newServerTLS(spec, peer, now)
 	if err != nil {
 		return err
 	}
-	return f.engine.PutFiles(ctx, h.Object(), nodeRoot, files)
+	return f.engine.PutFiles(ctx, server(spec, peer).Object(), nodeRoot, files)
 }
 
 // serverTLS reads the TLS files of a server and its peer.
@@ -153,16 +163,16 @@ func serversDue(servers []engine.Node, now time.Time) (first time.Time, due []st
 			first = at
 		}
 		if now.After(at) {
-			due = append(due, s.Labels[labelPeer])
+			due = append(due, strings.Split(s.Labels[labelPeer], ",")...)
 		}
 	}
 	slices.Sort(due)
 	return first, due
 }
 
-// introduce has a peer reach its server by TLS: it adds the peer's half to the connection.json that
+// introduce has a peer reach its server by TLS, at the host that its package names: it adds the peer's half to the connection.json that
 // the peer's builder made of the package. The package must be installed.
-func (f *Fabric) introduce(ctx context.Context, h, peer Handle, packageID string) error {
+func (f *Fabric) introduce(ctx context.Context, h, peer Handle, host, packageID string) error {
 	fail := func(err error) error {
 		return fmt.Errorf("unable to give %s the certificate by which it reaches %s: %w", peer, h, err)
 	}
@@ -171,7 +181,7 @@ func (f *Fabric) introduce(ctx context.Context, h, peer Handle, packageID string
 		return fail(err)
 	}
 	wanted, err := lifecycle.Connection{
-		Address:     net.JoinHostPort(h.Host(), strconv.Itoa(chaincodePort)),
+		Address:     net.JoinHostPort(host, strconv.Itoa(chaincodePort)),
 		TLSRequired: true, RootCertificate: string(own[serverTLSRoot]),
 		ClientAuthRequired: true, ClientCertificate: string(own[peersTLSCert]), ClientKey: string(own[peersTLSKey]),
 	}.Document()

@@ -79,11 +79,11 @@ func TestServerTLS(t *testing.T) {
 
 	// What the peer's builder left is completed, once.
 	at := "node/data/" + lifecycle.ReleasedConnection(packageID)
-	if err := s.fabric.introduce(t.Context(), h, p, packageID); err == nil || !strings.Contains(err.Error(), packageID) {
+	if err := s.fabric.introduce(t.Context(), h, p, address(spec, p), packageID); err == nil || !strings.Contains(err.Error(), packageID) {
 		t.Errorf("without a build the error is %v", err)
 	}
 	s.fake.WriteVolume(p.Object(), engine.File{Name: at, Content: []byte(`{"address":"a:1"}`)})
-	s.must(s.fabric.introduce(t.Context(), h, p, packageID))
+	s.must(s.fabric.introduce(t.Context(), h, p, address(spec, p), packageID))
 	told := s.fake.Files(p.Object())[at]
 	connection := map[string]any{}
 	s.must(json.Unmarshal(told.Content, &connection))
@@ -91,7 +91,7 @@ func TestServerTLS(t *testing.T) {
 		t.Errorf("the peer was told %v", connection)
 	}
 	before := s.fake.Mutations()
-	s.must(s.fabric.introduce(t.Context(), h, p, packageID))
+	s.must(s.fabric.introduce(t.Context(), h, p, address(spec, p), packageID))
 	if s.fake.Mutations() != before {
 		t.Error("a peer that knows its server was told again")
 	}

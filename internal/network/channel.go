@@ -670,7 +670,7 @@ func (f *Fabric) leave(ctx context.Context, spec ChannelSpec, before channelReco
 		}
 		jobs.do(func() error {
 			return errors.Join(
-				f.removeServersBeside(ctx, spec.Handle, p),
+				f.removeServersBeside(ctx, spec.Handle, p, stays),
 				f.unjoin(ctx, p, spec.Handle.Name, unjoinOptions{inTurn: true}),
 			)
 		})

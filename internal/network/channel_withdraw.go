@@ -63,7 +63,7 @@ func (f *Fabric) withdrawFrom(ctx context.Context, org, channel Handle) error {
 			continue
 		}
 		for _, p := range o.Peers {
-			if err := f.removeServersBeside(ctx, channel, p); err != nil {
+			if err := f.removeServersBeside(ctx, channel, p, peersOf(remaining)); err != nil {
 				return err
 			}
 		}

@@ -308,7 +308,7 @@ func (f *Fabric) UpdateMembership(ctx context.Context, spec MembershipSpec) erro
 		return err
 	}
 	for _, p := range leaving {
-		if err := f.removeServersBeside(ctx, spec.Handle, p); err != nil {
+		if err := f.removeServersBeside(ctx, spec.Handle, p, peers); err != nil {
 			return err
 		}
 	}

@@ -353,7 +353,10 @@ func (f *Fabric) leaveRecords(ctx context.Context, h Handle, channels []Handle) 
 	var jobs together
 	for _, channel := range channels {
 		jobs.do(func() error {
-			return errors.Join(f.removeServersBeside(ctx, channel, h), f.leaveRecord(ctx, h, channel))
+			failed := f.leaveRecord(ctx, h, channel)
+			record, _ := f.channelRecord(ctx, channel) // without one, nobody stays
+			stay := slices.DeleteFunc(peersOf(record.Organizations), func(p Handle) bool { return p == h })
+			return errors.Join(f.removeServersBeside(ctx, channel, h, stay), failed)
 		})
 	}
 	jobs.do(func() error { return f.leaveMemberships(ctx, h) })
@@ -368,7 +371,7 @@ func (f *Fabric) leaveMemberships(ctx context.Context, h Handle) error {
 	for _, m := range memberships {
 		org := m.member().without(h)
 		m.Peers, m.AnchorPeers = org.Peers, org.AnchorPeers
-		failed = append(failed, f.removeServersBeside(ctx, m.Handle, h), f.writeMembership(ctx, m))
+		failed = append(failed, f.removeServersBeside(ctx, m.Handle, h, peersOf(m.members())), f.writeMembership(ctx, m))
 	}
 	return errors.Join(append(failed, err)...)
 }
