@@ -61,7 +61,7 @@ type PrometheusQuery struct {
 
 // CanaryError tells why a roll did not go on.
 type CanaryError struct {
-	// New is beside how many peers there were new servers, of Servers in all.
+	// New is how many servers were new ones, of Servers that were to be replaced.
 	New, Servers int
 	// Watched is how long they were watched.
 	Watched time.Duration
@@ -79,71 +79,67 @@ func (e *CanaryError) Error() string {
 	return fmt.Sprintf("%d of %d servers do worse than the others, after %s: %s", e.New, e.Servers, e.Watched, strings.Join(breaches, "; "))
 }
 
-// trial is a roll that is watched.
+// trial is a roll that is watched. A server is named by the first of the peers that it serves.
 type trial struct {
 	*roll
 	*Canary
-	// running are those of the roll's peers that run: only they are called.
-	running []memberPeer
+	// called are the servers of the roll whose peers run: nobody calls the others.
+	called []Handle
 	// identities are those that sign the queries, nil where the admin of an organization does.
 	identities []*msp.Identity
 	prometheus *prometheus.Client
-	// replaced are the peers beside which there are new servers.
-	replaced []memberPeer
+	// fresh are the servers that were replaced.
+	fresh []Handle
 }
 
 // inSteps replaces the servers of the roll in steps, and goes on after each when the new ones do as well as
 // the others. Or else all are put back. What an apply left that was killed begins anew.
 func (r *roll) inSteps(ctx context.Context) error {
-	if len(r.peers) == 0 {
-		return nil
-	}
-	if err := r.putBackTogether(ctx, r.peers); err != nil {
+	if err := r.putBackTogether(ctx); err != nil {
 		return err
 	}
 	t, err := r.newTrial(ctx)
 	if err != nil {
 		return fmt.Errorf("unable to begin the canary of chaincode %s, no server was touched: %w", r.spec.Name, err)
 	}
-	for _, size := range canary.Sizes(t.Steps, len(t.running)) {
-		if err = t.widen(ctx, size); err != nil || len(t.others()) == 0 {
-			break
-		}
-		if err = t.watch(ctx); err != nil {
-			break
-		}
-	}
-	if err == nil {
-		err = t.widen(ctx, len(t.running))
-	}
-	for _, p := range r.peers { // whose peer does not run serves nobody yet
-		if err == nil && !slices.ContainsFunc(t.running, func(m memberPeer) bool { return m.handle == p }) {
-			err = r.replaceBeside(ctx, p)
-		}
-	}
-	if err != nil {
+	if err := t.run(ctx); err != nil {
 		return t.abort(ctx, err)
 	}
 	return r.settle(ctx, r.peers...)
+}
+
+// run replaces the servers, and fails when they are to be put back.
+func (t *trial) run(ctx context.Context) error {
+	for _, size := range canary.Sizes(t.Steps, len(t.called)) {
+		if err := t.widen(ctx, t.called[:size]); err != nil {
+			return err
+		}
+		if len(t.others()) == 0 { // that was the last step
+			break
+		}
+		if err := t.watch(ctx); err != nil {
+			return err
+		}
+	}
+	if err := t.widen(ctx, t.called); err != nil {
+		return err
+	}
+	return t.widen(ctx, t.peers)
 }
 
 // newTrial makes sure, before a server is touched, that there will be something to judge by.
 func (r *roll) newTrial(ctx context.Context) (*trial, error) {
 	t := &trial{roll: r, Canary: r.spec.Canary}
 	for _, p := range r.peers {
-		for _, m := range r.members {
-			if i := slices.IndexFunc(m.peers, func(mp memberPeer) bool { return mp.handle == p }); i >= 0 {
-				t.running = append(t.running, m.peers[i])
-			}
+		if len(r.servedWith(p)) > 0 {
+			t.called = append(t.called, p)
 		}
 	}
-	if n := len(t.all()); n < 2 || len(t.running) == 0 {
-		return nil, fmt.Errorf("it compares new servers with others, beside peers that run, and of these there are %d", n)
-	} else if first := canary.Sizes(t.Steps, len(t.running)); first[0] == n {
-		return nil, fmt.Errorf("it compares new servers with others, and the first of its steps leaves none of %d", n)
+	if err := t.requireOthers(); err != nil {
+		return nil, err
 	}
 	var jobs together
-	for _, p := range t.all() {
+	for _, p := range t.peersThat(func(Handle) bool { return true }) {
 		jobs.do(func() error {
 			_, err := t.counters(ctx, p)
 			return err
@@ -152,7 +148,7 @@ func (r *roll) newTrial(ctx context.Context) (*trial, error) {
 	if err := jobs.wait(); err != nil {
 		return nil, err
 	}
-	for _, q := range t.Queries {
+	for i, q := range t.Queries {
 		var identity *msp.Identity
 		if q.Identity != (Handle{}) {
 			var err error
@@ -161,83 +157,105 @@ func (r *roll) newTrial(ctx context.Context) (*trial, error) {
 			}
 		}
 		t.identities = append(t.identities, identity)
-	}
-	for i, q := range t.Queries {
-		if _, err := t.ask(ctx, i, t.running[0], t.running[0].handle.MSPID); err != nil {
+		first := t.servedBy(t.called[0])[0]
+		if _, err := t.ask(ctx, i, first, first.handle.MSPID); err != nil {
 			return nil, fmt.Errorf("the query %s gives no result before anything is changed: %w", q, err)
 		}
 	}
-	if t.Prometheus == nil {
-		return t, nil
+	if t.Prometheus != nil {
+		t.prometheus = t.Prometheus.client()
 	}
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
-	if t.Prometheus.Roots != "" {
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM([]byte(t.Prometheus.Roots))
-		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
-	}
-	t.prometheus = &prometheus.Client{Address: t.Prometheus.Address, Token: t.Prometheus.Token, HTTP: &http.Client{Transport: transport, Timeout: answerTimeout}}
 	return t, nil
 }
 
-// all are the peers that run.
-func (t *trial) all() []memberPeer {
+// requireOthers fails when the first step leaves nothing to compare new servers with.
+func (t *trial) requireOthers() error {
+	if len(t.called) == 0 {
+		return errors.New("no peer runs beside a server that is to be replaced, so that nobody calls it")
+	}
+	first := t.called[:canary.Sizes(t.Steps, len(t.called))[0]]
+	if others := t.peersThat(func(p Handle) bool { return !t.oneOf(first, p) }); len(others) == 0 {
+		return fmt.Errorf("it compares new servers with others, and the first step replaces all that serve peers which run (%d)", len(first))
+	}
+	return nil
+}
+
+// client asks the server that is meant, within the time of any answer.
+func (p *PrometheusQuery) client() *prometheus.Client {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if p.Roots != "" {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM([]byte(p.Roots))
+		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	}
+	return &prometheus.Client{Address: p.Address, Token: p.Token, HTTP: &http.Client{Transport: transport, Timeout: answerTimeout}}
+}
+
+// peersThat are the peers that run and are wanted.
+func (t *trial) peersThat(wanted func(Handle) bool) []memberPeer {
 	var out []memberPeer
-	for _, m := range t.members {
+	for _, m := range membersWith(t.members, wanted) {
 		out = append(out, m.peers...)
 	}
 	return out
 }
 
-// others are the peers that run and have no new server.
-func (t *trial) others() []memberPeer {
-	return slices.DeleteFunc(t.all(), func(p memberPeer) bool {
-		return slices.ContainsFunc(t.replaced, func(other memberPeer) bool { return other.handle == p.handle })
-	})
+// oneOf tells whether a peer is served by one of some servers.
+func (t *trial) oneOf(servers []Handle, p Handle) bool {
+	return slices.ContainsFunc(servers, func(of Handle) bool { return server(t.spec, of) == server(t.spec, p) })
 }
 
-// widen replaces servers until there are as many new ones.
-func (t *trial) widen(ctx context.Context, size int) error {
-	for len(t.replaced) < size {
-		p := t.running[len(t.replaced)]
-		t.replaced = append(t.replaced, p)
-		if err := t.replaceBeside(ctx, p.handle); err != nil {
+// servedBy are the peers that run and are served by a server.
+func (t *trial) servedBy(of Handle) []memberPeer {
+	return t.peersThat(func(p Handle) bool { return t.oneOf([]Handle{of}, p) })
+}
+
+// others are the peers that run and have no new server.
+func (t *trial) others() []memberPeer {
+	return t.peersThat(func(p Handle) bool { return !t.oneOf(t.fresh, p) })
+}
+
+// widen replaces those of some servers that were not yet.
+func (t *trial) widen(ctx context.Context, servers []Handle) error {
+	for _, p := range servers {
+		if slices.Contains(t.fresh, p) {
+			continue
+		}
+		t.fresh = append(t.fresh, p)
+		if err := t.replaceBeside(ctx, p); err != nil {
 			return err
 		}
-		t.fabric.log.InfoContext(ctx, "canary: a server is replaced", "chaincode", t.spec.Name, "peer", p.Name, "new", len(t.replaced), "of", len(t.running))
+		t.fabric.log.InfoContext(ctx, "canary: a server is replaced", "chaincode", t.spec.Name, "peer", p.Name, "new", len(t.fresh), "of", len(t.peers))
 	}
 	return nil
 }
 
-// abort puts all servers back, and says what came of it.
+// abort puts all servers back, and says what came of it. The log is that of the last new server.
 func (t *trial) abort(ctx context.Context, cause error) error {
-	last := t.peers[0]
-	if len(t.replaced) > 0 {
-		last = t.replaced[len(t.replaced)-1].handle
+	failed := &NodeError{Cause: cause}
+	if len(t.fresh) > 0 {
+		_ = errors.As(t.fabric.nodeError(ctx, server(t.spec, t.fresh[len(t.fresh)-1]), "replace", cause), &failed)
 	}
-	failed := &NodeError{}
-	if !errors.As(t.fabric.nodeError(ctx, server(t.spec, last), "replace", cause), &failed) {
-		return cause
-	}
-	next := fmt.Sprintf("%d servers were put back as they were before, the others were not touched; mend what changed in server, or raise the limit, and apply again", len(t.replaced))
+	next := "mend what changed in server, or raise the limit in canary, and apply again"
 	judged := new(CanaryError)
 	switch {
 	case errors.As(cause, &judged) && len(judged.Verdict.Breaches) == 0:
-		next = fmt.Sprintf("%d servers were put back as they were before, the others were not touched; see that clients call the chaincode through all these peers while it is watched, or set another minimum_calls or deadline in canary, and apply again", len(t.replaced))
+		next = "see that clients call the chaincode through these peers while it is watched, or set another minimum_calls or deadline in canary, and apply again"
 	case ctx.Err() != nil:
-		next = fmt.Sprintf("%d servers were put back as they were before, the others were not touched; apply again", len(t.replaced))
+		next = "apply again"
 	}
-	t.fabric.log.WarnContext(ctx, "canary: the servers are put back", "chaincode", t.spec.Name, "servers", len(t.replaced), "cause", cause.Error())
-	if err := t.putBackTogether(ctx, t.peers); err != nil {
-		next = fmt.Sprintf("not every server could be put back (%v); apply again, with server as it was before or as it is to be", err)
+	t.fabric.log.WarnContext(ctx, "canary: the servers are put back", "chaincode", t.spec.Name, "servers", len(t.fresh), "cause", cause.Error())
+	done := fmt.Sprintf("%d of %d servers had been replaced and were put back as they were before", len(t.fresh), len(t.peers))
+	if err := t.putBackTogether(ctx); err != nil {
+		done = fmt.Sprintf("%d of %d servers had been replaced, and not all could be put back (%v)", len(t.fresh), len(t.peers), err)
 	}
-	return &NodeError{Action: fmt.Sprintf("replace the servers of chaincode %s in steps", t.spec.Name), Cause: failed.Cause, Logs: failed.Logs, Next: next}
+	return &NodeError{Action: fmt.Sprintf("replace the servers of chaincode %s in steps", t.spec.Name), Cause: failed.Cause, Logs: failed.Logs, Next: done + "; " + next}
 }
 
-// putBackTogether takes servers back that were set aside, all at once.
-func (r *roll) putBackTogether(ctx context.Context, peers []Handle) error {
+// putBackTogether takes all servers back that were set aside, at once.
+func (r *roll) putBackTogether(ctx context.Context) error {
 	var jobs together
-	for _, p := range peers {
+	for _, p := range r.peers {
 		jobs.do(func() error { return r.putBack(ctx, p) })
 	}
 	return jobs.wait()
@@ -258,10 +276,13 @@ func (t *trial) watch(ctx context.Context) error {
 		begun = time.Now()
 		round = min(max(t.Duration/roundsOfWatch, shortestRound), longestRound)
 	)
-	for _, p := range t.replaced {
-		seen.New[p.Name] = canary.Figures{}
+	for _, of := range t.fresh {
+		served := t.servedBy(of)
+		for _, p := range served {
+			seen.New[p.Name] = canary.Figures{}
+		}
 		for _, q := range t.Queries {
-			seen.Comparisons = append(seen.Comparisons, canary.Comparison{Query: q.String(), Peer: p.Name, Other: t.counterpart(p).Name})
+			seen.Comparisons = append(seen.Comparisons, canary.Comparison{Query: q.String(), Peer: served[0].Name, Other: t.counterpart(of).Name})
 		}
 	}
 	for {
@@ -279,13 +300,13 @@ func (t *trial) watch(ctx context.Context) error {
 		for _, figures := range seen.New {
 			calls, failures = calls+figures.Calls(), failures+figures.Failures()
 		}
-		t.fabric.log.InfoContext(ctx, "canary: watching", "chaincode", t.spec.Name, "for", watched.Round(time.Second).String(), "new", len(t.replaced), "of", len(t.running),
+		t.fabric.log.InfoContext(ctx, "canary: watching", "chaincode", t.spec.Name, "for", watched.Round(time.Second).String(), "new", len(t.fresh), "of", len(t.peers),
 			"calls", calls, "failures", failures, "others_calls", seen.Others.Calls(), "breaches", len(verdict.Breaches), "lacks", strings.Join(verdict.Lacks, "; "))
 		if verdict.Passes() && watched >= t.Duration {
 			return nil
 		}
 		if len(verdict.Breaches) > 0 || watched >= t.Deadline {
-			return &CanaryError{New: len(t.replaced), Servers: len(t.running), Watched: watched.Round(time.Second), Verdict: verdict}
+			return &CanaryError{New: len(t.fresh), Servers: len(t.peers), Watched: watched.Round(time.Second), Verdict: verdict}
 		}
 	}
 }
@@ -317,7 +338,7 @@ func (t *trial) readAll(ctx context.Context) map[string]canary.Counters {
 		found = map[string]canary.Counters{}
 		reads sync.WaitGroup
 	)
-	for _, p := range t.all() {
+	for _, p := range t.peersThat(func(Handle) bool { return true }) {
 		reads.Go(func() {
 			counters, err := t.counters(ctx, p)
 			if err != nil {
@@ -351,8 +372,8 @@ func (t *trial) counters(ctx context.Context, p memberPeer) (canary.Counters, er
 // inspect looks at the containers of the new servers.
 func (t *trial) inspect(ctx context.Context, seen *canary.Observation) {
 	seen.Down = nil
-	for _, p := range t.replaced {
-		n, err := t.fabric.engine.Node(ctx, server(t.spec, p.handle).Object())
+	for _, p := range t.fresh {
+		n, err := t.fabric.engine.Node(ctx, server(t.spec, p).Object())
 		if err == nil {
 			seen.Restarts[p.Name] = n.Restarts
 		}
@@ -362,24 +383,24 @@ func (t *trial) inspect(ctx context.Context, seen *canary.Observation) {
 	}
 }
 
-// counterpart is the peer whose answers those of a peer with a new server are compared with: one of the same
+// counterpart is the peer whose answers those through a new server are compared with: one of the same
 // organization if there is one, which has the same private data.
-func (t *trial) counterpart(p memberPeer) memberPeer {
+func (t *trial) counterpart(of Handle) memberPeer {
 	others := t.others()
-	if i := slices.IndexFunc(others, func(other memberPeer) bool { return other.handle.MSPID == p.handle.MSPID }); i >= 0 {
+	if i := slices.IndexFunc(others, func(other memberPeer) bool { return other.handle.MSPID == of.MSPID }); i >= 0 {
 		return others[i]
 	}
 	return others[0]
 }
 
-// compare puts the queries to each peer with a new server and to its counterpart.
+// compare puts the queries to a peer of each new server and to its counterpart.
 func (t *trial) compare(ctx context.Context, seen *canary.Observation) {
 	var comparisons sync.WaitGroup
-	for i, p := range t.replaced {
+	for i, server := range t.fresh {
 		for q := range t.Queries {
 			comparisons.Go(func() {
 				of := &seen.Comparisons[i*len(t.Queries)+q]
-				difference, err := t.difference(ctx, q, p, t.counterpart(p))
+				difference, err := t.difference(ctx, q, t.servedBy(server)[0], t.counterpart(server))
 				switch {
 				case err != nil:
 					of.Problem = err.Error()

@@ -170,8 +170,11 @@ func membersWith(members []member, wanted func(Handle) bool) []member {
 
 // all replaces every server, each for good before the next is touched, and then has the others go over.
 func (r *roll) all(ctx context.Context) error {
-	if r.spec.Canary != nil {
-		return r.inSteps(ctx)
+	if r.spec.Canary != nil && len(r.peers) > 0 {
+		if err := r.inSteps(ctx); err != nil {
+			return err
+		}
+		return r.handOver(ctx)
 	}
 	for _, p := range r.peers {
 		if err := r.replace(ctx, p); err != nil {
