@@ -1,5 +1,5 @@
 # A new image of a chaincode is tried beside one peer, while clients call the chaincode, before the others
-# have it. See the guide "Releasing chaincode"; README.md says what to watch.
+# have it. README.md says how to follow it.
 
 terraform {
   required_providers {

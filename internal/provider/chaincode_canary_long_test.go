@@ -2,10 +2,12 @@ package provider
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,8 +16,6 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/terraform"
-
-	"github.com/fabricops/terraform-provider-fabric/internal/engine"
 )
 
 // canaryPeers are the peers of canaryConfig, in the order in which their servers are replaced.
@@ -173,7 +173,9 @@ func testCanary(t *testing.T, version string) {
 		}
 		return fmt.Sprintf("server = { %s }\n  %s\n", server, canary)
 	}
-	with := func(server, canary string) string { return canaryConfig(name, version, "prometheus", kv(server, canary)) }
+	with := func(server, canary string) string {
+		return canaryConfig(name, version, "prometheus", kv(server, canary))
+	}
 	const (
 		image1, image2 = `image = "fabricops/kv-chaincode:1.0"`, `image = "fabricops/kv-chaincode:2.0"`
 		patient        = `duration = "3s"; deadline = "1m"; minimum_calls = 50; max_latency_ratio = 10`
@@ -194,7 +196,7 @@ func testCanary(t *testing.T, version string) {
 				return fmt.Errorf("%s answers %q: %w", p, answer, err)
 			}
 		}
-		return asideNone(t, name)
+		return contracts{name: name}.noneAside(t)(nil)
 	}
 	// An apply that fails leaves the change in the plan.
 	refused := func(server, canary, says string, during func()) []resource.TestStep {
@@ -258,7 +260,7 @@ func testCanary(t *testing.T, version string) {
 						return fmt.Errorf("%s had a new server %s after %s", p, next.Sub(one), canaryPeers[i])
 					}
 				}
-				return errors.Join(load.served(canaryPeers...), asideNone(t, name))
+				return errors.Join(load.served(canaryPeers...), contracts{name: name}.noneAside(t)(nil))
 			}),
 		},
 	}
@@ -278,20 +280,33 @@ func testCanary(t *testing.T, version string) {
 			}
 		}
 	})...)
+	monitor := measures(t, "5")
+	steps = append(steps, refused(image1, fmt.Sprintf("prometheus = { address = %q, query = \"max(up)\", maximum = 4, bearer_token_wo = %q, ca_certificate = <<EOT\n%sEOT\n }; %s", monitor.URL, monitorToken, certificateOf(monitor), never), "prometheus: max(up) is 5, and maximum is 4", nil)...)
 	silent := resource.TestStep{
 		PreConfig: func() { load.stop() },
 		Config:    with(image1, `duration = "1s"; deadline = "4s"; minimum_calls = 50`), ExpectError: tells("too little", "0 calls through peer peer0.org1, and minimum_calls is 50", "put back"),
 	}
-	steps = append(steps, silent, resource.TestStep{Config: with(image2, ""), Check: back})
+	steps = append(steps, silent, resource.TestStep{Config: with(image2, ""), Check: resource.ComposeTestCheckFunc(back, noSecretIn(monitorToken))})
 	resource.Test(t, resource.TestCase{ProtoV6ProviderFactories: factories, CheckDestroy: nothingLeft(t, name), Steps: steps})
 }
 
-// asideNone expects that nothing is left of servers that were replaced.
-func asideNone(t *testing.T, name string) error {
+// monitorToken is what a client of measures has to show.
+const monitorToken = "canary-of-a-monitor-7Qw2"
+
+// measures answers like a Prometheus server for which every expression has a value.
+func measures(t *testing.T, value string) *httptest.Server {
 	t.Helper()
-	nodes, err := localEngine(t).Nodes(t.Context(), map[string]string{engine.LabelNetwork: name, engine.LabelKind: "chaincode"})
-	if i := slices.IndexFunc(nodes, func(n engine.Node) bool { return strings.HasSuffix(n.Name, ".before") }); i >= 0 {
-		return fmt.Errorf("%s is left", nodes[i].Name)
-	}
-	return err
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+monitorToken {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprintf(w, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1700000000,%q]}]}}`, value)
+	}))
+	t.Cleanup(server.Close)
+	return server
+}
+
+func certificateOf(server *httptest.Server) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
 }
