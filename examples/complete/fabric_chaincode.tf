@@ -9,9 +9,14 @@ resource "fabric_chaincode" "asset" {
   # Beside each peer of the channel runs one server.
   server = {
     image   = "fabricops/kv-chaincode:${var.chaincode_version}"
+    per     = "peer"
     env     = { LOG_LEVEL = "info" }
     command = null
     limits  = { memory_mib = 128, pids = 128, cpus = 0.5 }
+
+    # In no state and no plan; another version replaces the servers, one after the other.
+    secret_env_wo         = { API_TOKEN = "not for production: use an ephemeral resource" }
+    secret_env_wo_version = "1"
 
     # Peer and server know each other and nobody else.
     mutual_tls = true

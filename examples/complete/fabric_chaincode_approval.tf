@@ -9,9 +9,13 @@ resource "fabric_chaincode_approval" "memo" {
 
   server = {
     image   = "fabricops/kv-chaincode:${var.chaincode_version}"
+    per     = "organization"
     env     = { LOG_LEVEL = "info" }
     command = null
     limits  = { memory_mib = 128, pids = 128, cpus = 0.5 }
+
+    secret_env_wo         = { API_TOKEN = "not for production: use an ephemeral resource" }
+    secret_env_wo_version = "1"
 
     # Each organization decides for its own peers and servers.
     mutual_tls = false

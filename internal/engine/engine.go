@@ -275,8 +275,8 @@ type Node struct {
 	ExitCode int
 	// OOMKilled tells that the kernel ended it for want of memory.
 	OOMKilled bool
-	// Restarts is how often the engine started it again after it had ended by itself, since it was last started
-	// otherwise. Known of a node that is read by its name.
+	// Restarts is how often the engine has started it again by itself since somebody started it. Known of a node
+	// that is read by its name.
 	Restarts int
 	// Ports are the published ports, bound or to be bound at start.
 	Ports []Port

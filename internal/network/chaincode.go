@@ -63,6 +63,11 @@ type ChaincodeServer struct {
 	NodeOptions
 	Env     map[string]string
 	Command []string
+	// SecretEnv are further variables whose values are kept nowhere but in the environment of the servers.
+	SecretEnv map[string]string `json:"-"`
+	// SecretNames are the names of those, and another SecretVersion says that there are other values.
+	SecretNames   []string `json:"secret_env,omitempty"`
+	SecretVersion string   `json:"secret_env_version,omitempty"`
 	// PerOrganization has one server of each organization serve all its peers, and not each its own.
 	PerOrganization bool `json:"per_organization,omitempty"`
 	// MutualTLS has server and peer reach each other by certificates that only they know.
@@ -229,7 +234,7 @@ func (f *Fabric) ReleaseChaincode(ctx context.Context, spec ChaincodeSpec) (Chai
 		state, err = f.releaseChaincode(ctx, spec)
 		return err
 	})
-	return state, err
+	return state, spec.Server.withoutSecrets(err)
 }
 
 // releaseMayPass tells of a failure to release a chaincode whether another attempt, which reads the

@@ -264,7 +264,7 @@ func (r *roll) putBackTogether(ctx context.Context) error {
 // The pace of a watch.
 const (
 	roundsOfWatch = 10
-	shortestRound = time.Second
+	shortestRound = 100 * time.Millisecond
 	longestRound  = 10 * time.Second
 )
 

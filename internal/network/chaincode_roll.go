@@ -296,11 +296,12 @@ func (r *roll) failure(ctx context.Context, p Handle, cause error) error {
 	if !errors.As(r.fabric.nodeError(ctx, h, "reach", cause), &failed) {
 		return cause
 	}
-	untouched := len(r.peers) - r.replaced - 1
-	next := fmt.Sprintf("it was put back as it was before, %d of %d servers had been replaced and serve, %d were not touched; mend what changed in server, and apply again, or go back to what was", r.replaced, len(r.peers), untouched)
+	what := "it was put back as it was"
 	if err := r.putBack(ctx, p); err != nil {
-		next = fmt.Sprintf("it could not be put back (%v), %d of %d servers had been replaced and serve, %d were not touched; mend what changed in server, and apply again", err, r.replaced, len(r.peers), untouched)
+		what = err.Error()
 	}
+	next := fmt.Sprintf("%s; of %d servers to be replaced, %d were before it, and the others were not touched; mend what changed in server and apply again, or go back to what was",
+		what, len(r.peers), r.replaced)
 	return &NodeError{
 		Action: fmt.Sprintf("replace the server of chaincode %s beside %s", r.spec.Name, p), Cause: failed.Cause, Logs: failed.Logs, Next: next,
 	}

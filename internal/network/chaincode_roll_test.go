@@ -26,6 +26,8 @@ type rolling struct {
 	spec      ChaincodeSpec
 	packageID string
 	peers     []Handle
+	// shims connects to a server of the package.
+	shims func(context.Context) (net.Conn, error)
 }
 
 // shimServer registers as a package, as every chaincode server does.
@@ -57,12 +59,13 @@ func newRolling(t *testing.T) *rolling {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = shims.Serve(listener) }()
 	t.Cleanup(func() { shims.Stop(); <-done })
+	r.shims = func(ctx context.Context) (net.Conn, error) { return listener.DialContext(ctx) }
 	together := spec
 	together.Server.PerOrganization = true
 	for _, p := range r.peers {
 		s.serveOne(spec, p, packageID)
 		for _, h := range []Handle{server(spec, p), server(together, p)} {
-			s.fake.HandleDial(h.Object(), chaincodePort, func(ctx context.Context) (net.Conn, error) { return listener.DialContext(ctx) })
+			s.fake.HandleDial(h.Object(), chaincodePort, r.shims)
 		}
 		s.serve(p, peerPort, func(g *grpc.Server) { peer.RegisterEndorserServer(g, &endorserFunc{answer: r.answer}) })
 	}
@@ -188,7 +191,7 @@ func TestRollStops(t *testing.T) {
 	if !errors.As(err, &failed) || releaseMayPass(err) {
 		t.Fatalf("the error is %v", err)
 	}
-	for _, says := range []string{"unable to replace the server of chaincode kv beside peer peer0.org1: it exited with code 3", "fatal error: no such file", "it was put back", "0 of 3 servers had been replaced", "2 were not touched"} {
+	for _, says := range []string{"unable to replace the server of chaincode kv beside peer peer0.org1: it exited with code 3", "fatal error: no such file", "it was put back as it was; of 3 servers to be replaced, 0 were before it"} {
 		if !strings.Contains(err.Error(), says) {
 			t.Errorf("the error does not say %q: %v", says, err)
 		}
@@ -329,4 +332,83 @@ func TestServersOfOrganizations(t *testing.T) {
 	release(newer)
 	release(r.spec)
 	r.expect("one for each peer again", "kv:1", "kv:1", "kv:1")
+}
+
+// TestServerSecrets: what is secret is in the environment of a server alone, and nothing else tells of it but
+// its name and its version.
+func TestServerSecrets(t *testing.T) {
+	r := newRolling(t)
+	secret := func(value, version string) ChaincodeSpec {
+		spec := r.spec
+		spec.Server.SecretEnv, spec.Server.SecretNames, spec.Server.SecretVersion = map[string]string{"API_SECRET": value}, []string{"API_SECRET"}, version
+		return spec
+	}
+	one := serverNode(secret("first", "1"), r.peers[0], "kv:1", r.packageID)
+	other := serverNode(secret("other", "1"), r.peers[0], "kv:1", r.packageID)
+	if one.Env["API_SECRET"] != "first" || !maps.Equal(one.Labels, other.Labels) {
+		t.Errorf("the labels are %v with one value and %v with another", one.Labels, other.Labels)
+	}
+	for _, value := range one.Labels {
+		if strings.Contains(value, "first") {
+			t.Errorf("a label tells: %s", value)
+		}
+	}
+	if again := serverNode(secret("first", "2"), r.peers[0], "kv:1", r.packageID); again.Labels[engine.LabelSpecHash] == one.Labels[engine.LabelSpecHash] {
+		t.Error("another version of the secrets is no other server")
+	}
+
+	r.must(r.plan(secret("first", "1")).all(t.Context()))
+	servers, err := r.fabric.serversOf(t.Context(), r.channel, "kv")
+	r.must(err)
+	asked, err := askedOf(servers[0])
+	r.must(err)
+	r.must(r.fabric.takeSecrets(t.Context(), &asked.Server, servers[0]))
+	if !maps.Equal(asked.Server.SecretEnv, map[string]string{"API_SECRET": "first"}) || asked.Server.SecretVersion != "1" {
+		t.Errorf("what is there is %v", asked.Server)
+	}
+
+	// Not even what a chaincode says of it gets into an error, and what is put back has what it had.
+	r.fake.SetProgram([]string{"broken"}, enginetest.Program{ExitCode: 3, Output: []string{"fatal error: no access with token second"}})
+	broken := secret("second", "2")
+	broken.Server.Command = []string{"broken"}
+	err = broken.Server.withoutSecrets(r.plan(broken).all(t.Context()))
+	if err == nil || strings.Contains(err.Error(), "second") || !strings.Contains(err.Error(), "with token (secret)") {
+		t.Errorf("the error is %v", err)
+	}
+	if back, _ := r.fake.Spec(server(r.spec, r.peers[0]).Object()); back.Env["API_SECRET"] != "first" {
+		t.Errorf("what was put back has %q", back.Env["API_SECRET"])
+	}
+}
+
+// TestServerHealth: a server is healthy when it runs and says that it serves its package.
+func TestServerHealth(t *testing.T) {
+	r := newRolling(t)
+	of := func(i int) *NodeHealth {
+		t.Helper()
+		health, err := r.fabric.CheckHealth(t.Context(), r.network)
+		r.must(err)
+		return health.Nodes[server(r.spec, r.peers[i]).Name]
+	}
+	for i := range r.peers {
+		if n := of(i); n == nil || n.Status != engine.Running || n.Trouble != nil {
+			t.Errorf("the server of %s is %+v", r.peers[i], n)
+		}
+	}
+	r.fake.HandleDial(server(r.spec, r.peers[0]).Object(), chaincodePort, nil)
+	r.fake.SetStatus(server(r.spec, r.peers[1]).Object(), engine.Stopped, 2)
+	if n := of(0); n.Status != Unhealthy || n.Trouble == nil {
+		t.Errorf("one that does not answer is %+v", n)
+	}
+	if n := of(1); n.Status != engine.Stopped || n.Trouble == nil {
+		t.Errorf("one that stopped is %+v", n)
+	}
+	other := r.spec
+	other.Label = "kv_2"
+	r.serveOne(other, r.peers[2], "kv_2:abc")
+	r.fake.HandleDial(server(other, r.peers[2]).Object(), chaincodePort, r.shims)
+	health, err := r.fabric.CheckHealth(t.Context(), r.network)
+	r.must(err)
+	if n := health.Nodes[server(other, r.peers[2]).Name]; n.Status != Unhealthy || !strings.Contains(n.Trouble.Error(), r.packageID) {
+		t.Errorf("one that serves something else is %+v", n)
+	}
 }

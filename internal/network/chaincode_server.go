@@ -126,8 +126,40 @@ func serverNode(spec ChaincodeSpec, peer Handle, imageID, packageID string) engi
 		Name: h.Object(), Hostname: h.Host(), Aliases: aliases, Image: imageID, Network: h.Network, Command: spec.Server.Command, Env: env, Mounts: mounts,
 		Tmpfs: []string{"/tmp"}, User: nodeUser, Limits: spec.Server.Limits, Log: spec.Server.Log, Labels: labels, Restart: true,
 	}
-	node.Labels[engine.LabelSpecHash] = specHash(node, nil)
+	node.Labels[engine.LabelSpecHash] = specHash(node, nil) // of which no secret is a part: it could be guessed by it
+	maps.Copy(node.Env, spec.Server.SecretEnv)
 	return node
+}
+
+// takeSecrets takes the values of the secrets from a server that has them, for another one where nobody gives
+// them.
+func (f *Fabric) takeSecrets(ctx context.Context, s *ChaincodeServer, from engine.Node) error {
+	if len(s.SecretNames) == 0 {
+		return nil
+	}
+	settings, err := f.engine.Settings(ctx, from.Name)
+	if err != nil {
+		return fmt.Errorf("unable to read the environment of the server %s, of which another one is to have the secrets: %w", from.Name, err)
+	}
+	s.SecretEnv = map[string]string{}
+	for _, name := range s.SecretNames {
+		s.SecretEnv[name] = settings.Env[name]
+	}
+	return nil
+}
+
+// withoutSecrets takes the secrets out of the log lines of an error: a chaincode may have written them down.
+func (s *ChaincodeServer) withoutSecrets(err error) error {
+	if failed := new(NodeError); errors.As(err, &failed) {
+		for i := range failed.Logs {
+			for _, secret := range s.SecretEnv {
+				if secret != "" {
+					failed.Logs[i] = strings.ReplaceAll(failed.Logs[i], secret, "(secret)")
+				}
+			}
+		}
+	}
+	return err
 }
 
 // serve runs the chaincode's server beside a peer, has it watched, and tells whether it is a new one.
@@ -254,20 +286,18 @@ const serverTime = 2 * time.Minute
 // within it.
 const probation = time.Second
 
-// awaitServer waits until the server beside a peer answers as the chaincode of a package. Before that its
-// definition is not committed: the one in force would be lost to it.
-func (f *Fabric) awaitServer(ctx context.Context, spec ChaincodeSpec, peer Handle, packageID string) error {
-	ctx, cancel := context.WithTimeout(ctx, serverTime)
-	defer cancel()
-	h, peers := server(spec, peer), insecure.NewCredentials()
-	if spec.Server.MutualTLS {
+// serverProbe gives what asks a server which package it serves, as its peers do. It fails with a permanent
+// error when the server cannot be asked from here.
+func (f *Fabric) serverProbe(ctx context.Context, h Handle, mutualTLS bool, packageID string) (func(context.Context) error, error) {
+	peers := insecure.NewCredentials()
+	if mutualTLS {
 		var err error
 		if peers, err = f.peersCredentials(ctx, h); err != nil {
-			return f.nodeError(ctx, h, "reach", err)
+			return nil, err
 		}
 	}
 	dial := f.dialer(h, chaincodePort)
-	err := poll(ctx, func(ctx context.Context) error {
+	return func(ctx context.Context) error {
 		if conn, err := dial(ctx); err == nil {
 			_ = conn.Close()
 		} else if errors.Is(err, engine.ErrNotPublished) {
@@ -278,7 +308,20 @@ func (f *Fabric) awaitServer(ctx context.Context, spec ChaincodeSpec, peer Handl
 			err = fmt.Errorf("it serves %q, and CHAINCODE_ID is %q", serves, packageID)
 		}
 		return err
-	})
+	}, nil
+}
+
+// awaitServer waits until the server beside a peer answers as the chaincode of a package. Before that its
+// definition is not committed: the one in force would be lost to it.
+func (f *Fabric) awaitServer(ctx context.Context, spec ChaincodeSpec, peer Handle, packageID string) error {
+	ctx, cancel := context.WithTimeout(ctx, serverTime)
+	defer cancel()
+	h := server(spec, peer)
+	probe, err := f.serverProbe(ctx, h, spec.Server.MutualTLS, packageID)
+	if err != nil {
+		return f.nodeError(ctx, h, "reach", err)
+	}
+	err = poll(ctx, probe)
 	if errors.Is(err, engine.ErrNotPublished) { // the engine's containers have no address here
 		return pause(ctx, probation)
 	}
@@ -588,6 +631,9 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 	// organization learns of the peer that has come.
 	var rolls []*roll
 	own := map[Handle]*roll{}
+	if err := f.takeSecrets(ctx, &spec.Server, servers[inForce]); err != nil {
+		return err
+	}
 	for _, site := range spec.sites(peersIn(members)) {
 		r := &roll{fabric: f, spec: spec, imageID: servers[inForce].ImageID, packageID: packageID, members: members}
 		own[site[0]] = r
@@ -602,6 +648,9 @@ func (f *Fabric) extendChaincode(ctx context.Context, channel Handle, name strin
 			return err
 		}
 		r.spec.Server, r.imageID = asked.Server, servers[there].ImageID
+		if err := f.takeSecrets(ctx, &r.spec.Server, servers[there]); err != nil {
+			return err
+		}
 		replaced, err := r.resume(ctx, site[0])
 		if err != nil {
 			return err

@@ -170,8 +170,8 @@ func serversDue(servers []engine.Node, now time.Time) (first time.Time, due []st
 	return first, due
 }
 
-// introduce has a peer reach its server by TLS, at the host that its package names: it adds the peer's half to the connection.json that
-// the peer's builder made of the package. The package must be installed.
+// introduce has a peer reach its server by TLS, at the host that its package names: it adds the peer's half to
+// the connection.json that the peer's builder made of the package. The package must be installed.
 func (f *Fabric) introduce(ctx context.Context, h, peer Handle, host, packageID string) error {
 	fail := func(err error) error {
 		return fmt.Errorf("unable to give %s the certificate by which it reaches %s: %w", peer, h, err)

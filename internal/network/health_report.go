@@ -30,6 +30,9 @@ type NodeHealth struct {
 	Status engine.Status
 	// Resting tells that it is not to run.
 	Resting bool
+	// Restarts is how often the engine has started it again since it was started on purpose, because its process
+	// ended.
+	Restarts int
 	// Trouble is what is wrong with it; nil when it is well.
 	Trouble error
 	// Certificates are when its certificates expire, by their names.
@@ -139,12 +142,37 @@ func (f *Fabric) checkNode(ctx context.Context, s sibling, n *NodeHealth) {
 			n.Status, n.Trouble = Unhealthy, errors.Join(n.Trouble, err)
 		}
 	}
+	if closer, err := f.engine.Node(ctx, s.container.Name); err == nil {
+		n.Restarts = closer.Restarts
+	}
 	switch s.handle.Kind {
+	case KindChaincode, KindChaincodeApproval:
+		if err := f.checkServer(ctx, *s.container); err != nil {
+			n.Status, n.Trouble = Unhealthy, errors.Join(n.Trouble, err)
+		}
 	case KindPeer:
 		n.Trouble = errors.Join(n.Trouble, f.checkPeerChannels(ctx, n))
 	case KindOrderer:
 		n.Trouble = errors.Join(n.Trouble, f.checkOrdererChannels(ctx, n))
 	}
+}
+
+// checkServer asks a chaincode server whether it serves its package. One that somebody else made is not asked:
+// where it listens is not known.
+func (f *Fabric) checkServer(ctx context.Context, s engine.Node) error {
+	if s.Adopted != "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthTime)
+	defer cancel()
+	probe, err := f.serverProbe(ctx, handleOf(s.Labels), s.Labels[labelTLSEnds] != "", s.Labels[labelPackage])
+	if err == nil {
+		err = probe(ctx)
+	}
+	if errors.Is(err, engine.ErrNotPublished) {
+		return nil
+	}
+	return err
 }
 
 // checkCertificates reads when the certificates on a node's volume expire.

@@ -353,14 +353,27 @@ func (f *Fabric) leaveRecords(ctx context.Context, h Handle, channels []Handle) 
 	var jobs together
 	for _, channel := range channels {
 		jobs.do(func() error {
-			failed := f.leaveRecord(ctx, h, channel)
-			record, _ := f.channelRecord(ctx, channel) // without one, nobody stays
-			stay := slices.DeleteFunc(peersOf(record.Organizations), func(p Handle) bool { return p == h })
-			return errors.Join(f.removeServersBeside(ctx, channel, h, stay), failed)
+			own := func(labels map[string]string) bool { return labels[labelPeer] == h.Name }
+			return errors.Join(f.removeServersThat(ctx, channel, own), f.leaveRecord(ctx, h, channel), f.leaveServers(ctx, h, channel))
 		})
 	}
 	jobs.do(func() error { return f.leaveMemberships(ctx, h) })
 	return jobs.wait()
+}
+
+// leaveServers removes the servers that a peer shared with others of its organization, when it was the last of
+// them on the channel.
+func (f *Fabric) leaveServers(ctx context.Context, h, channel Handle) error {
+	servers, err := f.serversOn(ctx, channel)
+	if err != nil || !slices.ContainsFunc(servers, func(s engine.Node) bool { return servesPeer(s.Labels, h) }) {
+		return err
+	}
+	record, err := f.channelRecord(ctx, channel)
+	if err != nil {
+		return err
+	}
+	stay := slices.DeleteFunc(peersOf(record.Organizations), func(p Handle) bool { return p == h })
+	return f.removeServersBeside(ctx, channel, h, stay)
 }
 
 // leaveMemberships takes a peer out of what its organization has written down of its part of channels

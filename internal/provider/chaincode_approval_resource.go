@@ -130,7 +130,7 @@ func (r *chaincodeApprovalResource) Create(ctx context.Context, req resource.Cre
 	}
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
-	plan.approve(ctx, f, req.Config, "create", func() {
+	plan.approve(ctx, f, "create", req.Config, func() {
 		rememberEngine(ctx, f, resp.Private, &resp.Diagnostics)
 		resp.State = stateFromPlan(req.Plan, &resp.Diagnostics)
 	}, &resp.Diagnostics)
@@ -152,16 +152,16 @@ func (r *chaincodeApprovalResource) Update(ctx context.Context, req resource.Upd
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	plan.approve(ctx, f, req.Config, "update", func() {}, &resp.Diagnostics)
+	plan.approve(ctx, f, "update", req.Config, func() {}, &resp.Diagnostics)
 	if !resp.Diagnostics.HasError() {
 		resp.Diagnostics.Append(resp.State.Set(ctx, &plan)...)
 	}
 }
 
 // approve brings the approval to what is planned; begun is called when nothing stands in the way.
-func (m *chaincodeModel) approve(ctx context.Context, f *network.Fabric, config tfsdk.Config, action string, begun func(), diags *diag.Diagnostics) {
+func (m *chaincodeModel) approve(ctx context.Context, f *network.Fabric, action string, config tfsdk.Config, begun func(), diags *diag.Diagnostics) {
 	spec := m.spec(ctx, diags)
-	takeToken(ctx, config, spec.Canary, diags)
+	takeSecrets(ctx, config, &spec, diags)
 	spec.ApproveOnly = true
 	if diags.HasError() {
 		return

@@ -11,7 +11,8 @@ import (
 	"github.com/fabricops/terraform-provider-fabric/internal/network"
 )
 
-// TestChaincodePackageRefusals: packages of two origins or none, and what does not go with them.
+// TestChaincodePackageRefusals: packages of two origins or none, what does not go with them, and servers that
+// cannot be.
 func TestChaincodePackageRefusals(t *testing.T) {
 	kv := func(name, attributes string) string {
 		return fmt.Sprintf("resource \"fabric_chaincode\" %q {\n  channel = local.channel\n  name = \"kv\"\n  version = \"1.0\"\n  %s\n}\n", name, attributes)
@@ -25,9 +26,15 @@ func TestChaincodePackageRefusals(t *testing.T) {
 		kv("archive_with_type", `package = { type = "node", archive = "a" }`)+
 		kv("archive_with_main", `package = { main = "cmd", archive = "a" }`)+
 		kv("main_of_node", `package = { type = "node", path = "a", main = "cmd" }`)+
+		kv("secret_twice", `server = { image = "kv:1", env = { A = "1" }, secret_env_wo = { A = "2" }, secret_env_wo_version = "1" }`)+
+		kv("secret_without_version", `server = { image = "kv:1", secret_env_wo = { A = "2" } }`)+
+		kv("per_channel", `server = { image = "kv:1", per = "channel" }`)+
 		kv("served_source", "server = { image = \"kv:1\" }\n  package = { type = \"java\", path = \"a\" }")+
 		kv("indexes", "package = { type = \"java\", path = \"a\" }\n  indexes = { \"a.json\" = \"{}\" }"),
 		`Missing server with fabric_chaincode.nothing`,
+		`Variable given twice with fabric_chaincode.secret_twice`,
+		`Missing version of secrets with fabric_chaincode.secret_without_version`,
+		`Attribute server.per value must be one of`,
 		`Package of two origins with fabric_chaincode.two_origins`,
 		`Package of no origin with fabric_chaincode.no_origin`,
 		`Missing type with fabric_chaincode.no_type`,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -23,8 +24,10 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
@@ -76,9 +79,19 @@ type serverModel struct {
 	Env     types.Map    `tfsdk:"env"`
 	Command types.List   `tfsdk:"command"`
 	Limits  types.Object `tfsdk:"limits"`
+	// SecretEnvWO is in the configuration only.
+	SecretEnvWO        types.Map    `tfsdk:"secret_env_wo"`
+	SecretEnvWOVersion types.String `tfsdk:"secret_env_wo_version"`
+	Per                types.String `tfsdk:"per"`
 	// MutualTLS has peer and server authenticate each other.
 	MutualTLS types.Bool `tfsdk:"mutual_tls"`
 }
+
+// What one server is for.
+const (
+	perPeer         = "peer"
+	perOrganization = "organization"
+)
 
 // collectionModel is a private data collection.
 type collectionModel struct {
@@ -93,7 +106,8 @@ type collectionModel struct {
 
 var serverTypes = map[string]attr.Type{
 	"image": types.StringType, "env": types.MapType{ElemType: types.StringType}, "command": types.ListType{ElemType: types.StringType},
-	"limits": types.ObjectType{AttrTypes: limitsTypes}, "mutual_tls": types.BoolType,
+	"limits": types.ObjectType{AttrTypes: limitsTypes}, "mutual_tls": types.BoolType, "per": types.StringType,
+	"secret_env_wo": types.MapType{ElemType: types.StringType}, "secret_env_wo_version": types.StringType,
 }
 
 var collectionType = types.ObjectType{AttrTypes: map[string]attr.Type{
@@ -158,16 +172,30 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 			},
 			"server": schema.SingleNestedAttribute{
 				Optional:            true,
-				MarkdownDescription: "The chaincode server that runs beside each peer, hardened like the nodes. Needed without `package`; not allowed for chaincode that peers build.",
+				MarkdownDescription: "The chaincode server that runs beside each peer, or for each organization (`per`), hardened like the nodes. Needed without `package`; not allowed for chaincode that peers build.",
 				Attributes: map[string]schema.Attribute{
 					"image": schema.StringAttribute{
 						Required:            true,
-						MarkdownDescription: "Image of the server, by tag or digest. It listens at `CHAINCODE_SERVER_ADDRESS` and serves as `CHAINCODE_ID`; both are set in its environment. Changing it replaces the servers, without a new definition.",
+						MarkdownDescription: "Image of the server, by tag or digest. It listens at `CHAINCODE_SERVER_ADDRESS` and serves as `CHAINCODE_ID`; both are set in its environment. Changing it replaces the servers without a new definition, as changing `env`, `command` or `limits` does: one after the other, each only when the one before serves. The old one serves until the new one answers. One that does not come up ends that, and is put back as it was; the others have not been touched.",
 						Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 					},
 					"env": schema.MapAttribute{
 						Optional: true, ElementType: types.StringType,
 						MarkdownDescription: "Further environment variables. They are in the state: put no secrets here.",
+					},
+					"secret_env_wo": schema.MapAttribute{
+						Optional: true, WriteOnly: true, Sensitive: true, ElementType: types.StringType,
+						MarkdownDescription: "Further environment variables whose values are secret. Write-only: they are in no state, plan or log, but in the environment of the servers' containers, where whoever may ask the engine (`docker inspect`) or is root on its host reads them, as the chaincode does. Change `secret_env_wo_version` to have the servers replaced by others with new values; a server that is replaced for any other reason gets the values that the configuration has then.",
+						Validators:          []validator.Map{mapvalidator.SizeAtLeast(1)},
+					},
+					"secret_env_wo_version": schema.StringAttribute{
+						Optional:            true,
+						MarkdownDescription: "Version of `secret_env_wo`, a text of your choice.",
+					},
+					"per": schema.StringAttribute{
+						Optional: true, Computed: true, Default: stringdefault.StaticString(perPeer),
+						MarkdownDescription: "`peer`: one server beside each peer of the channel. `organization`: one server of each organization serves all its peers of the channel, which saves memory, and when it fails they fail together. The package is the same, so that changing it is no upgrade: the new servers come up, and then the others hand over to them, one by one. Defaults to `peer`.",
+						Validators:          []validator.String{stringvalidator.OneOf(perPeer, perOrganization)},
 					},
 					"command": schema.ListAttribute{
 						Optional: true, ElementType: types.StringType,
@@ -234,7 +262,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 			},
 			"status": schema.StringAttribute{
 				Computed:            true,
-				MarkdownDescription: "`running` when a server runs beside every peer of the channel, where it has servers, and every peer that runs has the package, else `altered`, `detached`, `stopped` or `absent`, as for a node. The next apply repairs what is not.",
+				MarkdownDescription: "`running` when a server runs beside every peer of the channel, or of its organization, where it has servers, and every peer that runs has the package, else `altered` (also when servers differ, because a roll did not come to its end), `detached`, `stopped` or `absent`, as for a node. The next apply repairs what is not.",
 			},
 			"renewal_at": schema.StringAttribute{
 				Computed:            true,
@@ -260,6 +288,7 @@ func (r *chaincodeResource) ValidateConfig(ctx context.Context, req resource.Val
 	config.validatePackage(ctx, &resp.Diagnostics)
 	config.validateVerification(ctx, &resp.Diagnostics)
 	config.validateCanary(ctx, &resp.Diagnostics)
+	config.validateServer(ctx, &resp.Diagnostics)
 }
 
 // validateDefinition refuses policies and collections that no channel would take.
@@ -635,7 +664,40 @@ func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) netw
 	options := (&runModel{Image: s.Image, ImageID: m.ImageID, Limits: s.Limits}).options(ctx, diags)
 	spec.Sequence = m.Sequence.ValueInt64()
 	spec.Server = network.ChaincodeServer{NodeOptions: options, Env: stringMap(ctx, s.Env, diags), Command: stringList(ctx, s.Command, diags), MutualTLS: s.MutualTLS.ValueBool()}
+	spec.Server.PerOrganization, spec.Server.SecretVersion = s.Per.ValueString() == perOrganization, s.SecretEnvWOVersion.ValueString()
 	return spec
+}
+
+// takeSecrets reads the secrets of the servers and of their canary, which the configuration alone has.
+func takeSecrets(ctx context.Context, config tfsdk.Config, spec *network.ChaincodeSpec, diags *diag.Diagnostics) {
+	takeToken(ctx, config, spec.Canary, diags)
+	var given chaincodeModel
+	diags.Append(config.Get(ctx, &given)...)
+	if given.Server.IsNull() || diags.HasError() {
+		return
+	}
+	var s serverModel
+	diags.Append(given.Server.As(ctx, &s, basetypes.ObjectAsOptions{})...)
+	spec.Server.SecretEnv = stringMap(ctx, s.SecretEnvWO, diags)
+	spec.Server.SecretNames = slices.Sorted(maps.Keys(spec.Server.SecretEnv))
+}
+
+// validateServer refuses variables that are given twice, and secrets of which nobody could tell when they change.
+func (m *chaincodeModel) validateServer(ctx context.Context, diags *diag.Diagnostics) {
+	if m.Server.IsNull() || m.Server.IsUnknown() {
+		return
+	}
+	var s serverModel
+	diags.Append(m.Server.As(ctx, &s, basetypes.ObjectAsOptions{})...)
+	at := path.Root("server")
+	for _, name := range slices.Sorted(maps.Keys(s.SecretEnvWO.Elements())) {
+		if s.Env.Elements()[name] != nil {
+			diags.AddAttributeError(at.AtName("secret_env_wo").AtMapKey(name), "Variable given twice", name+" is in env, too, where it is no secret: leave it out of one of them.")
+		}
+	}
+	if !s.SecretEnvWO.IsNull() && s.SecretEnvWOVersion.IsNull() {
+		diags.AddAttributeError(at.AtName("secret_env_wo_version"), "Missing version of secrets", "Nothing that is kept tells when secret_env_wo changes: set a version, and change it with the values.")
+	}
 }
 
 // collections reads the collections, in the order of their names.
@@ -686,7 +748,7 @@ func (r *chaincodeResource) Create(ctx context.Context, req resource.CreateReque
 	ctx, cancel := bounded(ctx, plan.Timeouts.Create, &resp.Diagnostics)
 	defer cancel()
 	spec := plan.spec(ctx, &resp.Diagnostics)
-	takeToken(ctx, req.Config, spec.Canary, &resp.Diagnostics)
+	takeSecrets(ctx, req.Config, &spec, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -776,6 +838,10 @@ func (r *chaincodeResource) Read(ctx context.Context, req resource.ReadRequest, 
 		resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
 		return
 	}
+	adopted := isAdopted(ctx, req.Private, &resp.Diagnostics)
+	if otherImage := !state.ImageID.IsNull() && found.ImageID != "" && found.ImageID != state.ImageID.ValueString(); otherImage && !adopted && found.Status == engine.Running {
+		found.Status = network.Altered // an apply that was killed has replaced it
+	}
 	state.compare(ctx, found, &resp.Diagnostics)
 	state.forgetLostImage(ctx, f, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &state)...)
@@ -829,7 +895,7 @@ func (r *chaincodeResource) Update(ctx context.Context, req resource.UpdateReque
 	defer cancel()
 	verifyEngine(ctx, f, req.Private, &resp.Diagnostics)
 	spec := plan.spec(ctx, &resp.Diagnostics)
-	takeToken(ctx, req.Config, spec.Canary, &resp.Diagnostics)
+	takeSecrets(ctx, req.Config, &spec, &resp.Diagnostics)
 	stays := isAdopted(ctx, req.Private, &resp.Diagnostics) && plan.PackageID.Equal(prior.PackageID)
 	if resp.Diagnostics.HasError() {
 		return

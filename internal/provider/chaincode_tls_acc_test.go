@@ -77,6 +77,10 @@ func testMutualTLS(t *testing.T, version string) {
 					return soon(ctx, func() error { return guarded("2.0")(state) })
 				},
 			},
+			{ // One server of each organization, which its peers reach by the same names.
+				Config:            strings.Replace(with("kv_tls", "2.0", true), "mutual_tls = true", `mutual_tls = true, per = "organization"`, 1),
+				ConfigStateChecks: sequence(1, "kv_tls"), Check: resource.ComposeTestCheckFunc(c.servedBy(t, "peer0.org1", "peer0.org2"), guarded("2.0")),
+			},
 			{ // The package says whether there is TLS: without is an upgrade.
 				Config: with("kv_plain", "2.0", false), Check: c.answers(t, "2.0", "version"),
 				ConfigStateChecks: append(sequence(2, "kv_plain"), statecheck.ExpectKnownValue(kvAddress, tfjsonpath.New("renewal_at"), knownvalue.Null())),

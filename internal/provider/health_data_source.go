@@ -38,6 +38,7 @@ type nodeHealthModel struct {
 	DesiredState        types.String                `tfsdk:"desired_state"`
 	Healthy             types.Bool                  `tfsdk:"healthy"`
 	Reason              types.String                `tfsdk:"reason"`
+	Restarts            types.Int64                 `tfsdk:"restarts"`
 	CertificateDaysLeft map[string]types.Int64      `tfsdk:"certificate_days_left"`
 	Channels            map[string]nodeChannelModel `tfsdk:"channels"`
 }
@@ -83,10 +84,11 @@ func (d *healthDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"kind":          text("`ca`, `orderer`, `peer`, `state_database` or `chaincode`."),
 					"msp_id":        text("MSP ID of its organization; null for a CA."),
-					"status":        text("`running`, `unhealthy` when it runs and its health check (`/healthz` of its operations endpoint) fails or is not answered, `detached` when it was taken off the network, `stopped` (or paused), `absent` when its container is gone."),
+					"status":        text("`running`, `unhealthy` when it runs and its health check (`/healthz` of its operations endpoint; of a chaincode server, that it registers as the package that it is to serve) fails or is not answered, `detached` when it was taken off the network, `stopped` (or paused), `absent` when its container is gone."),
 					"desired_state": text("`stopped` for a node that is wanted stopped, else `running`."),
 					"healthy":       yes("Whether it runs, passes its health check, answers for every channel that it has, and its certificates are valid. A peer that is wanted stopped is healthy."),
 					"reason":        text("Why it is not healthy; null when it is."),
+					"restarts":      number("How often the engine has started it again since it was started on purpose, because its process ended. A chaincode server that keeps failing is seen by it."),
 					"certificate_days_left": schema.MapAttribute{
 						Computed: true, ElementType: types.Int64Type,
 						MarkdownDescription: "Whole days until its certificates expire, negative when they have: `enrollment`, `tls` and `operations` of a peer and an ordering node, `listener` and `operations` of a CA. One that could not be read is missing.",
@@ -175,7 +177,7 @@ func nodeHealth(n network.NodeHealth) nodeHealthModel {
 	out := nodeHealthModel{
 		Kind: types.StringValue(string(n.Handle.Kind)), MSPID: nullable(n.Handle.MSPID), Status: types.StringValue(string(n.Status)),
 		DesiredState: types.StringValue("running"), Healthy: types.BoolValue(n.Trouble == nil), Reason: reason(n.Trouble),
-		CertificateDaysLeft: map[string]types.Int64{}, Channels: map[string]nodeChannelModel{},
+		Restarts: types.Int64Value(int64(n.Restarts)), CertificateDaysLeft: map[string]types.Int64{}, Channels: map[string]nodeChannelModel{},
 	}
 	if n.Resting {
 		out.DesiredState = types.StringValue("stopped")

@@ -353,10 +353,15 @@ func (m *chaincodeModel) takeImported(ctx context.Context, h network.Handle, spe
 	m.Handle, m.Timeouts = handleValue(h), noTimeouts()
 	m.Server, m.Package = types.ObjectNull(serverTypes), types.ObjectNull(packageTypes) // where a package came from, nobody keeps
 	if spec.Server.Image != "" {
+		per := perPeer
+		if spec.Server.PerOrganization {
+			per = perOrganization
+		}
 		m.Server = types.ObjectValueMust(serverTypes, map[string]attr.Value{
 			"image": types.StringValue(spec.Server.Image), "env": mapOf(ctx, spec.Server.Env, diags),
 			"command": listOf(ctx, spec.Server.Command, diags), "limits": run.Limits,
-			"mutual_tls": types.BoolValue(spec.Server.MutualTLS),
+			"mutual_tls": types.BoolValue(spec.Server.MutualTLS), "per": types.StringValue(per),
+			"secret_env_wo": types.MapNull(types.StringType), "secret_env_wo_version": nullable(spec.Server.SecretVersion),
 		})
 	}
 	m.Verification, m.Approvals, m.Canary = nullObject(verificationAttribute()), nullObject(approvalsAttribute()), nullObject(canaryAttribute()) // the user's own rules

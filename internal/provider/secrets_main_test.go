@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -100,6 +101,14 @@ func (c *canaries) listen(socket string) (stop func() error, err error) {
 			c.remember(r.URL.Path, body)
 			r.Body = io.NopCloser(bytes.NewReader(body))
 		}
+		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/containers/create") {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				panic(http.ErrAbortHandler)
+			}
+			c.rememberEnvironment(r.URL.Query().Get("name"), body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
 		proxy.ServeHTTP(w, r)
 	})}
 	ended := make(chan error, 1)
@@ -137,6 +146,19 @@ func (c *canaries) remember(where string, archive []byte) {
 			c.add(line, where+" "+header.Name)
 		case strings.HasSuffix(header.Name, "/secret") || strings.Contains(header.Name, "state_databases/"):
 			c.add(strings.TrimSpace(string(content)), where+" "+header.Name)
+		}
+	}
+}
+
+// rememberEnvironment takes the secrets out of the environment of a container that is made: by their names.
+func (c *canaries) rememberEnvironment(container string, body []byte) {
+	var made struct{ Env []string }
+	if json.Unmarshal(body, &made) != nil {
+		return
+	}
+	for _, variable := range made.Env {
+		if name, value, _ := strings.Cut(variable, "="); strings.HasSuffix(name, "_SECRET") {
+			c.add(value, "the environment of "+container)
 		}
 	}
 }
@@ -212,11 +234,14 @@ func TestCanaries(t *testing.T) {
 	}
 	c := &canaries{tokens: map[string]string{}}
 	c.remember("node", archive.Bytes())
+	c.rememberEnvironment("server", []byte(`{"Env": ["PATH=/usr/local/bin:/usr/bin:/usr/local/sbin", "API_SECRET=secret-of-the-Environment_01"]}`))
 	for text, want := range map[string]int{
 		`{"key": "-----BEGIN X-----\n` + line + `\nc2h"}`:                             1,
 		"secret=generated-Secret_0123456789\n":                                        1,
 		`"generated-Secret_0123456789"`:                                               1,
 		"-----BEGIN PRIVATE KEY-----":                                                 1,
+		`"secret-of-the-Environment_01"`:                                              1,
+		"/usr/local/bin:/usr/bin:/usr/local/sbin":                                     0,
 		"MIICXTCCAgSgAwIBAgIRAJ0000000000000000000000000000000000000000000 generated": 0,
 	} {
 		if found := c.in("file", []byte(text)); len(found) != want {

@@ -388,7 +388,8 @@ func (e *Engine) listContainers(ctx context.Context, filters client.Filters, all
 func (e *Engine) asNode(ctx context.Context, c container.InspectResponse, networks func(context.Context) (map[string]string, error)) (engine.Node, error) {
 	node := engine.Node{
 		Name: strings.TrimPrefix(c.Name, "/"), ID: c.ID, ImageID: c.Image, Labels: nodeLabels(c.Config.Labels),
-		Status: status(c.State.Status), Restarts: c.RestartCount, Ports: boundPorts(c), Volumes: namedVolumes(c.Mounts), Altered: alterations(c),
+		Status: status(c.State.Status), Ports: boundPorts(c), Volumes: namedVolumes(c.Mounts), Altered: alterations(c),
+		Restarts: c.RestartCount,
 	}
 	if node.Status == engine.Stopped {
 		node.ExitCode, node.OOMKilled = c.State.ExitCode, c.State.OOMKilled
