@@ -219,13 +219,15 @@ func testCanary(t *testing.T, version string) {
 			}, Config: with(server, canary), PlanOnly: true, ExpectNonEmptyPlan: true},
 		}
 	}
-	// taken awaits that calls reach the first new server, and gives its container's name.
+	// taken awaits that calls have reached the first new server for so long that it is watched, and not replaced
+	// any more, and gives its container's name.
+	const settled = 8 * time.Second
 	taken := func() string {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := soon(ctx, func() error {
-			if load.since(canaryPeers[0], "1.0").IsZero() {
-				return errors.New("no new server answers")
+			if since := load.since(canaryPeers[0], "1.0"); since.IsZero() || time.Since(since) < settled {
+				return errors.New("no new server has answered for long enough")
 			}
 			return nil
 		}); err != nil {
