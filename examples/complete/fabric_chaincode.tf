@@ -69,5 +69,27 @@ resource "fabric_chaincode" "asset" {
     }
   }
 
+  # Another image is tried beside one peer before all have it. Prometheus is asked too, where there is one.
+  canary = {
+    steps             = ["1", "50%"]
+    duration          = "30s"
+    deadline          = "1m"
+    minimum_calls     = 100
+    max_failure_ratio = 0.01
+    max_latency_ratio = 2
+    max_restarts      = 0
+    queries = {
+      all = { identity = fabric_organization.this["org1"].handle, function = "list", arguments = [""] }
+    }
+    prometheus = var.prometheus == null ? null : {
+      address         = var.prometheus.address
+      query           = "max(endorser_proposal_duration_count{success='false'})"
+      minimum         = 0
+      maximum         = 10
+      ca_certificate  = var.prometheus.ca_certificate
+      bearer_token_wo = var.prometheus_token
+    }
+  }
+
   timeouts = { create = "3m", update = "3m", delete = "3m" }
 }

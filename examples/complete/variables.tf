@@ -130,3 +130,16 @@ variable "source_folder" {
   type        = string
   default     = null
 }
+
+variable "prometheus" {
+  description = "A Prometheus server that measures the peers; null asks none."
+  type        = object({ address = string, ca_certificate = string })
+  default     = null
+}
+
+variable "prometheus_token" {
+  description = "What the Prometheus server knows us by."
+  type        = string
+  default     = null
+  sensitive   = true
+}

@@ -49,6 +49,8 @@ type ChaincodeSpec struct {
 	Verification *Verification
 	// Approvals is nil when nobody has to approve.
 	Approvals *Approvals
+	// Canary is nil when a roll of servers goes on by itself.
+	Canary *Canary `json:"-"`
 	// Sequence is that of the definition which is planned; zero when the plan did not know.
 	Sequence int64 `json:"-"`
 	// peers are those of the channel, which servers of whole organizations know by name.

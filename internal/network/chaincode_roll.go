@@ -135,7 +135,7 @@ func (r *roll) resume(ctx context.Context, p Handle) (bool, error) {
 		return false, err
 	case keep:
 		return true, nil // it goes on from there
-	case before.Status == engine.Running:
+	case before.Status == engine.Running || r.spec.Canary != nil: // a canary begins with what was proved
 		err = r.putBackBeside(ctx, p)
 	default:
 		err = f.engine.RemoveNode(ctx, aside(h), h.Owner)
@@ -170,6 +170,12 @@ func membersWith(members []member, wanted func(Handle) bool) []member {
 
 // all replaces every server, each for good before the next is touched, and then has the others go over.
 func (r *roll) all(ctx context.Context) error {
+	if r.spec.Canary != nil && len(r.peers) > 0 {
+		if err := r.inSteps(ctx); err != nil {
+			return err
+		}
+		return r.handOver(ctx)
+	}
 	for _, p := range r.peers {
 		if err := r.replace(ctx, p); err != nil {
 			return err

@@ -175,14 +175,7 @@ func TestRoll(t *testing.T) {
 // TestRollStops: what does not come up is put back, and what comes after it is never touched.
 func TestRollStops(t *testing.T) {
 	r := newRolling(t)
-	ids := func() (out []string) {
-		for _, p := range r.peers {
-			n, err := r.fake.Node(t.Context(), server(r.spec, p).Object())
-			r.must(err)
-			out = append(out, n.ID)
-		}
-		return out
-	}
+	ids := r.serverIDs
 	r.fake.SetProgram([]string{"broken"}, enginetest.Program{ExitCode: 3, Output: []string{"fatal error: no such file"}})
 	before := ids()
 	planned := r.plan(r.with("kv:2", "broken"))

@@ -62,6 +62,7 @@ type chaincodeModel struct {
 	Indexes           types.Map      `tfsdk:"indexes"`
 	Verification      types.Object   `tfsdk:"verification"`
 	Approvals         types.Object   `tfsdk:"approvals"`
+	Canary            types.Object   `tfsdk:"canary"`
 	PackageID         types.String   `tfsdk:"package_id"`
 	Sequence          types.Int64    `tfsdk:"sequence"`
 	ImageID           types.String   `tfsdk:"image_id"`
@@ -246,6 +247,7 @@ func (r *chaincodeResource) Schema(ctx context.Context, _ resource.SchemaRequest
 			},
 			"verification": verificationAttribute(),
 			"approvals":    approvalsAttribute(),
+			"canary":       canaryAttribute(),
 			"package_id": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "Package ID (`LABEL:SHA256`), known at plan when the channel's name is, and the folder or file of `package`.",
@@ -285,6 +287,7 @@ func (r *chaincodeResource) ValidateConfig(ctx context.Context, req resource.Val
 	config.validateIndexes(&resp.Diagnostics)
 	config.validatePackage(ctx, &resp.Diagnostics)
 	config.validateVerification(ctx, &resp.Diagnostics)
+	config.validateCanary(ctx, &resp.Diagnostics)
 	config.validateServer(ctx, &resp.Diagnostics)
 }
 
@@ -663,7 +666,7 @@ func (m *chaincodeModel) definition(ctx context.Context, diags *diag.Diagnostics
 func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) network.ChaincodeSpec {
 	spec := m.definition(ctx, diags)
 	spec.Indexes = m.indexes(ctx, diags)
-	spec.Verification, spec.Approvals = m.verification(ctx, diags), m.approvals(ctx, diags)
+	spec.Verification, spec.Approvals, spec.Canary = m.verification(ctx, diags), m.approvals(ctx, diags), m.canary(ctx, diags)
 	spec.Package, spec.PackageID, spec.Sequence = m.packageSource(ctx, diags), m.PackageID.ValueString(), m.Sequence.ValueInt64()
 	if m.Server.IsNull() {
 		return spec
@@ -676,8 +679,9 @@ func (m *chaincodeModel) spec(ctx context.Context, diags *diag.Diagnostics) netw
 	return spec
 }
 
-// takeSecrets reads the secrets of the servers, which the configuration alone has.
+// takeSecrets reads the secrets of the servers and of their canary, which the configuration alone has.
 func takeSecrets(ctx context.Context, config tfsdk.Config, spec *network.ChaincodeSpec, diags *diag.Diagnostics) {
+	takeToken(ctx, config, spec.Canary, diags)
 	var given chaincodeModel
 	diags.Append(config.Get(ctx, &given)...)
 	if given.Server.IsNull() || diags.HasError() {

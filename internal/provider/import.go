@@ -364,7 +364,7 @@ func (m *chaincodeModel) takeImported(ctx context.Context, h network.Handle, spe
 			"secret_env_wo": types.MapNull(types.StringType), "secret_env_wo_version": nullable(spec.Server.SecretVersion),
 		})
 	}
-	m.Verification, m.Approvals = nullObject(verificationAttribute()), nullObject(approvalsAttribute()) // the user's own rules
+	m.Verification, m.Approvals, m.Canary = nullObject(verificationAttribute()), nullObject(approvalsAttribute()), nullObject(canaryAttribute()) // the user's own rules
 	m.takePolicy(state.Committed.ValidationParameter)
 	m.takeCollections(ctx, network.Collections(state.Committed.Collections), diags)
 	m.takeIndexes(ctx, spec.Indexes, diags)

@@ -181,6 +181,9 @@ var models = map[string]func() any{
 var nestedModels = map[string]func() any{
 	"approvals":           func() any { return &approvalsModel{} },
 	"audit":               func() any { return &auditModel{} },
+	"canary":              func() any { return &canaryModel{} },
+	"queries":             func() any { return &canaryQueryModel{} },
+	"prometheus":          func() any { return &prometheusModel{} },
 	"verification":        func() any { return &verificationModel{} },
 	"add_consenter":       func() any { return &consenterModel{} },
 	"external_consenters": func() any { return &externalConsenterModel{} },

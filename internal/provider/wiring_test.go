@@ -296,6 +296,13 @@ resource "fabric_chaincode" "parts" {
     whole = terraform_data.collections.output.secrets
     parts = { member_policy = local.plain.text, max_peer_count = local.plain.number, member_only_read = local.plain.flag }
   }
+  canary = {
+    steps         = local.plain.list
+    duration      = local.plain.text
+    minimum_calls = local.plain.number
+    queries       = { parts = { function = local.plain.text, arguments = local.plain.list, identity = local.handles.identity } }
+    prometheus    = { address = local.plain.text, query = local.plain.text, maximum = local.plain.number, bearer_token_wo = local.plain.text }
+  }
   indexes = { "owner.json" = local.plain.text, "whole/owner.json" = jsonencode({ index = { fields = ["owner"] } }) }
 }
 

@@ -171,10 +171,16 @@ func (r *run) setUp(ctx context.Context, what string) error {
 	})
 }
 
-func (r *run) everything(ctx context.Context) error {
+func (r *run) everything(ctx context.Context) (failure error) {
 	if err := r.setUp(ctx, "up"); err != nil {
 		return err
 	}
+	endClient := func() error { return nil }
+	defer func() {
+		if err := endClient(); err != nil {
+			failure = errors.Join(failure, r.failed("client", err))
+		}
+	}()
 	for i, t := range r.turns {
 		current, err := r.turn(ctx, t)
 		if err != nil {
@@ -182,6 +188,13 @@ func (r *run) everything(ctx context.Context) error {
 		}
 		if err := r.apply(ctx, current, t.of()); err != nil {
 			return err
+		}
+		if i == 0 {
+			end, err := r.startClient(ctx, current)
+			if err != nil {
+				return r.failed("client", err)
+			}
+			endClient = end
 		}
 		if i == 0 && r.options.After != nil {
 			if err := r.timed("check", func() error { return r.options.After(ctx, r.dir) }); err != nil {

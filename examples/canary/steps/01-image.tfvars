@@ -1,0 +1,1 @@
+image = "fabricops/kv-chaincode:2.0"
