@@ -32,7 +32,8 @@ import (
 // goroutine running; in an acceptance run Terraform's own library leaves some.
 func TestMain(m *testing.M) {
 	if os.Getenv(resource.EnvTfAcc) == "" {
-		goleak.VerifyTestMain(m)
+		// What serves the provider to Terraform in a test reads from a pipe until the garbage collector closes it.
+		goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/go-plugin.copyChan"))
 		return
 	}
 	left, err := os.MkdirTemp("", "acceptance-")
