@@ -124,7 +124,7 @@ func releaseAcrossStates(t *testing.T, version string) {
 	image := peerWithGo(t, version, source)
 	c := consortium{name: name}
 
-	org1.want(plainOrganizations(name, version, "orderer", "org1")+nodesOf("org1", image)+`
+	org1.want(plainOrganizations(name, version, "orderer", "org1") + nodesOf("org1", image) + `
 locals {
   org2 = fileexists("handed.json") ? jsondecode(file("handed.json")) : null
 }
@@ -144,7 +144,7 @@ output "orderers" {
 }
 `)
 	org1.apply()
-	org2.want(strings.Replace(plainOrganizations(name, version, "org2"), `domain = "example.com"`, "domain = \"example.com\"\n  existing = true", 1)+nodesOf("org2", image)+`
+	org2.want(strings.Replace(plainOrganizations(name, version, "org2"), `domain = "example.com"`, "domain = \"example.com\"\n  existing = true", 1) + nodesOf("org2", image) + `
 locals {
   org1 = jsondecode(file("handed.json"))
 }
