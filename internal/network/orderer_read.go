@@ -37,7 +37,7 @@ type ClusterChannel struct {
 // ReadClusterChannels asks the nodes of a cluster for the channels that they order. Of those in known of
 // which no node says anything, what is known stays, unless every node was asked.
 func (f *Fabric) ReadClusterChannels(ctx context.Context, nodes map[string]Handle, known map[string]ClusterChannel) (map[string]ClusterChannel, error) {
-	handles := slices.SortedFunc(maps.Values(nodes), compareNames)
+	handles := slices.SortedStableFunc(maps.Values(nodes), compareNames)
 	views, silent, err := f.surveyAll(ctx, handles)
 	if err != nil {
 		return nil, err

@@ -312,6 +312,6 @@ func unpack(archive io.Reader, limit int64) ([]engine.File, error) {
 		known[file.Name] = file
 		files = append(files, file)
 	}
-	slices.SortFunc(files, func(a, b engine.File) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(files, func(a, b engine.File) int { return strings.Compare(a.Name, b.Name) })
 	return files, nil
 }
