@@ -296,6 +296,9 @@ func (r *roll) failure(ctx context.Context, p Handle, cause error) error {
 	if !errors.As(r.fabric.nodeError(ctx, h, "reach", cause), &failed) {
 		return cause
 	}
+	if len(failed.Logs) == 0 { // of one that has just ended, the engine may not have had them yet
+		errors.As(r.fabric.nodeError(ctx, h, "reach", failed.Cause), &failed)
+	}
 	what := "it was put back as it was"
 	if err := r.putBack(ctx, p); err != nil {
 		what = err.Error()

@@ -175,3 +175,65 @@ func TestServerTLSOfAnApproval(t *testing.T) {
 		}
 	}
 }
+
+// TestServerTLSOfAnOrganization: a server that peers share is known to each by the name that its package has for
+// it, and one that is put back has certificates that its peers know.
+func TestServerTLSOfAnOrganization(t *testing.T) {
+	s := newSketch(t)
+	spec, packageID := guardedSpec(s)
+	spec.Server.PerOrganization = true
+	spec.peers = []Handle{s.peer("peer0.org1", "Org1MSP"), s.peer("peer1.org1", "Org1MSP"), s.peer("peer0.org2", "Org2MSP")}
+	h := server(spec, spec.peers[0])
+	s.serveOne(spec, spec.peers[1], packageID)
+	at := "node/data/" + lifecycle.ReleasedConnection(packageID)
+	agree := func() {
+		t.Helper()
+		files := s.fake.Files(h.Object())
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(files["node/"+serverTLSRoot].Content)
+		pair, err := tls.X509KeyPair(files["node/"+serverTLSCert].Content, files["node/"+serverTLSKey].Content)
+		s.must(err)
+		for _, p := range spec.peers[:2] {
+			connection := map[string]any{}
+			s.must(json.Unmarshal(s.fake.Files(p.Object())[at].Content, &connection))
+			host := strings.TrimSuffix(connection["address"].(string), ":9999")
+			if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host}); err != nil || host != address(spec, p) {
+				t.Errorf("%s knows its server as %s: %v", p, host, err)
+			}
+			if connection["root_cert"] != string(files["node/"+serverTLSRoot].Content) || connection["client_key"] != string(files["node/"+peersTLSKey].Content) {
+				t.Errorf("%s has other certificates than its server", p)
+			}
+		}
+	}
+	for _, p := range spec.peers[:2] {
+		s.fake.WriteVolume(p.Object(), engine.File{Name: at, Content: []byte(`{"address":"a:1"}`)})
+		s.must(s.fabric.introduce(t.Context(), h, p, address(spec, p), packageID))
+	}
+	agree()
+
+	// The certificates of a replacement that does not come up are no use to the one that is put back.
+	record, err := s.fabric.channelRecord(t.Context(), s.channel)
+	s.must(err)
+	members, err := s.fabric.members(t.Context(), record)
+	s.must(err)
+	newer := spec
+	newer.Server.Command = []string{"broken"}
+	s.fake.SetProgram(newer.Server.Command, enginetest.Program{ExitCode: 1})
+	r := &roll{fabric: s.fabric, spec: newer, imageID: "kv:1", packageID: packageID, members: members, peers: spec.peers[:1]}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := r.replaceBeside(ctx, spec.peers[0]); err == nil {
+		t.Fatal("it came up")
+	}
+	s.fake.Intercept(func(c enginetest.Call) error { // nothing answers calls in this test
+		if c.Method == "Dial" {
+			return engine.ErrNotPublished
+		}
+		return nil
+	})
+	r.members = nil
+	s.must(r.putBackBeside(t.Context(), spec.peers[0]))
+	r.members = members
+	s.must(r.introduce(t.Context(), spec.peers[0]))
+	agree()
+}
