@@ -248,7 +248,7 @@ func (w *Writer) add(v *Volume, name string, header *tar.Header, content io.Read
 // Close writes the manifest, brings everything to the disk, and gives the archive its name.
 func (w *Writer) Close(nodes []Node, heights map[string]uint64) (Summary, error) {
 	w.manifest.Nodes, w.manifest.Heights = nodes, heights
-	slices.SortFunc(w.manifest.Volumes, func(a, b *Volume) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(w.manifest.Volumes, func(a, b *Volume) int { return strings.Compare(a.Name, b.Name) })
 	summary, err := w.finish()
 	if err != nil {
 		return Summary{}, errors.Join(err, w.Abort())

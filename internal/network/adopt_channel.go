@@ -67,7 +67,7 @@ func (f *Fabric) ordering(ctx context.Context, network, channel string) (orderer
 		}
 	}
 	var failures error
-	for _, a := range f.askForChannel(ctx, channel, slices.SortedFunc(maps.Keys(names), compareNames)) {
+	for _, a := range f.askForChannel(ctx, channel, slices.SortedStableFunc(maps.Keys(names), compareNames)) {
 		if a.err != nil {
 			failures = errors.Join(failures, fmt.Errorf("%s: %w", a.node, a.err))
 		}

@@ -104,12 +104,12 @@ func (b *backup) find(ctx context.Context) error {
 			b.nodes = append(b.nodes, archive.Node{Name: n.Name, Image: imageAskedFor(n), ImageID: n.ImageID, Labels: n.Labels})
 		}
 	}
-	slices.SortFunc(b.nodes, func(x, y archive.Node) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortStableFunc(b.nodes, func(x, y archive.Node) int { return strings.Compare(x.Name, y.Name) })
 	volumes, err := b.engine.Volumes(ctx, owned)
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(volumes, func(x, y engine.Volume) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortStableFunc(volumes, func(x, y engine.Volume) int { return strings.Compare(x.Name, y.Name) })
 	b.members, b.labels = map[Kind][]Handle{}, map[string]map[string]string{}
 	for _, v := range volumes {
 		b.labels[v.Name] = v.Labels

@@ -182,7 +182,7 @@ func (t *trial) requireOthers() error {
 
 // client asks the server that is meant, within the time of any answer.
 func (p *PrometheusQuery) client() *prometheus.Client {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}
 	if p.Roots != "" {
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM([]byte(p.Roots))

@@ -86,7 +86,7 @@ func (f *Fabric) planRoll(ctx context.Context, spec ChaincodeSpec, members []mem
 			r.outgoing = append(r.outgoing, s)
 		}
 	}
-	slices.SortFunc(r.outgoing, func(a, b engine.Node) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(r.outgoing, func(a, b engine.Node) int { return strings.Compare(a.Name, b.Name) })
 	return r, nil
 }
 

@@ -42,7 +42,7 @@ func address(spec ChaincodeSpec, peer Handle) string {
 // sites divides peers into those that share a server, in the order of their organizations and names.
 func (s *ChaincodeSpec) sites(peers []Handle) [][]Handle {
 	peers = slices.Clone(peers)
-	slices.SortFunc(peers, func(a, b Handle) int {
+	slices.SortStableFunc(peers, func(a, b Handle) int {
 		return cmp.Or(strings.Compare(a.MSPID, b.MSPID), strings.Compare(a.Name, b.Name))
 	})
 	var out [][]Handle

@@ -143,7 +143,7 @@ func peersOf(organizations map[string]ChannelOrganization) []Handle {
 	for _, org := range organizations {
 		peers = slices.AppendSeq(peers, maps.Values(org.Peers))
 	}
-	slices.SortFunc(peers, compareNames)
+	slices.SortStableFunc(peers, compareNames)
 	return peers
 }
 

@@ -265,7 +265,7 @@ func (f *Fabric) channelsOf(ctx context.Context, org Handle) ([]Handle, error) {
 			channels = append(channels, m.Handle)
 		}
 	}
-	slices.SortFunc(channels, compareNames)
+	slices.SortStableFunc(channels, compareNames)
 	return channels, nil
 }
 
@@ -342,7 +342,7 @@ func serials(list *x509.RevocationList) []string {
 	for _, e := range list.RevokedCertificateEntries {
 		numbers = append(numbers, e.SerialNumber.Text(16))
 	}
-	slices.SortFunc(numbers, func(a, b string) int {
+	slices.SortStableFunc(numbers, func(a, b string) int {
 		if len(a) != len(b) {
 			return len(a) - len(b)
 		}

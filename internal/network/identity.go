@@ -83,7 +83,7 @@ func (s IdentitySpec) attributes() []ca.Attribute {
 	for name, value := range s.Attributes {
 		out = append(out, ca.Attribute{Name: name, Value: value, ECert: true})
 	}
-	slices.SortFunc(out, func(a, b ca.Attribute) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(out, func(a, b ca.Attribute) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 

@@ -59,7 +59,7 @@ func (f *Fabric) inspectChannel(ctx context.Context, channel Handle) (ChannelFac
 	for _, org := range record.Organizations {
 		nodes = slices.AppendSeq(nodes, maps.Values(org.Peers))
 	}
-	slices.SortFunc(nodes, compareNames)
+	slices.SortStableFunc(nodes, compareNames)
 	nodes = append(nodes, orderers...)
 
 	answers, failures := f.askAll(ctx, nodes, channel.Name)

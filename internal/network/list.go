@@ -60,7 +60,7 @@ func (f *Fabric) List(ctx context.Context, kind Kind, filter Filter) ([]Handle, 
 			return handleOf(n.Labels), n.Labels[labelCluster] == ""
 		})
 	}
-	slices.SortFunc(found, func(a, b Handle) int {
+	slices.SortStableFunc(found, func(a, b Handle) int {
 		return cmp.Or(strings.Compare(a.Network, b.Network), strings.Compare(a.MSPID, b.MSPID), strings.Compare(a.Name, b.Name), strings.Compare(a.Owner, b.Owner))
 	})
 	return slices.Compact(found), err // the nodes of a cluster are one, and so are the servers of a chaincode

@@ -37,7 +37,7 @@ func (f *Fabric) membersOf(ctx context.Context, org Handle) ([]memberNode, error
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b memberNode) int { return compareNames(a.handle, b.handle) })
+	slices.SortStableFunc(out, func(a, b memberNode) int { return compareNames(a.handle, b.handle) })
 	return out, nil
 }
 

@@ -508,7 +508,7 @@ func (f *Fabric) Orderers(ctx context.Context, cluster Handle) ([]Handle, error)
 	for _, v := range volumes {
 		handles = append(handles, handleOf(v.Labels))
 	}
-	slices.SortFunc(handles, compareNames)
+	slices.SortStableFunc(handles, compareNames)
 	return handles, nil
 }
 

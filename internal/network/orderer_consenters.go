@@ -668,7 +668,7 @@ func (w *clusterWork) wanted() []Handle { return w.spec.handles() }
 // all are the wanted nodes and those that leave.
 func (w *clusterWork) all() []Handle {
 	nodes := slices.AppendSeq(w.wanted(), maps.Values(w.leaving))
-	slices.SortFunc(nodes, compareNames)
+	slices.SortStableFunc(nodes, compareNames)
 	return nodes
 }
 

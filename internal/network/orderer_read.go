@@ -38,7 +38,7 @@ type ClusterChannel struct {
 // which no node says anything, what is known stays, unless every node was asked. A cluster whose removal was cut
 // short has none: they go with it.
 func (f *Fabric) ReadClusterChannels(ctx context.Context, cluster Handle, nodes map[string]Handle, known map[string]ClusterChannel) (map[string]ClusterChannel, error) {
-	handles := slices.SortedFunc(maps.Values(nodes), compareNames)
+	handles := slices.SortedStableFunc(maps.Values(nodes), compareNames)
 	if going, err := f.going(ctx, cluster, handles); err != nil || going {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func sortForRoll(pending []Handle, views []channelView) {
 			}
 		}
 	}
-	slices.SortFunc(pending, func(a, b Handle) int {
+	slices.SortStableFunc(pending, func(a, b Handle) int {
 		if weight[a] != weight[b] {
 			return weight[a] - weight[b]
 		}

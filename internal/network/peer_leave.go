@@ -114,7 +114,7 @@ func (f *Fabric) channelsLeft(ctx context.Context, h Handle) ([]Handle, error) {
 			channels = append(channels, h.With(KindChannel, name, ""))
 		}
 	}
-	slices.SortFunc(channels, compareNames)
+	slices.SortStableFunc(channels, compareNames)
 	return slices.Compact(channels), nil
 }
 
@@ -242,7 +242,7 @@ func (f *Fabric) heldAlone(ctx context.Context, h, channel Handle, others []Hand
 	maps.DeleteFunc(held, func(_ HeldCollection, of []string) bool {
 		return slices.ContainsFunc(of, func(id string) bool { return holders[id] })
 	})
-	return slices.SortedFunc(maps.Keys(held), func(a, b HeldCollection) int {
+	return slices.SortedStableFunc(maps.Keys(held), func(a, b HeldCollection) int {
 		return cmp.Or(strings.Compare(a.Chaincode, b.Chaincode), strings.Compare(a.Collection, b.Collection))
 	}), nil
 }

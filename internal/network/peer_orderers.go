@@ -103,7 +103,7 @@ func (f *Fabric) olderOrderers(ctx context.Context, spec PeerSpec) ([]OlderOrder
 	}
 	var older []OlderOrderer
 	seen := map[Handle]bool{}
-	for _, channel := range slices.SortedFunc(maps.Keys(channels), compareNames) {
+	for _, channel := range slices.SortedStableFunc(maps.Keys(channels), compareNames) {
 		orderers, err := f.Orderers(ctx, channels[channel].Orderers)
 		if err != nil {
 			return nil, err

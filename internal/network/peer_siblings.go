@@ -50,7 +50,7 @@ func (f *Fabric) siblings(ctx context.Context, peer Handle) ([]sibling, error) {
 		}
 	}
 	delete(found, peer.Name)
-	out := slices.SortedFunc(maps.Values(found), func(a, b sibling) int { return compareNames(a.handle, b.handle) })
+	out := slices.SortedStableFunc(maps.Values(found), func(a, b sibling) int { return compareNames(a.handle, b.handle) })
 	return f.wanted(ctx, peer.Organization(), out)
 }
 
@@ -196,7 +196,7 @@ func (e *UnavailableError) Error() string {
 // unavailable makes the error, with the last words of those that are down.
 func (f *Fabric) unavailable(ctx context.Context, peer Handle, most int, down map[Handle]error) error {
 	out := &UnavailableError{Peer: peer, Max: most}
-	for _, h := range slices.SortedFunc(maps.Keys(down), compareNames) {
+	for _, h := range slices.SortedStableFunc(maps.Keys(down), compareNames) {
 		lines, err := f.engine.Logs(ctx, h.Object(), 400)
 		if err != nil {
 			lines = nil // the reason matters more than why there are no lines

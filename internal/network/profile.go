@@ -206,7 +206,7 @@ func (p *profileBuilder) members(ctx context.Context, spec ProfileSpec) (map[str
 				members[spec.Organization.MSPID] = append(members[spec.Organization.MSPID], handleOf(n.Labels))
 			}
 		}
-		slices.SortFunc(members[spec.Organization.MSPID], compareNames)
+		slices.SortStableFunc(members[spec.Organization.MSPID], compareNames)
 		return members, nil, nil
 	}
 	record, err := p.fabric.channelRecord(ctx, *spec.Channel)
@@ -215,7 +215,7 @@ func (p *profileBuilder) members(ctx context.Context, spec ProfileSpec) (map[str
 	}
 	for _, org := range record.Organizations {
 		mspID := org.Organization.MSPID
-		members[mspID] = slices.SortedFunc(maps.Values(org.Peers), compareNames)
+		members[mspID] = slices.SortedStableFunc(maps.Values(org.Peers), compareNames)
 	}
 	orderers, err := p.fabric.Orderers(ctx, record.Orderers)
 	return members, orderers, err

@@ -111,7 +111,7 @@ func sourceFor(p Handle, have []heightAnswer) (Handle, bool) {
 // joinFromSnapshot has peers join a channel from a snapshot that the source gives.
 func (f *Fabric) joinFromSnapshot(ctx context.Context, j channelEntry, source Handle, targets []Handle) (err error) {
 	busy := append([]Handle{source}, targets...)
-	slices.SortFunc(busy, compareNames) // always in this order: another channel may need the same peers
+	slices.SortStableFunc(busy, compareNames) // always in this order: another channel may need the same peers
 	for _, p := range busy {
 		defer f.locks.lock(p.Object())()
 	}
@@ -343,7 +343,7 @@ func (f *Fabric) clearSnapshots(ctx context.Context, channel Handle, peers []Han
 			left = append(left, handleOf(m.Labels))
 		}
 	}
-	slices.SortFunc(left, compareNames)
+	slices.SortStableFunc(left, compareNames)
 	for _, p := range left {
 		defer f.locks.lock(p.Object())()
 	}

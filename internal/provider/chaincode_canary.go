@@ -71,7 +71,7 @@ func canaryAttribute() schema.SingleNestedAttribute {
 		Optional: true,
 		MarkdownDescription: "How a change of the servers (of `server`, under the definition in force) is tried on some of them before all have it. Servers are replaced one after the other until a step is reached; then the new ones are watched, against the others. When they do as well, the next step follows, and after the last one the rest. " +
 			"Otherwise, and when too little is known at the deadline, all are put back as they were, and the apply fails. The figures are those of the peers' own metrics (`endorser_proposal_duration`), which must not be switched off: every call that a peer takes on for the chaincode counts, of clients and of other peers' gateways, but no query of the canary itself. " +
-			"Without `canary` the servers are replaced one after the other, each when the one before it serves. A new definition or package is not tried so: it is in force for all peers at once.",
+			"Without `canary` the servers are replaced one after the other, each when the one before it serves. A new definition or package is not tried so: it is in force for all peers at once. Neither is another `per` of `server`.",
 		Attributes: map[string]schema.Attribute{
 			"steps": schema.ListAttribute{
 				Optional: true, Computed: true, ElementType: types.StringType,

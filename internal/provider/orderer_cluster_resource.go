@@ -232,7 +232,7 @@ func (r *ordererClusterResource) ModifyPlan(ctx context.Context, req resource.Mo
 	r.session.claims.release(plan.Handle, prior.FabricVersion, plan.FabricVersion)
 	r.session.claims.consensus(plan.Handle, plan.Consensus)
 	if before != nil {
-		nodes := slices.SortedFunc(maps.Values(prior.handles(ctx, &resp.Diagnostics)), func(a, b network.Handle) int { return strings.Compare(a.Name, b.Name) })
+		nodes := slices.SortedStableFunc(maps.Values(prior.handles(ctx, &resp.Diagnostics)), func(a, b network.Handle) int { return strings.Compare(a.Name, b.Name) })
 		r.refuseRelease(ctx, prior.FabricVersion, plan.FabricVersion, nodes, nil, &resp.Diagnostics)
 	}
 	for _, node := range plan.wantedPorts(ctx, &resp.Diagnostics) {

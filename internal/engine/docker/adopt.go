@@ -79,7 +79,7 @@ func (e *Engine) asAdopted(ctx context.Context, record engine.Node, networks fun
 			}
 		}
 	}
-	slices.SortFunc(known, comparePorts)
+	slices.SortStableFunc(known, comparePorts)
 	node.Ports = known
 	return node, nil
 }

@@ -321,6 +321,6 @@ func unpack(archive io.Reader, limit int64) ([]engine.File, error) {
 		files = append(files, file)
 	}
 	files = slices.DeleteFunc(files, func(f engine.File) bool { return path.Base(f.Name) == incoming })
-	slices.SortFunc(files, func(a, b engine.File) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(files, func(a, b engine.File) int { return strings.Compare(a.Name, b.Name) })
 	return files, nil
 }

@@ -108,6 +108,6 @@ func (e *Engine) Leases(ctx context.Context, labels map[string]string) ([]engine
 	if err != nil {
 		return nil, fmt.Errorf("unable to list leases: %w", err)
 	}
-	slices.SortFunc(out, func(a, b engine.Lease) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(out, func(a, b engine.Lease) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }

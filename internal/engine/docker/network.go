@@ -137,7 +137,7 @@ func (e *Engine) listNetworks(ctx context.Context, filters client.Filters, keep 
 			out = append(out, engine.Network{Name: n.Name, ID: n.ID, Labels: n.Labels})
 		}
 	}
-	slices.SortFunc(out, func(a, b engine.Network) int {
+	slices.SortStableFunc(out, func(a, b engine.Network) int {
 		return strings.Compare(a.Name+"\x00"+a.ID, b.Name+"\x00"+b.ID)
 	})
 	return out, nil

@@ -349,7 +349,7 @@ func (e *Engine) nodes(ctx context.Context, labels map[string]string) ([]engine.
 		return nil, err
 	}
 	out = slices.DeleteFunc(out, func(n engine.Node) bool { return n.ID == "" })
-	slices.SortFunc(out, func(a, b engine.Node) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(out, func(a, b engine.Node) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 
@@ -492,7 +492,7 @@ func boundPorts(c container.InspectResponse) []engine.Port {
 			out = append(out, engine.Port{Container: int(port.Num()), Host: host, Address: address})
 		}
 	}
-	slices.SortFunc(out, comparePorts)
+	slices.SortStableFunc(out, comparePorts)
 	return out
 }
 
@@ -508,7 +508,7 @@ func summaryPorts(c container.Summary) []engine.Port {
 		}
 		out = append(out, engine.Port{Container: int(p.PrivatePort), Host: int(p.PublicPort), Address: address})
 	}
-	slices.SortFunc(out, comparePorts)
+	slices.SortStableFunc(out, comparePorts)
 	return out
 }
 

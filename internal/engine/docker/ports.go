@@ -220,7 +220,7 @@ func (e *Engine) publishedPorts(ctx context.Context) ([]engine.PublishedPort, er
 			})
 		}
 	}
-	slices.SortFunc(out, func(a, b engine.PublishedPort) int {
+	slices.SortStableFunc(out, func(a, b engine.PublishedPort) int {
 		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Node, b.Node))
 	})
 	return out, nil

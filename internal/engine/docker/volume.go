@@ -81,7 +81,7 @@ func (e *Engine) Volumes(ctx context.Context, labels map[string]string) ([]engin
 			out = append(out, asVolume(v))
 		}
 	}
-	slices.SortFunc(out, func(a, b engine.Volume) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(out, func(a, b engine.Volume) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 

@@ -133,7 +133,7 @@ func collect(out map[elementKey]element, path string, group *common.ConfigGroup,
 
 // sortedKeys gives the keys in a fixed order: by path, a group before a policy before a value.
 func sortedKeys[T any](m map[elementKey]T) []elementKey {
-	return slices.SortedFunc(maps.Keys(m), func(a, b elementKey) int {
+	return slices.SortedStableFunc(maps.Keys(m), func(a, b elementKey) int {
 		if c := strings.Compare(a.path, b.path); c != 0 {
 			return c
 		}

@@ -73,11 +73,11 @@ func QueryInstalled(ctx context.Context, target endorser.Peer, identity *msp.Ide
 			for _, chaincode := range on.GetChaincodes() {
 				references[channel] = append(references[channel], Reference{Name: chaincode.GetName(), Version: chaincode.GetVersion()})
 			}
-			slices.SortFunc(references[channel], func(a, b Reference) int { return strings.Compare(a.Name, b.Name) })
+			slices.SortStableFunc(references[channel], func(a, b Reference) int { return strings.Compare(a.Name, b.Name) })
 		}
 		list = append(list, Installed{PackageID: installed.GetPackageId(), Label: installed.GetLabel(), References: references})
 	}
-	slices.SortFunc(list, func(a, b Installed) int { return strings.Compare(a.PackageID, b.PackageID) })
+	slices.SortStableFunc(list, func(a, b Installed) int { return strings.Compare(a.PackageID, b.PackageID) })
 	return list, nil
 }
 

@@ -278,7 +278,7 @@ func QueryAllCommitted(ctx context.Context, target endorser.Peer, identity *msp.
 			ValidationParameter: d.GetValidationParameter(), Collections: d.GetCollections(),
 		}})
 	}
-	slices.SortFunc(list, func(a, b Committed) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(list, func(a, b Committed) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
 }
 

@@ -238,7 +238,7 @@ func packageOf(metadata metadataDocument, code []archived) ([]archived, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(code, func(a, b archived) int { return strings.Compare(a.name, b.name) })
+	slices.SortStableFunc(code, func(a, b archived) int { return strings.Compare(a.name, b.name) })
 	var size counter
 	if err := writeArchive(&size, code); err != nil {
 		return nil, err

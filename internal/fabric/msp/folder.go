@@ -158,7 +158,7 @@ func ParseFolder(id string, files map[string][]byte) (Definition, *Identity, err
 	for name := range files {
 		names = append(names, name)
 	}
-	slices.SortFunc(names, compareNames)
+	slices.SortStableFunc(names, compareNames)
 	for _, name := range names {
 		var to *[]string
 		switch path.Dir(name) {
@@ -291,7 +291,7 @@ func filesIn(files map[string][]byte, dir string) []string {
 			names = append(names, name)
 		}
 	}
-	slices.SortFunc(names, compareNames)
+	slices.SortStableFunc(names, compareNames)
 	return names
 }
 

@@ -109,7 +109,7 @@ func (p Policy) Principals() []Principal {
 			all = append(all, *n.principal)
 		}
 	})
-	slices.SortFunc(all, comparePrincipals)
+	slices.SortStableFunc(all, comparePrincipals)
 	return slices.Compact(all)
 }
 

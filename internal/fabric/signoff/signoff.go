@@ -340,7 +340,7 @@ func (p Proposal) Approvers(required int, given map[string]Approval, member func
 		}
 		people[person] = true
 	}
-	approved := slices.SortedFunc(maps.Keys(people), func(a, b Person) int { return strings.Compare(a.String(), b.String()) })
+	approved := slices.SortedStableFunc(maps.Keys(people), func(a, b Person) int { return strings.Compare(a.String(), b.String()) })
 	if len(failed) == 0 && len(approved) < required {
 		failed = append(failed, &TooFewError{Required: required, Approved: approved})
 	}
