@@ -146,7 +146,7 @@ func (f *Fabric) authorize(ctx context.Context, spec ChaincodeSpec, record chann
 	if err := errors.Join(a.RequireProposed(wanted), a.Proposal.RefuseExpired(time.Now())); err != nil {
 		return err
 	}
-	orderers, err := f.Orderers(ctx, record.Orderers)
+	orderers, err := f.channelOrderers(ctx, record)
 	if err != nil {
 		return err
 	}
