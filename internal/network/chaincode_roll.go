@@ -197,7 +197,7 @@ func (r *roll) handOver(ctx context.Context) error {
 			return err
 		}
 		served := membersWith(r.members, func(p Handle) bool { return servesPeer(s.Labels, p) })
-		if err := f.awaitServed(ctx, r.spec, served, r.packageID); err != nil {
+		if err := r.awaitServed(ctx, served); err != nil {
 			return errors.Join(err, r.takeBack(ctx, s, served))
 		}
 		if err := f.engine.RemoveNode(ctx, s.Name, h.Owner); err != nil {
@@ -262,7 +262,7 @@ func (r *roll) replaceBeside(ctx context.Context, p Handle) error {
 		if err := f.engine.StopNode(ctx, aside(h), serverGrace); err != nil {
 			return err
 		}
-		return r.awaitServed(ctx, p)
+		return r.awaitServed(ctx, r.servedWith(p))
 	}())
 }
 
@@ -284,9 +284,12 @@ func (r *roll) servedWith(p Handle) []member {
 	return membersWith(r.members, func(other Handle) bool { return server(r.spec, other) == server(r.spec, p) })
 }
 
-// awaitServed waits until calls through its peers have reached the server.
-func (r *roll) awaitServed(ctx context.Context, p Handle) error {
-	return r.fabric.awaitServed(ctx, r.spec, r.servedWith(p), r.packageID)
+// awaitServed waits until calls through peers have reached their server. They have none other by then, so that
+// this is not waited for as long as the apply may take.
+func (r *roll) awaitServed(ctx context.Context, by []member) error {
+	ctx, cancel := context.WithTimeout(ctx, serverTime)
+	defer cancel()
+	return r.fabric.awaitServed(ctx, r.spec, by, r.packageID)
 }
 
 // failure puts the server beside a peer back whose replacement failed, and says what to do next.
@@ -361,7 +364,7 @@ func (r *roll) putBackBeside(ctx context.Context, p Handle) error {
 	if err := r.introduce(ctx, p); err != nil {
 		return err
 	}
-	return r.awaitServed(ctx, p)
+	return r.awaitServed(ctx, r.servedWith(p))
 }
 
 // settle removes what was set aside of the servers beside peers: the new ones stay.
