@@ -19,7 +19,7 @@ const examplesFolder = "../../examples"
 const exampleTimeout = 15 * time.Minute
 
 // inMinutes are the examples that take minutes, or a Terraform that only make long builds.
-var inMinutes = []string{"adopt", "discover", "signed-chaincode", "smartbft"}
+var inMinutes = []string{"adopt", "canary", "discover", "signed-chaincode", "smartbft"}
 
 // TestAccExamples applies every example on a real engine but those that take minutes. It needs TF_ACC=1; the
 // provider is the one of FABRIC_PROVIDER_BINARY, or is built; Terraform is the one of TF_ACC_TERRAFORM_PATH,
