@@ -22,7 +22,7 @@ import (
 
 // A canary is a roll of servers that stops after some of them, and goes on only when these do as well as
 // the others. What was there is kept until the last server is replaced, so that all can be put back.
-// docs/decisions/0027 says why it counts what it counts.
+// docs/decisions/0026 says why it counts what it counts.
 
 // Canary says how a roll of servers is watched.
 type Canary struct {
