@@ -118,10 +118,10 @@ func releaseAcrossStates(t *testing.T, version string) {
 			}
 		}
 	})
-	org1, org2 := partyOn(t, binary), partyOn(t, binary)
 	source := newGoSource(t)
 	source.version("2.0")
-	image := peerWithGo(t, version, source)
+	image := peerWithGo(t, version, source) // it goes when the peers have gone
+	org1, org2 := partyOn(t, binary), partyOn(t, binary)
 	c := consortium{name: name}
 
 	org1.want(plainOrganizations(name, version, "orderer", "org1") + nodesOf("org1", image) + `
