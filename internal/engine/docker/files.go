@@ -31,7 +31,8 @@ const (
 	maxFiles = 64 << 20
 	// folderMode is the mode of folders that are made for files: they may hold keys.
 	folderMode = 0o700
-	// incoming is a file at the root of a volume in which a file arrives, before it takes its place: whole.
+	// incoming is a file in the first folder of a volume in which a file arrives, before it takes its place: whole.
+	// In the volume's root it would change the time that the engine tells as that of the volume's creation.
 	incoming = ".incoming"
 )
 
@@ -124,6 +125,8 @@ func pack(folder string, files []engine.File, now time.Time) ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
 	var failure error
+	first, _, _ := strings.Cut(folder, "/")
+	arrival := path.Join(first, incoming)
 	put := func(header tar.Header, content []byte) {
 		if failure != nil {
 			return
@@ -141,12 +144,12 @@ func pack(folder string, files []engine.File, now time.Time) ([]byte, error) {
 		}
 		header := tar.Header{Typeflag: tar.TypeReg, Mode: int64(cmp.Or(f.Mode, 0o600)), ModTime: mark(sha256.Sum256(f.Content)), Uid: f.UID, Gid: f.GID}
 		arriving, placed := header, header
-		arriving.Name, arriving.Size = incoming, int64(len(f.Content))
-		placed.Name, placed.Typeflag, placed.Linkname = name, tar.TypeLink, incoming
+		arriving.Name, arriving.Size = arrival, int64(len(f.Content))
+		placed.Name, placed.Typeflag, placed.Linkname = name, tar.TypeLink, arrival
 		put(arriving, f.Content)
 		put(placed, nil)
 	}
-	put(tar.Header{Name: incoming, Typeflag: tar.TypeReg, Mode: 0o600, ModTime: now}, nil)
+	put(tar.Header{Name: arrival, Typeflag: tar.TypeReg, Mode: 0o600, ModTime: now}, nil)
 	if err := errors.Join(failure, w.Close()); err != nil {
 		return nil, fmt.Errorf("unable to pack files: %w", err)
 	}

@@ -175,8 +175,8 @@ func TestPackIsTheSameEachTime(t *testing.T) {
 	}
 	want := []entry{
 		{"home/", 0o700, 0, 0, 0}, {"home/a/", 0o700, 0, 0, 0}, {"home/a/b/", 0o700, 7, 8, 0},
-		{".incoming", 0o644, 7, 8, 2}, {"home/a/b/c", 0o644, 7, 8, 0}, {".incoming", 0o600, 9, 0, 0}, {"home/a/d", 0o600, 9, 0, 0},
-		{".incoming", 0o600, 5, 6, 1}, {"home/z", 0o600, 5, 6, 0}, {".incoming", 0o600, 0, 0, 0},
+		{"home/.incoming", 0o644, 7, 8, 2}, {"home/a/b/c", 0o644, 7, 8, 0}, {"home/.incoming", 0o600, 9, 0, 0}, {"home/a/d", 0o600, 9, 0, 0},
+		{"home/.incoming", 0o600, 5, 6, 1}, {"home/z", 0o600, 5, 6, 0}, {"home/.incoming", 0o600, 0, 0, 0},
 	}
 	var got []entry
 	arrived := now
@@ -198,7 +198,7 @@ func TestPackIsTheSameEachTime(t *testing.T) {
 		switch {
 		case h.Typeflag == tar.TypeLink:
 			stamp = arrived
-			if h.Linkname != ".incoming" {
+			if h.Linkname != "home/.incoming" {
 				t.Errorf("%s is linked to %s", h.Name, h.Linkname)
 			}
 		case h.Typeflag == tar.TypeReg && len(got) < len(want):
@@ -267,7 +267,7 @@ func TestPackThatBreaksOff(t *testing.T) {
 				t.Errorf("after %d of %d bytes %s is neither old nor new: %d bytes, %v", cut, len(after), f.Name, len(content), err)
 			}
 		}
-		if left, err := os.ReadFile(filepath.Join(folder, ".incoming")); cut == len(after) && (err != nil || len(left) > 0) {
+		if left, err := os.ReadFile(filepath.Join(folder, "store", ".incoming")); cut == len(after) && (err != nil || len(left) > 0) {
 			t.Errorf("%d bytes are left of what arrived: %v", len(left), err)
 		}
 	}
