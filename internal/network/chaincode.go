@@ -413,15 +413,8 @@ func (f *Fabric) prepareRelease(ctx context.Context, spec ChaincodeSpec, definit
 			if err := both.Wait(); err != nil || !spec.Server.MutualTLS {
 				return err
 			}
-			for _, p := range served {
-				if install[p] == nil {
-					continue
-				}
-				if err := f.introduce(gctx, server(spec, p), p, address(spec, p), packageID); err != nil {
-					return err
-				}
-			}
-			return nil
+			running := slices.DeleteFunc(slices.Clone(served), func(p Handle) bool { return install[p] == nil })
+			return f.introduceTo(gctx, spec, server(spec, served[0]), running, packageID)
 		})
 	}
 	return group.Wait()

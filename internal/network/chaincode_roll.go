@@ -217,12 +217,7 @@ func (r *roll) takeBack(ctx context.Context, s engine.Node, served []member) err
 	if err := r.fabric.engine.StartNode(ctx, s.Name); err != nil || !r.spec.Server.MutualTLS {
 		return err
 	}
-	for _, p := range peersIn(served) {
-		if err := r.fabric.introduce(ctx, handleOf(s.Labels), p, address(r.spec, p), r.packageID); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.fabric.introduceTo(ctx, r.spec, handleOf(s.Labels), peersIn(served), r.packageID)
 }
 
 // replace replaces the servers beside peers, one after the other, and stops at the first that does not
@@ -271,12 +266,8 @@ func (r *roll) introduce(ctx context.Context, p Handle) error {
 	if !r.spec.Server.MutualTLS {
 		return nil
 	}
-	for _, p := range peersIn(r.servedWith(p)) { // installMissing tells the others when they start
-		if err := r.fabric.introduce(ctx, server(r.spec, p), p, address(r.spec, p), r.packageID); err != nil {
-			return err
-		}
-	}
-	return nil
+	// installMissing tells the others when they start.
+	return r.fabric.introduceTo(ctx, r.spec, server(r.spec, p), peersIn(r.servedWith(p)), r.packageID)
 }
 
 // servedWith gives the members with those of their peers that share the server of a peer.

@@ -170,6 +170,16 @@ func serversDue(servers []engine.Node, now time.Time) (first time.Time, due []st
 	return first, due
 }
 
+// introduceTo has peers reach the server that they share by TLS.
+func (f *Fabric) introduceTo(ctx context.Context, spec ChaincodeSpec, h Handle, peers []Handle, packageID string) error {
+	for _, p := range peers {
+		if err := f.introduce(ctx, h, p, address(spec, p), packageID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // introduce has a peer reach its server by TLS, at the host that its package names: it adds the peer's half to
 // the connection.json that the peer's builder made of the package. The package must be installed.
 func (f *Fabric) introduce(ctx context.Context, h, peer Handle, host, packageID string) error {
